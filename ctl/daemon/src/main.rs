@@ -1,0 +1,3 @@
+//! The EdgeStack daemon.
+
+fn main() {}

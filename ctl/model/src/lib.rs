@@ -1,0 +1,1 @@
+//! The MM3 objects of EdgeStack.

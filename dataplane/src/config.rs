@@ -1,0 +1,259 @@
+//! What the dataplane is told to do: ports, networks, routers, floating IPs and security groups.
+//!
+//! A [`Config`] is whole: it describes everything that should hold, not a change. The daemon's reconciler builds
+//! one from the stored objects, the conformance cases read one from a file, and `Snapshot::compile` checks it
+//! and turns it into the tables that packets are decided by. Nothing here touches a packet.
+//!
+//! Objects refer to each other by [`Id`]; names are only for people (traces, counters, messages).
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::{Cidr, MacAddress};
+
+/// Identifier of an object: any text, unique among the objects of its kind. The daemon uses UUIDs.
+pub type Id = String;
+
+/// The whole desired state of one host's dataplane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Networks of the tenants and external networks.
+    pub networks: Vec<Network>,
+    /// Where packets enter and leave.
+    pub ports: Vec<Port>,
+    /// Routers of the tenants.
+    pub routers: Vec<Router>,
+    /// External addresses mapped one to one to addresses of tenants.
+    pub floating_ips: Vec<FloatingIp>,
+    /// Groups of firewall rules.
+    pub security_groups: Vec<SecurityGroup>,
+}
+
+/// A layer 2 network with one IPv4 subnet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Unique identifier.
+    pub id: Id,
+    /// Name for people.
+    pub name: String,
+    /// The subnet, host bits zero.
+    pub cidr: Cidr,
+    /// Address of the gateway: served by the router for a tenant network, the upstream router's for an
+    /// external one.
+    #[serde(default)]
+    pub gateway_ip: Option<Ipv4Addr>,
+    /// Largest IP packet in bytes.
+    #[serde(default = "default_mtu")]
+    pub mtu: u16,
+    /// The network is outside: reached by uplinks, its hosts found by ARP.
+    #[serde(default)]
+    pub external: bool,
+}
+
+/// A port of the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// Unique identifier.
+    pub id: Id,
+    /// Name for people.
+    pub name: String,
+    /// The network that the port belongs to.
+    pub network: Id,
+    /// Name of the host's interface; none while nothing is plugged in.
+    #[serde(default)]
+    pub interface: Option<String>,
+    /// What is behind the port.
+    pub kind: PortKind,
+    /// How tier 0 is attached to the interface.
+    #[serde(default)]
+    pub attach: Attach,
+    /// False: the port passes nothing.
+    #[serde(default = "default_true")]
+    pub admin_state_up: bool,
+}
+
+/// What is behind a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, tag = "type", rename_all = "snake_case")]
+pub enum PortKind {
+    /// A VM, container or process of a tenant, with one MAC and one IP address.
+    Workload {
+        /// The workload's MAC address.
+        mac_address: MacAddress,
+        /// The workload's IP address.
+        ip_address: Ipv4Addr,
+        /// Security groups, by id. None means that only ARP, and ping of the gateway, pass.
+        #[serde(default)]
+        security_groups: Vec<Id>,
+        /// Further source addresses that the workload may use.
+        #[serde(default)]
+        allowed_address_pairs: Vec<AddressPair>,
+        /// False turns anti-spoofing and security groups off.
+        #[serde(default = "default_true")]
+        port_security: bool,
+    },
+    /// The way to an external network.
+    Uplink,
+}
+
+/// A further address of a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressPair {
+    /// Address or range.
+    pub ip_address: Cidr,
+    /// MAC address, the port's own where left out.
+    #[serde(default)]
+    pub mac_address: Option<MacAddress>,
+}
+
+/// How tier 0 is attached to a port's interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attach {
+    /// XDP and TC for uplinks, TC for workloads.
+    #[default]
+    Auto,
+    /// XDP: most packets per second. The interface must take redirected frames (on a veth: GRO on at the peer).
+    Xdp,
+    /// TC only: keeps segmentation offload.
+    Tc,
+}
+
+/// A tenant's router.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Router {
+    /// Unique identifier.
+    pub id: Id,
+    /// Name for people.
+    pub name: String,
+    /// The router's own MAC address, on all its networks.
+    pub mac_address: MacAddress,
+    /// Tenant networks that it connects. A network belongs to one router at most.
+    #[serde(default)]
+    pub networks: Vec<Id>,
+    /// The way out.
+    #[serde(default)]
+    pub external: Option<RouterExternal>,
+}
+
+/// A router's leg in an external network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouterExternal {
+    /// The external network.
+    pub network: Id,
+    /// The router's address there.
+    pub ip_address: Ipv4Addr,
+    /// Sources without a floating IP leave with `ip_address`; false: they do not leave.
+    #[serde(default = "default_true")]
+    pub enable_snat: bool,
+    /// Next hop of the default route; the network's gateway where left out.
+    #[serde(default)]
+    pub peer_ip: Option<Ipv4Addr>,
+    /// MAC address of the next hop; found by ARP where left out.
+    #[serde(default)]
+    pub peer_mac: Option<MacAddress>,
+}
+
+/// An external address that stands for one workload, for all ports and both directions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FloatingIp {
+    /// Unique identifier.
+    pub id: Id,
+    /// The external address.
+    pub floating_ip: Ipv4Addr,
+    /// The external network that it belongs to.
+    pub network: Id,
+    /// The workload port and the router by which it is reached; none while not associated.
+    #[serde(default)]
+    pub target: Option<FloatingIpTarget>,
+}
+
+/// What a floating IP stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FloatingIpTarget {
+    /// The workload's port.
+    pub port: Id,
+    /// The router that connects the port's network to the external one.
+    pub router: Id,
+}
+
+/// A stateful list of what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecurityGroup {
+    /// Unique identifier.
+    pub id: Id,
+    /// Name for people.
+    pub name: String,
+    /// The rules, in no order: one match allows.
+    #[serde(default)]
+    pub rules: Vec<SecurityGroupRule>,
+}
+
+/// One thing that is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecurityGroupRule {
+    /// Unique identifier.
+    pub id: Id,
+    /// Seen from the workload.
+    pub direction: Direction,
+    /// IP protocol number; none is any.
+    #[serde(default)]
+    pub protocol: Option<u8>,
+    /// Smallest destination port (TCP, UDP) or the ICMP type; none is any.
+    #[serde(default)]
+    pub port_range_min: Option<u16>,
+    /// Largest destination port (TCP, UDP) or the ICMP code; none is any.
+    #[serde(default)]
+    pub port_range_max: Option<u16>,
+    /// The other side; any where left out.
+    #[serde(default)]
+    pub remote: Remote,
+}
+
+/// Direction of a rule, seen from the workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// To the workload.
+    Ingress,
+    /// From the workload.
+    Egress,
+}
+
+/// The other side of a rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, tag = "type", rename_all = "snake_case")]
+pub enum Remote {
+    /// Everybody.
+    #[default]
+    Any,
+    /// Addresses in a range.
+    Cidr {
+        /// The range.
+        cidr: Cidr,
+    },
+    /// Workloads in a group, of the same router or network.
+    Group {
+        /// The group.
+        group: Id,
+    },
+}
+
+fn default_mtu() -> u16 {
+    1500
+}
+
+fn default_true() -> bool {
+    true
+}

@@ -1,0 +1,235 @@
+//! What the dataplane tells about itself: the records behind `edgectl network-cli` and the inspection API.
+//!
+//! Plain data with names in place of numbers; made on request by the control thread, never on the packet path.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::MacAddress;
+
+/// A port and its counters since the daemon's tables were made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PortView {
+    /// Number in the port table.
+    pub number: u16,
+    /// Identifier in the configuration.
+    pub id: String,
+    /// Name in the configuration.
+    pub name: String,
+    /// `workload` or `uplink`.
+    pub kind: String,
+    /// Name of its network.
+    pub network: String,
+    /// Interface it is plugged into.
+    pub interface: Option<String>,
+    /// `up`, `down`, or `waiting`: why the port carries nothing is in `reason`.
+    pub state: String,
+    /// Empty while up.
+    pub reason: String,
+    /// `xdp`, `xdp+tc`, `tc` or `none`.
+    pub attached: String,
+    /// Largest IP packet.
+    pub mtu: u16,
+    /// MAC address of a workload.
+    pub mac_address: Option<MacAddress>,
+    /// IP address of a workload.
+    pub ip_address: Option<Ipv4Addr>,
+    /// The port's epoch.
+    pub epoch: u32,
+    /// Traffic.
+    pub counters: PortCountersView,
+}
+
+/// Counters of one port: tier 0 and the engine apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortCountersView {
+    /// Packets received and forwarded by tier 0.
+    pub tier0_packets: u64,
+    /// Bytes of those.
+    pub tier0_bytes: u64,
+    /// Packets received by the engine.
+    pub engine_packets: u64,
+    /// Bytes of those.
+    pub engine_bytes: u64,
+    /// Packets sent, by both.
+    pub transmitted_packets: u64,
+    /// Bytes of those.
+    pub transmitted_bytes: u64,
+    /// Packets received and dropped, by both.
+    pub dropped_packets: u64,
+}
+
+/// One direction of a connection, as the table holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowView {
+    /// Number of the session.
+    pub session: u32,
+    /// `original` or `reply`.
+    pub direction: String,
+    /// `tcp`, `udp`, `icmp`.
+    pub protocol: String,
+    /// State of the connection.
+    pub state: String,
+    /// Name of the ingress port.
+    pub in_port: String,
+    /// As received: `address:port`.
+    pub source: String,
+    /// As received: `address:port`.
+    pub destination: String,
+    /// As sent, empty where not translated.
+    pub translated_source: String,
+    /// As sent, empty where not translated.
+    pub translated_destination: String,
+    /// Name of the egress port.
+    pub out_port: String,
+    /// Tier 0 forwards it.
+    pub tier0: bool,
+    /// Packets, and of these the ones that tier 0 forwarded.
+    pub packets: u64,
+    /// Of `packets`, those that tier 0 forwarded.
+    pub tier0_packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Seconds since the last packet.
+    pub idle_seconds: f64,
+}
+
+/// A translation in use or configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatView {
+    /// `snat` or `floating_ip`.
+    pub kind: String,
+    /// Name of the router.
+    pub router: String,
+    /// External address.
+    pub external_ip: Ipv4Addr,
+    /// Address behind it, for a floating IP.
+    pub internal_ip: Option<Ipv4Addr>,
+    /// Sessions that use it.
+    pub sessions: u64,
+    /// Packets out and in.
+    pub packets_out: u64,
+    /// Packets from outside.
+    pub packets_in: u64,
+}
+
+/// A neighbour of an external network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NeighbourView {
+    /// Name of the network.
+    pub network: String,
+    /// Its address.
+    pub ip_address: Ipv4Addr,
+    /// MAC address, once known.
+    pub mac_address: Option<MacAddress>,
+    /// `reachable`, `resolving`, `failed` or `static`.
+    pub state: String,
+    /// Seconds since it was last heard of.
+    pub age_seconds: f64,
+}
+
+/// Drops by reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropView {
+    /// Label of the reason.
+    pub reason: String,
+    /// One sentence.
+    pub description: String,
+    /// Name of the stage that decided it; `tier0` for the kernel.
+    pub stage: String,
+    /// Packets.
+    pub packets: u64,
+}
+
+/// Counters of the whole dataplane.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CountersView {
+    /// Packets forwarded by tier 0.
+    pub tier0_packets: u64,
+    /// Packets received by the engine.
+    pub engine_packets: u64,
+    /// Packets that the engine forwarded by a known flow.
+    pub engine_hits: u64,
+    /// Packets that the engine decided.
+    pub engine_decisions: u64,
+    /// Packets that the engine answered itself (ARP, ping, ICMP errors).
+    pub engine_responses: u64,
+    /// Packets dropped, by both.
+    pub dropped_packets: u64,
+    /// Sessions now.
+    pub sessions: u64,
+    /// Most sessions that there may be.
+    pub sessions_max: u64,
+    /// Sessions made since the tables were.
+    pub sessions_created: u64,
+    /// Sessions that ended by their timeout.
+    pub sessions_expired: u64,
+    /// Sessions that gave way to others.
+    pub sessions_evicted: u64,
+    /// Sessions that a change of configuration ended.
+    pub sessions_revoked: u64,
+    /// Packets of flows decided again after a change of configuration.
+    pub revalidations: u64,
+}
+
+/// A described packet, to be traced through the pipeline without being sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceRequest {
+    /// Name or id of the ingress port.
+    pub port: String,
+    /// `tcp`, `udp` or `icmp`.
+    pub protocol: String,
+    /// Source address; the port's own where left out.
+    #[serde(default)]
+    pub source: Option<Ipv4Addr>,
+    /// Destination address.
+    pub destination: Ipv4Addr,
+    /// Source port or ICMP identifier.
+    #[serde(default)]
+    pub source_port: u16,
+    /// Destination port.
+    #[serde(default)]
+    pub destination_port: u16,
+    /// TCP flags: any of `SAFRPU`; `S` where left out.
+    #[serde(default)]
+    pub tcp_flags: Option<String>,
+    /// Source MAC address; the port's own where left out.
+    #[serde(default)]
+    pub source_mac: Option<MacAddress>,
+    /// Destination MAC address; where left out the one that the workload would use: the destination's own on
+    /// the same network, the gateway's else.
+    #[serde(default)]
+    pub destination_mac: Option<MacAddress>,
+    /// Time to live; 64 where left out.
+    #[serde(default)]
+    pub ttl: Option<u8>,
+    /// Length of the IP packet in bytes; the shortest that the protocol allows where left out.
+    #[serde(default)]
+    pub length: Option<u16>,
+}
+
+/// What would happen to a described packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceReport {
+    /// `forward`, `drop`, `respond` or `hold` (waiting for ARP).
+    pub verdict: String,
+    /// Label of the drop reason, for `drop`.
+    pub reason: Option<String>,
+    /// Name of the egress port, for `forward`.
+    pub out_port: Option<String>,
+    /// The packet as it would leave, like tcpdump prints it.
+    pub packet_out: Option<String>,
+    /// Every stage that it went through, in order.
+    pub steps: Vec<TraceStep>,
+}
+
+/// One stage of a trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceStep {
+    /// Name of the stage.
+    pub stage: String,
+    /// What it decided, naming the rule, route or mapping.
+    pub decision: String,
+}

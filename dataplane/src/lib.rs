@@ -1,0 +1,8 @@
+//! EdgeGateway: the dataplane of EdgeStack.
+//!
+//! A library that the daemon, the tests and the benches drive. It never reads the daemon's configuration file,
+//! never talks HTTP and never stores anything on disk.
+pub mod address;
+pub mod config;
+pub mod inspect;
+pub mod packet;

@@ -1,0 +1,174 @@
+//! The flow table: one table in shared memory, written by the engine and read by the kernel programs.
+//!
+//! The table is a `BPF_F_MMAPABLE` array of buckets. The engine maps it and works on it as plain memory; the
+//! kernel programs look into the very same memory. So there is one lookup per packet, one set of counters, no
+//! system call to install a flow, and nothing to hand over when the daemon restarts.
+//!
+//! A flow has two candidate buckets (see [`FlowKey::hash`], [`bucket_indices`]) of four entries each. An entry
+//! is two cache lines: all that forwarding needs in the first, counters in the second.
+//!
+//! Protocol of the shared memory:
+//! - The engine writes an entry completely, then sets [`VALID`] in its flags with a release store.
+//! - A valid entry's key and verdict never change, but for its epoch and its [`TIER0`] flag.
+//! - To change a verdict the engine writes another entry and then clears [`VALID`] of the old one.
+//! - An entry that was valid is written again no sooner than [`QUARANTINE_TICKS`] after: a program that still
+//!   reads it sees the old flow, whole.
+//! - The counters and [`FlowEntry::last_seen_ticks`] are stamped by whoever forwards the packet, without a
+//!   lock; a lost increment between two cores is accepted.
+
+/// Entries of a bucket.
+pub const BUCKET_ENTRIES: usize = 4;
+/// How long a freed entry rests before it is used again, in ticks of [`crate::maps::TICK_MS`].
+pub const QUARANTINE_TICKS: u32 = 3;
+
+/// The entry holds a flow.
+pub const VALID: u16 = 1 << 0;
+/// Tier 0 may forward this flow; without it every packet goes to the engine.
+pub const TIER0: u16 = 1 << 1;
+/// The packet is routed: the time to live is decremented. Not set for traffic within a network.
+pub const DECREMENT_TTL: u16 = 1 << 2;
+/// Addresses or ports change: the new ones and the checksum deltas apply.
+pub const TRANSLATE: u16 = 1 << 3;
+/// The MAC addresses change.
+pub const REWRITE_ETHERNET: u16 = 1 << 4;
+/// The entry is the reply direction of its session.
+pub const REPLY: u16 = 1 << 5;
+
+/// What identifies a flow: the IPv4 5-tuple as received, and the port it was received on.
+///
+/// The ingress port stands for the tenant's address space, so that equal addresses of two tenants never meet,
+/// and a workload cannot use another's flow by forging its addresses.
+///
+/// Addresses and transport ports are in network byte order, as in the packet. For an ICMP echo request
+/// `source_port` is the identifier and `destination_port` is 0; for a reply it is the other way round, so
+/// that translation treats the identifier as a port. Layout: 16 bytes, compared as two 64-bit words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C, align(8))]
+pub struct FlowKey {
+    /// IPv4 source address, network byte order.
+    pub source: u32,
+    /// IPv4 destination address, network byte order.
+    pub destination: u32,
+    /// Transport source port or ICMP identifier, network byte order.
+    pub source_port: u16,
+    /// Transport destination port or ICMP identifier, network byte order.
+    pub destination_port: u16,
+    /// The port that the packet came in by, host byte order.
+    pub in_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Always 0.
+    pub zero: u8,
+}
+
+impl FlowKey {
+    /// The key as two words, for comparing and hashing.
+    #[inline(always)]
+    pub const fn words(&self) -> (u64, u64) {
+        (
+            self.source as u64 | (self.destination as u64) << 32,
+            self.source_port as u64
+                | (self.destination_port as u64) << 16
+                | (self.in_port as u64) << 32
+                | (self.protocol as u64) << 48
+                | (self.zero as u64) << 56,
+        )
+    }
+
+    /// A 64-bit hash with a secret seed, so that a sender cannot aim at one bucket.
+    ///
+    /// Only 64-bit multiplications and shifts, which is what both the kernel's virtual machine and the CPU
+    /// have. The constants are those of splitmix64's finaliser.
+    #[inline(always)]
+    pub const fn hash(&self, seed: u64) -> u64 {
+        let (low, high) = self.words();
+        let mut hash = (low ^ seed).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        hash = (hash ^ (hash >> 32) ^ high).wrapping_mul(0x94d0_49bb_1331_11eb);
+        hash = (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        hash ^ (hash >> 32)
+    }
+}
+
+/// The two candidate buckets of a hash. `mask` is the number of buckets, a power of two, less one.
+#[inline(always)]
+pub const fn bucket_indices(hash: u64, mask: u32) -> (u32, u32) {
+    (hash as u32 & mask, (hash >> 32) as u32 & mask)
+}
+
+/// The entry of a bucket that is tried first.
+#[inline(always)]
+pub const fn preferred_entry(hash: u64) -> usize {
+    (hash >> 62) as usize
+}
+
+/// What is done to every packet of a flow: 48 bytes, the rest of the key's cache line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FlowVerdict {
+    /// Sum of the epochs of the ingress and the egress port when this was decided (wrapping). Epochs only
+    /// rise, so equal sums mean that neither has changed.
+    pub epoch: u32,
+    /// [`VALID`], [`TIER0`], [`DECREMENT_TTL`], [`TRANSLATE`], [`REWRITE_ETHERNET`], [`REPLY`].
+    pub flags: u16,
+    /// The port that the packet leaves by.
+    pub out_port: u16,
+    /// New source address, network byte order.
+    pub source: u32,
+    /// New destination address, network byte order.
+    pub destination: u32,
+    /// New source port or ICMP identifier, network byte order.
+    pub source_port: u16,
+    /// New destination port or ICMP identifier, network byte order.
+    pub destination_port: u16,
+    /// Folded change of the sum over the addresses: for the IPv4 header and the pseudo header.
+    pub address_delta: u16,
+    /// Folded change of the sum over the ports: for the transport header.
+    pub port_delta: u16,
+    /// New destination MAC address.
+    pub ethernet_destination: [u8; 6],
+    /// New source MAC address.
+    pub ethernet_source: [u8; 6],
+    /// The destination MAC address that the packet must come with; another goes to the engine.
+    pub match_ethernet_destination: [u8; 6],
+    /// The source MAC address that the packet must come with; another goes to the engine.
+    pub match_ethernet_source: [u8; 6],
+}
+
+/// One direction of a connection: 128 bytes, two cache lines.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+pub struct FlowEntry {
+    /// What identifies the flow.
+    pub key: FlowKey,
+    /// What happens to its packets.
+    pub verdict: FlowVerdict,
+    /// Packets forwarded, by tier 0 and the engine together.
+    pub packets: u64,
+    /// Bytes of those packets, Ethernet header included.
+    pub bytes: u64,
+    /// Of `packets`, those that tier 0 forwarded.
+    pub tier0_packets: u64,
+    /// When a packet was last forwarded, in ticks; for an invalid entry, when it was freed.
+    pub last_seen_ticks: u32,
+    /// Index of the session that this is a direction of.
+    pub session: u32,
+    /// Room for the encapsulation of tunnelled flows.
+    pub reserved: [u64; 4],
+}
+
+/// Four entries that share a bucket: 512 bytes.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+pub struct FlowBucket {
+    /// The entries, in no order.
+    pub entries: [FlowEntry; BUCKET_ENTRIES],
+}
+
+const _: () = {
+    assert!(size_of::<FlowKey>() == 16);
+    assert!(size_of::<FlowVerdict>() == 48);
+    assert!(size_of::<FlowEntry>() == 128);
+    assert!(core::mem::offset_of!(FlowEntry, verdict) == 16);
+    assert!(core::mem::offset_of!(FlowEntry, packets) == 64);
+    assert!(size_of::<FlowBucket>() == 512);
+};

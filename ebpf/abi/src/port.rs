@@ -1,0 +1,34 @@
+//! The port table: what tier 0 must know of a port.
+
+/// The port exists, is up and has an interface.
+pub const PORT_UP: u16 = 1 << 0;
+/// Frames for this port may be redirected by XDP. Without it a hit in XDP is passed on, to be forwarded by
+/// the TC program of the same interface, which keeps segmentation offload.
+pub const PORT_XDP_TRANSMIT: u16 = 1 << 1;
+/// Every packet of the port goes to the engine: it is being captured.
+pub const PORT_PUNT_ALL: u16 = 1 << 2;
+/// An uplink: the host may share its interface, so frames to the interface's own MAC address and
+/// broadcasts go to the host's stack too.
+pub const PORT_UPLINK: u16 = 1 << 3;
+
+/// One port: 32 bytes, indexed by port number. Port 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct PortEntry {
+    /// Raised by every change of configuration that concerns the port's flows; see `FlowVerdict::epoch`.
+    pub epoch: u32,
+    /// Index of the interface, 0 while there is none.
+    pub interface_index: u32,
+    /// [`PORT_UP`], [`PORT_XDP_TRANSMIT`], [`PORT_PUNT_ALL`], [`PORT_UPLINK`].
+    pub flags: u16,
+    /// Largest IP packet that may leave by the port, in bytes.
+    pub mtu: u16,
+    /// Index into [`crate::maps::SOCKETS`] of the socket of receive queue 0; that of queue n follows at n.
+    pub first_socket: u32,
+    /// The MAC address of the interface itself (not of the workload behind it).
+    pub interface_mac: [u8; 6],
+    /// Always 0.
+    pub zero: [u8; 10],
+}
+
+const _: () = assert!(size_of::<PortEntry>() == 32);

@@ -1,0 +1,45 @@
+//! A session: the two directions of a connection and what only the engine knows of it.
+//!
+//! Sessions live in an array of their own beside the flow table, in the same kind of memory, so that a new
+//! daemon finds connections, translations and TCP states as the old one left them. The kernel programs never
+//! read them.
+
+use crate::flow::FlowKey;
+
+/// The session is in use. Written last when a session is made, cleared first when it is freed.
+pub const SESSION_VALID: u8 = 1;
+
+/// The session's source is translated to a port of a router's external address, which the allocator holds.
+pub const SESSION_SNAT: u8 = 1 << 0;
+/// A floating IP took part in the translation.
+pub const SESSION_FLOATING_IP: u8 = 1 << 1;
+
+/// 64 bytes, one cache line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+pub struct Session {
+    /// The key of the first packet, as received.
+    pub original: FlowKey,
+    /// The key of the replies, as received.
+    pub reply: FlowKey,
+    /// Position of the original direction's entry: bucket * 4 + entry.
+    pub original_entry: u32,
+    /// Position of the reply direction's entry: bucket * 4 + entry.
+    pub reply_entry: u32,
+    /// When the session was made, in ticks.
+    pub created_ticks: u32,
+    /// [`SESSION_VALID`] or 0.
+    pub valid: u8,
+    /// State of the connection; the engine's `ConnectionState` as a number.
+    pub state: u8,
+    /// [`SESSION_SNAT`], [`SESSION_FLOATING_IP`].
+    pub kind: u8,
+    /// Always 0.
+    pub zero: u8,
+    /// TCP: which sides have sent a FIN (bit 0 original, bit 1 reply).
+    pub fin_seen: u32,
+    /// Free for the engine.
+    pub reserved: [u32; 3],
+}
+
+const _: () = assert!(size_of::<Session>() == 64);

@@ -4,5 +4,7 @@
 //! never talks HTTP and never stores anything on disk.
 pub mod address;
 pub mod config;
+pub mod engine;
 pub mod inspect;
 pub mod packet;
+pub mod tables;

@@ -11,9 +11,10 @@ pub const PORT_PUNT_ALL: u16 = 1 << 2;
 /// broadcasts go to the host's stack too.
 pub const PORT_UPLINK: u16 = 1 << 3;
 
-/// One port: 32 bytes, indexed by port number. Port 0 is none.
+/// One port: 64 bytes, indexed by port number. Port 0 is none. Tier 0 reads the fields up to `interface_mac`; the
+/// rest lets a new engine recognise the port, whose number must not change while flows refer to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C, align(8))]
+#[repr(C, align(64))]
 pub struct PortEntry {
     /// Raised by every change of configuration that concerns the port's flows; see `FlowVerdict::epoch`.
     pub epoch: u32,
@@ -28,7 +29,13 @@ pub struct PortEntry {
     /// The MAC address of the interface itself (not of the workload behind it).
     pub interface_mac: [u8; 6],
     /// Always 0.
-    pub zero: [u8; 10],
+    pub zero: [u8; 2],
+    /// Hash of the port's identifier; 0: the number is free.
+    pub id_hash: u64,
+    /// Hash of all configuration that concerns the port's flows; a change of it raises `epoch`.
+    pub fingerprint: u64,
+    /// Always 0.
+    pub reserved: [u64; 3],
 }
 
-const _: () = assert!(size_of::<PortEntry>() == 32);
+const _: () = assert!(size_of::<PortEntry>() == 64);

@@ -1,0 +1,186 @@
+//! The engine: tier 1, the authority over every flow.
+
+use crate::config::Config;
+use crate::packet::{FramePool, Packet};
+use crate::tables::region::Regions;
+
+/// A packet to be sent.
+#[derive(Debug)]
+#[must_use = "a packet that is neither sent nor freed leaks its frame"]
+pub struct Transmit {
+    /// Number of the port to send it by.
+    pub port: u16,
+    /// The packet.
+    pub packet: Packet,
+}
+
+/// How an engine is set up; the defaults suit a small edge host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineSettings {
+    /// New flows per second that one port may open; 0 is no limit.
+    pub new_flows_per_second_per_port: u32,
+    /// Idle times after which sessions end.
+    pub timeouts: Timeouts,
+    /// ICMP messages per second that the gateway sends of its own accord (errors); 0 is no limit.
+    pub icmp_errors_per_second: u32,
+}
+
+/// Idle times in seconds after which a session ends, by the state of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP before the handshake is complete.
+    pub tcp_half_open_seconds: u32,
+    /// TCP established (RFC 5382, REQ-5: at least 2 hours and 4 minutes).
+    pub tcp_established_seconds: u32,
+    /// TCP after a FIN or RST (RFC 5382, REQ-5: at least 4 minutes).
+    pub tcp_closing_seconds: u32,
+    /// UDP (RFC 4787, REQ-5: at least 2 minutes, 5 recommended).
+    pub udp_seconds: u32,
+    /// ICMP queries (RFC 5508, REQ-2: at least 60 seconds).
+    pub icmp_seconds: u32,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            tcp_half_open_seconds: 240,
+            tcp_established_seconds: 7440,
+            tcp_closing_seconds: 240,
+            udp_seconds: 300,
+            icmp_seconds: 60,
+        }
+    }
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            new_flows_per_second_per_port: 50_000,
+            timeouts: Timeouts::default(),
+            icmp_errors_per_second: 1000,
+        }
+    }
+}
+
+/// What the runtime tells of the interface that a port is plugged into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceBinding {
+    /// Index of the interface.
+    pub index: u32,
+    /// Its own MAC address.
+    pub mac: crate::address::MacAddress,
+    /// Its MTU.
+    pub mtu: u16,
+    /// XDP may redirect frames into it.
+    pub xdp_transmit: bool,
+    /// Index of its first socket in the map of sockets.
+    pub first_socket: u32,
+}
+
+/// What an accepted configuration changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApplyReport {
+    /// Names of the ports whose flows will be decided again.
+    pub touched_ports: Vec<String>,
+}
+
+/// Why a configuration was refused; nothing of it was applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct ConfigError {
+    /// Everything that is wrong with it.
+    pub problems: Vec<ConfigProblem>,
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{object}: {field}: {message}")]
+pub struct ConfigProblem {
+    /// Kind and name of the object: `router r1`.
+    pub object: String,
+    /// The field.
+    pub field: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+/// Why an engine could not be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The regions do not fit together.
+    #[error("the flow table has {buckets} buckets while its control record says {expected}")]
+    TableSize {
+        /// Buckets of the region.
+        buckets: usize,
+        /// Buckets by the control record.
+        expected: usize,
+    },
+}
+
+/// What one worker thread keeps to itself.
+#[derive(Debug)]
+pub struct Worker {
+    /// Number of the worker; worker 0 also drives the timers.
+    pub index: usize,
+}
+
+/// The engine, shared by all workers.
+#[derive(Debug)]
+pub struct Engine {
+    regions: Regions,
+}
+
+impl Engine {
+    /// An engine over `regions`, adopting the flows that they hold.
+    pub fn new(regions: Regions, settings: EngineSettings) -> Result<Self, EngineError> {
+        let _ = settings;
+        Ok(Self { regions })
+    }
+
+    /// The state of a worker thread.
+    pub fn worker(&self, index: usize) -> Worker {
+        Worker { index }
+    }
+
+    /// Takes a new configuration, whole or not at all.
+    pub fn apply(&self, config: &Config) -> Result<ApplyReport, ConfigError> {
+        let _ = config;
+        Ok(ApplyReport::default())
+    }
+
+    /// Number of the port with this id.
+    pub fn port_number(&self, port_id: &str) -> Option<u16> {
+        let _ = (port_id, &self.regions);
+        None
+    }
+
+    /// Tells what a port is plugged into; none: nothing.
+    pub fn set_interface(&self, port: u16, binding: Option<InterfaceBinding>) {
+        let _ = (port, binding);
+    }
+
+    /// Takes every packet of `batch`; each ends in `output`, is held for its next hop, or is freed.
+    pub fn process(
+        &self,
+        worker: &mut Worker,
+        pool: &mut FramePool,
+        batch: &mut Vec<Packet>,
+        output: &mut Vec<Transmit>,
+    ) {
+        let _ = (worker, output);
+        for packet in batch.drain(..) {
+            pool.free(packet);
+        }
+    }
+
+    /// Advances the clock to `now_ticks` and does what is due: timeouts, ARP retries. Worker 0 calls it each tick.
+    pub fn tick(
+        &self,
+        worker: &mut Worker,
+        pool: &mut FramePool,
+        now_ticks: u32,
+        output: &mut Vec<Transmit>,
+    ) {
+        let _ = (worker, pool, now_ticks, output);
+    }
+}

@@ -1,0 +1,5 @@
+//! End-to-end tests: the real daemon, real kernel programs and real traffic in network namespaces.
+//!
+//! They need root and `make ebpf`; `make test` runs them. Each builds a site of its own and removes it.
+
+mod lab;

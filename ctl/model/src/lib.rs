@@ -1,1 +1,30 @@
-//! The MM3 objects of EdgeStack.
+//! The MM3 objects of EdgeStack: their fields, their names on the wire and their validation.
+//!
+//! One noun, one file: `network.rs` holds the network's fields, how they are read from a request and what can be
+//! checked without looking at another object. What needs other objects (references, free addresses) belongs to
+//! `app/<noun>.rs` of the daemon. This crate never does I/O; the daemon, the client and `edgectl` share it.
+//!
+//! A request is read by [`meta::read_draft`], which reports *every* problem of a body at once; answers are plain
+//! serde types ([`meta::Object`]).
+
+pub mod address;
+pub mod error;
+pub mod floating_ip;
+pub mod meta;
+pub mod network;
+pub mod port;
+pub mod reader;
+pub mod router;
+pub mod security_group;
+pub mod security_group_rule;
+pub mod suggest;
+pub mod value;
+
+pub use error::{FieldError, Problem};
+pub use floating_ip::{FloatingIp, FloatingIpSpec};
+pub use meta::{Condition, ConditionStatus, Draft, Kind, Object, Phase, Spec, Status, read_draft};
+pub use network::{Network, NetworkSpec};
+pub use port::{Port, PortSpec};
+pub use router::{Router, RouterSpec};
+pub use security_group::{SecurityGroup, SecurityGroupSpec};
+pub use security_group_rule::{SecurityGroupRule, SecurityGroupRuleSpec};

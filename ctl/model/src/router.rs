@@ -1,0 +1,154 @@
+//! Routers: connect the networks of a tenant to each other and to an external network.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::address::MacAddress;
+use crate::meta::{Kind, Object, Spec};
+use crate::port::refuse_repeated;
+use crate::reader::{Reader, Refusal};
+use crate::value;
+
+/// Networks of one router.
+pub const INTERNAL_NETWORKS_MAX: usize = 256;
+
+/// A router as the API shows it.
+pub type Router = Object<RouterSpec>;
+
+/// The fields of a router.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RouterSpec {
+    /// The router's own MAC address on all its networks; made by the server where left out.
+    #[serde(default)]
+    pub mac: Option<MacAddress>,
+    /// Hosts without a floating IP leave with the router's external address.
+    pub enable_snat: bool,
+    /// Names of the networks that it connects; ids are accepted too.
+    #[serde(default)]
+    pub internal: Vec<String>,
+    /// The way out.
+    #[serde(default)]
+    pub external: Option<RouterExternal>,
+    /// The upstream router; the external network's gateway where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_router: Option<PeerRouter>,
+    /// Free text.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// A router's leg in an external network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouterExternal {
+    /// Name of the external network; an id is accepted too.
+    pub network: String,
+    /// The router's address there; the lowest free one of the network's pool where left out.
+    #[serde(default)]
+    pub ip: Option<Ipv4Addr>,
+}
+
+/// An upstream router.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerRouter {
+    /// Its address in the external network.
+    pub ip: Ipv4Addr,
+    /// Its MAC address; found by ARP where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacAddress>,
+}
+
+impl PeerRouter {
+    /// Reads the fields of a peer router.
+    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let ip = reader.required("ip", "`203.0.113.1`", value::ipv4);
+        let mac = reader.optional("mac", value::mac);
+        Some(Self { ip: ip?, mac })
+    }
+}
+
+impl Spec for RouterSpec {
+    const KIND: Kind = Kind::Router;
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let mac = reader.optional("mac", value::mac);
+        let enable_snat = reader.optional("enable_snat", value::boolean).unwrap_or(true);
+        let internal = reader.list("internal", INTERNAL_NETWORKS_MAX, value::reference).unwrap_or_default();
+        refuse_repeated(reader, "internal", &internal);
+        let external = read_external(reader);
+        let peer_router = reader.object("peer_router", PeerRouter::read);
+        if peer_router.is_some() && !reader.has("external") {
+            let hint = "set `external`, or leave `peer_router` out";
+            let refusal =
+                Refusal::new("not_allowed", "a peer router is reached by the external network", hint);
+            reader.refuse("peer_router", refusal);
+        }
+        let description = reader.optional("description", value::description).unwrap_or_default();
+        let spec = Self { mac, enable_snat, internal, external, peer_router, description };
+        reader.is_clean().then_some(spec)
+    }
+}
+
+/// `external` is an object, a list of one such object (as EdgeStack's controller writes it), the name or id of a
+/// network (as its console does), or an empty text or list for none.
+fn read_external(reader: &mut Reader<'_>) -> Option<RouterExternal> {
+    match reader.raw("external")? {
+        Value::String(text) if text.is_empty() => None,
+        Value::String(_) => {
+            let network = reader.optional("external", value::reference)?;
+            Some(RouterExternal { network, ip: None })
+        }
+        Value::Array(_) => reader.objects("external", 1, read_leg)?.pop(),
+        _ => reader.object("external", read_leg),
+    }
+}
+
+fn read_leg(reader: &mut Reader<'_>) -> Option<RouterExternal> {
+    let network = reader.required("network", "the name of an external network", value::reference);
+    let ip = reader.optional("ip", value::ipv4);
+    Some(RouterExternal { network: network?, ip })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::RouterSpec;
+    use crate::meta::tests::{accepted, refusals};
+
+    fn external(value: &Value) -> Option<(String, Option<String>)> {
+        let body = json!({"router": {"name": "r", "external": value}});
+        let leg = accepted::<RouterSpec>(&body).spec.external?;
+        Some((leg.network, leg.ip.map(|ip| ip.to_string())))
+    }
+
+    #[test]
+    fn every_spelling_of_external_is_read() {
+        let with_ip = Some(("wan".to_owned(), Some("203.0.113.5".to_owned())));
+        assert_eq!(external(&json!({"network": "wan", "ip": "203.0.113.5"})), with_ip);
+        assert_eq!(external(&json!([{"network": "wan", "ip": "203.0.113.5"}])), with_ip);
+        assert_eq!(external(&json!("wan")), Some(("wan".to_owned(), None)));
+        for none in [json!(""), json!(null), json!([])] {
+            assert_eq!(external(&none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn wrong_fields_are_named() {
+        let found = refusals::<RouterSpec>(&json!({"router": {
+            "name": "r", "mac": "zz", "internal": ["a", "b", "a"], "external": {"ip": "x"}, "enableSnat": true
+        }}));
+        let wanted = [
+            ("/router/mac", "invalid_mac"),
+            ("/router/internal/2", "duplicate"),
+            ("/router/external/network", "missing"),
+            ("/router/external/ip", "invalid_address"),
+            ("/router/enableSnat", "unknown_field"),
+        ];
+        assert_eq!(found, wanted.map(|(pointer, code)| (pointer.to_owned(), code.to_owned())));
+        let found =
+            refusals::<RouterSpec>(&json!({"router": {"name": "r", "peer_router": {"ip": "1.1.1.1"}}}));
+        assert_eq!(found, [("/router/peer_router".to_owned(), "not_allowed".to_owned())]);
+    }
+}

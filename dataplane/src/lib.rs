@@ -6,5 +6,6 @@ pub mod address;
 pub mod config;
 pub mod engine;
 pub mod inspect;
+pub mod io;
 pub mod packet;
 pub mod tables;

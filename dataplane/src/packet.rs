@@ -101,17 +101,18 @@ impl FramePool {
         self.data_mut(packet).copy_from_slice(bytes);
     }
 
-    /// Start and length of the memory, for registering it with a socket.
-    pub fn memory(&self) -> (*mut u8, usize) {
-        (self.memory.start.as_ptr(), self.memory.length)
+    /// A handle of the memory, for registering it with a socket. The memory lives as long as any handle.
+    pub fn memory(&self) -> FrameMemory {
+        self.memory.clone()
     }
 }
 
-/// Page-aligned memory that stays where it is for as long as it lives, as AF_XDP wants it.
-#[derive(Debug)]
-struct FrameMemory {
+/// Page-aligned memory that stays where it is for as long as a handle of it lives, as AF_XDP wants it.
+#[derive(Clone, Debug)]
+pub struct FrameMemory {
     start: std::ptr::NonNull<u8>,
     length: usize,
+    _mapping: std::sync::Arc<memory::Mapping>,
 }
 
 #[expect(unsafe_code, reason = "memory shared with the kernel is mapped by hand")]
@@ -119,9 +120,24 @@ mod memory {
     use super::FrameMemory;
     use std::io;
     use std::ptr::NonNull;
+    use std::sync::Arc;
 
-    // SAFETY: the mapping is owned by the value and not tied to a thread.
+    /// The mapping itself, unmapped with the last handle.
+    #[derive(Debug)]
+    pub(super) struct Mapping {
+        start: NonNull<u8>,
+        length: usize,
+    }
+
+    // SAFETY: the mapping is not tied to a thread. Only the pool reads or writes it through its handle, and a
+    // pool has one owner; other handles are for the kernel.
+    unsafe impl Send for Mapping {}
+    // SAFETY: as above.
+    unsafe impl Sync for Mapping {}
+    // SAFETY: as above.
     unsafe impl Send for FrameMemory {}
+    // SAFETY: as above.
+    unsafe impl Sync for FrameMemory {}
 
     impl FrameMemory {
         pub(super) fn new(length: usize) -> io::Result<Self> {
@@ -140,7 +156,17 @@ mod memory {
                 return Err(io::Error::last_os_error());
             }
             let start = NonNull::new(start.cast()).ok_or_else(io::Error::last_os_error)?;
-            Ok(Self { start, length })
+            Ok(Self { start, length, _mapping: Arc::new(Mapping { start, length }) })
+        }
+
+        /// Address of the first byte, for registering the memory with the kernel.
+        pub fn address(&self) -> u64 {
+            self.start.as_ptr() as u64
+        }
+
+        /// Length in bytes.
+        pub fn length(&self) -> usize {
+            self.length
         }
 
         #[inline]
@@ -151,15 +177,15 @@ mod memory {
 
         #[inline]
         pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-            // SAFETY: as above, and `&mut self` is the only access from user space; the kernel writes only to
-            // frames that a ring holds, which no packet refers to.
+            // SAFETY: as above, and the pool's `&mut self` is the only access from user space; the kernel writes
+            // only to frames that a ring holds, which no packet refers to.
             unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
         }
     }
 
-    impl Drop for FrameMemory {
+    impl Drop for Mapping {
         fn drop(&mut self) {
-            // SAFETY: the mapping was made in `new` with this length and is not used after.
+            // SAFETY: the mapping was made in `new` with this length and no handle is left.
             unsafe { libc::munmap(self.start.as_ptr().cast(), self.length.max(1)) };
         }
     }

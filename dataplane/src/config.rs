@@ -16,7 +16,7 @@ use crate::address::{Cidr, MacAddress};
 pub type Id = String;
 
 /// The whole desired state of one host's dataplane.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Networks of the tenants and external networks.
@@ -32,7 +32,7 @@ pub struct Config {
 }
 
 /// A layer 2 network with one IPv4 subnet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
     /// Unique identifier.
@@ -54,7 +54,7 @@ pub struct Network {
 }
 
 /// A port of the gateway.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
     /// Unique identifier.
@@ -77,7 +77,7 @@ pub struct Port {
 }
 
 /// What is behind a port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, tag = "type", rename_all = "snake_case")]
 pub enum PortKind {
     /// A VM, container or process of a tenant, with one MAC and one IP address.
@@ -101,7 +101,7 @@ pub enum PortKind {
 }
 
 /// A further address of a workload.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddressPair {
     /// Address or range.
@@ -112,7 +112,7 @@ pub struct AddressPair {
 }
 
 /// How tier 0 is attached to a port's interface.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Attach {
     /// XDP and TC for uplinks, TC for workloads.
@@ -125,7 +125,7 @@ pub enum Attach {
 }
 
 /// A tenant's router.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Router {
     /// Unique identifier.
@@ -143,7 +143,7 @@ pub struct Router {
 }
 
 /// A router's leg in an external network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouterExternal {
     /// The external network.
@@ -162,7 +162,7 @@ pub struct RouterExternal {
 }
 
 /// An external address that stands for one workload, for all ports and both directions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FloatingIp {
     /// Unique identifier.
@@ -177,7 +177,7 @@ pub struct FloatingIp {
 }
 
 /// What a floating IP stands for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FloatingIpTarget {
     /// The workload's port.
@@ -187,7 +187,7 @@ pub struct FloatingIpTarget {
 }
 
 /// A stateful list of what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecurityGroup {
     /// Unique identifier.
@@ -200,7 +200,7 @@ pub struct SecurityGroup {
 }
 
 /// One thing that is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecurityGroupRule {
     /// Unique identifier.
@@ -232,7 +232,7 @@ pub enum Direction {
 }
 
 /// The other side of a rule.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, tag = "type", rename_all = "snake_case")]
 pub enum Remote {
     /// Everybody.

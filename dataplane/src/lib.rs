@@ -8,4 +8,7 @@ pub mod engine;
 pub mod inspect;
 pub mod io;
 pub mod packet;
+pub mod rewrite;
+pub mod snapshot;
 pub mod tables;
+pub mod wire;

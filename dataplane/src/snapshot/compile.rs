@@ -1,0 +1,506 @@
+//! From configuration to snapshot: every check, then every index.
+//!
+//! All problems are found and told at once, and a configuration with any is refused whole.
+
+use std::net::Ipv4Addr;
+
+use edgestack_abi::maps::MAX_PORTS;
+use hashbrown::{HashMap, HashSet};
+
+use super::security_group::{Remote, Rule, SecurityGroup};
+use super::{External, FloatingIp, Index, Network, Owner, Port, Router, Snapshot, Workload, fingerprint};
+use crate::config::{self, Config, Direction, PortKind};
+use crate::engine::{ConfigError, ConfigProblem};
+use crate::wire::{PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
+
+/// Smallest MTU of a network (RFC 791: every host takes 576 bytes).
+const MTU_MIN: u16 = 576;
+/// Largest MTU of a network: what fits in a frame of the engine with its headroom.
+const MTU_MAX: u16 = 3800;
+
+impl Snapshot {
+    /// Checks and indexes a configuration. `port_numbers` has a number for every port of it.
+    pub fn compile(config: &Config, port_numbers: &HashMap<String, u16>) -> Result<Self, ConfigError> {
+        let mut compiler = Compiler::new(config);
+        compiler.networks();
+        compiler.security_groups();
+        compiler.ports(port_numbers);
+        compiler.routers();
+        compiler.floating_ips();
+        if !compiler.problems.is_empty() {
+            return Err(ConfigError { problems: compiler.problems });
+        }
+        compiler.fingerprints();
+        Ok(compiler.snapshot)
+    }
+}
+
+struct Compiler<'a> {
+    config: &'a Config,
+    problems: Vec<ConfigProblem>,
+    snapshot: Snapshot,
+    network_index: HashMap<&'a str, Index>,
+    router_index: HashMap<&'a str, Index>,
+    group_index: HashMap<&'a str, Index>,
+}
+
+fn index_by_id<'a>(ids: impl Iterator<Item = &'a String>) -> HashMap<&'a str, Index> {
+    ids.enumerate().map(|(index, id)| (id.as_str(), index)).collect()
+}
+
+impl<'a> Compiler<'a> {
+    fn new(config: &'a Config) -> Self {
+        let mut compiler = Self {
+            config,
+            problems: Vec::new(),
+            snapshot: Snapshot { config: config.clone(), ..Snapshot::default() },
+            network_index: index_by_id(config.networks.iter().map(|network| &network.id)),
+            router_index: index_by_id(config.routers.iter().map(|router| &router.id)),
+            group_index: index_by_id(config.security_groups.iter().map(|group| &group.id)),
+        };
+        compiler.unique("network", config.networks.iter().map(|network| &network.id));
+        compiler.unique("port", config.ports.iter().map(|port| &port.id));
+        compiler.unique("router", config.routers.iter().map(|router| &router.id));
+        compiler.unique("floating IP", config.floating_ips.iter().map(|floating_ip| &floating_ip.id));
+        compiler.unique("security group", config.security_groups.iter().map(|group| &group.id));
+        compiler
+    }
+
+    fn problem(&mut self, object: String, field: &str, message: String) {
+        self.problems.push(ConfigProblem { object, field: field.to_owned(), message });
+    }
+
+    fn unique(&mut self, kind: &str, ids: impl Iterator<Item = &'a String>) {
+        let mut seen = HashSet::new();
+        for id in ids {
+            if !seen.insert(id) {
+                self.problem(
+                    format!("{kind} {id}"),
+                    "id",
+                    "is used twice; give every object its own".to_owned(),
+                );
+            }
+        }
+    }
+
+    fn networks(&mut self) {
+        for network in &self.config.networks {
+            let object = format!("network {}", network.name);
+            if let Some(gateway) = network.gateway_ip
+                && !network.cidr.contains(gateway)
+            {
+                self.problem(object.clone(), "gateway_ip", format!("{gateway} is not in {}", network.cidr));
+            }
+            if !(MTU_MIN..=MTU_MAX).contains(&network.mtu) {
+                self.problem(
+                    object,
+                    "mtu",
+                    format!("{} is not between {MTU_MIN} and {MTU_MAX}", network.mtu),
+                );
+            }
+            self.snapshot.networks.push(Network {
+                name: network.name.clone(),
+                cidr: network.cidr,
+                gateway_ip: network.gateway_ip,
+                mtu: network.mtu,
+                external: network.external,
+                router: None,
+                uplink: None,
+                port_by_ip: HashMap::new(),
+                port_by_mac: HashMap::new(),
+                owners: HashMap::new(),
+                router_by_mac: HashMap::new(),
+            });
+        }
+    }
+
+    fn security_groups(&mut self) {
+        for group in &self.config.security_groups {
+            let mut compiled =
+                SecurityGroup { name: group.name.clone(), ingress: Vec::new(), egress: Vec::new() };
+            for rule in &group.rules {
+                let Some(rule_compiled) = self.rule(rule) else { continue };
+                match rule.direction {
+                    Direction::Ingress => compiled.ingress.push(rule_compiled),
+                    Direction::Egress => compiled.egress.push(rule_compiled),
+                }
+            }
+            self.snapshot.security_groups.push(compiled);
+        }
+    }
+
+    fn rule(&mut self, rule: &config::SecurityGroupRule) -> Option<Rule> {
+        let object = format!("security group rule {}", rule.id);
+        let is_icmp = rule.protocol == Some(PROTOCOL_ICMP);
+        let has_ports = matches!(rule.protocol, Some(PROTOCOL_TCP | PROTOCOL_UDP));
+        let (min, max) = (rule.port_range_min, rule.port_range_max);
+        if (min.is_some() || max.is_some()) && !is_icmp && !has_ports {
+            self.problem(object.clone(), "port_range_min", "needs `protocol` tcp, udp or icmp".to_owned());
+        }
+        if is_icmp && (min.is_some_and(|kind| kind > 255) || max.is_some_and(|code| code > 255)) {
+            self.problem(
+                object.clone(),
+                "port_range_min",
+                "an ICMP type and code are at most 255".to_owned(),
+            );
+        }
+        let ports = match (is_icmp, min, max) {
+            (true, Some(kind), _) => Some((kind, kind)),
+            (_, None, None) | (true, None, _) => None,
+            (false, Some(min), Some(max)) if min <= max => Some((min, max)),
+            (false, Some(port), None) | (false, None, Some(port)) => Some((port, port)),
+            (false, Some(min), Some(max)) => {
+                self.problem(
+                    object.clone(),
+                    "port_range_max",
+                    format!("{max} is below port_range_min {min}"),
+                );
+                None
+            }
+        };
+        let remote = match &rule.remote {
+            config::Remote::Any => Remote::Any,
+            config::Remote::Cidr { cidr } => Remote::Cidr(*cidr),
+            config::Remote::Group { group } => {
+                let Some(index) = self.group_index.get(group.as_str()) else {
+                    self.problem(object, "remote", format!("there is no security group `{group}`"));
+                    return None;
+                };
+                Remote::Group(*index)
+            }
+        };
+        let code = max.filter(|_| is_icmp).map(|code| code as u8);
+        Some(Rule { id: rule.id.clone(), protocol: rule.protocol, ports, code, remote })
+    }
+
+    fn ports(&mut self, port_numbers: &HashMap<String, u16>) {
+        if self.config.ports.len() >= MAX_PORTS as usize {
+            let message =
+                format!("{} ports are more than the {} of one host", self.config.ports.len(), MAX_PORTS - 1);
+            self.problem("ports".to_owned(), "ports", message);
+            return;
+        }
+        for port in &self.config.ports {
+            let object = format!("port {}", port.name);
+            let Some(network) = self.network_index.get(port.network.as_str()).copied() else {
+                self.problem(object, "network", format!("there is no network `{}`", port.network));
+                continue;
+            };
+            let number = port_numbers.get(&port.id).copied().unwrap_or_default();
+            let workload = match &port.kind {
+                PortKind::Uplink => {
+                    self.uplink(&object, network, number);
+                    None
+                }
+                PortKind::Workload { .. } => self.workload(&object, &port.kind, network, number),
+            };
+            let compiled = Port {
+                number,
+                id: port.id.clone(),
+                name: port.name.clone(),
+                network,
+                up: port.admin_state_up,
+                workload,
+                fingerprint: 0,
+            };
+            let slots = &mut self.snapshot.ports;
+            slots.resize_with(slots.len().max(usize::from(number) + 1), || None);
+            slots[usize::from(number)] = Some(compiled);
+            self.snapshot.port_numbers.insert(port.id.clone(), number);
+        }
+    }
+
+    fn uplink(&mut self, object: &str, network: Index, number: u16) {
+        let entry = &mut self.snapshot.networks[network];
+        if !entry.external {
+            let message =
+                format!("network {} is not external; an uplink leads to an external one", entry.name);
+            self.problem(object.to_owned(), "network", message);
+        } else if entry.uplink.replace(number).is_some() {
+            let message = format!("network {} has an uplink already", entry.name);
+            self.problem(object.to_owned(), "network", message);
+        }
+    }
+
+    fn workload(&mut self, object: &str, kind: &PortKind, network: Index, number: u16) -> Option<Workload> {
+        let PortKind::Workload {
+            mac_address,
+            ip_address,
+            security_groups,
+            allowed_address_pairs,
+            port_security,
+        } = kind
+        else {
+            return None;
+        };
+        let groups = self.group_references(object, security_groups);
+        let entry = &mut self.snapshot.networks[network];
+        let mut problems: Vec<(&str, String)> = Vec::new();
+        if entry.external {
+            problems.push((
+                "network",
+                format!("network {} is external; workloads belong in tenant networks", entry.name),
+            ));
+        }
+        if !entry.cidr.contains(*ip_address) {
+            problems.push((
+                "ip_address",
+                format!("{ip_address} is not in {} of network {}", entry.cidr, entry.name),
+            ));
+        }
+        if entry.gateway_ip == Some(*ip_address) {
+            problems.push(("ip_address", format!("{ip_address} is the gateway of network {}", entry.name)));
+        }
+        if mac_address.is_multicast() || mac_address.is_zero() {
+            problems.push(("mac_address", format!("{mac_address} is no address of one host")));
+        }
+        if entry.port_by_ip.insert(*ip_address, number).is_some() {
+            problems.push(("ip_address", format!("{ip_address} is used twice in network {}", entry.name)));
+        }
+        if entry.port_by_mac.insert(*mac_address, number).is_some() {
+            problems.push(("mac_address", format!("{mac_address} is used twice in network {}", entry.name)));
+        }
+        for (field, message) in problems {
+            self.problem(object.to_owned(), field, message);
+        }
+        Some(Workload {
+            mac_address: *mac_address,
+            ip_address: *ip_address,
+            security_groups: groups,
+            allowed_address_pairs: allowed_address_pairs
+                .iter()
+                .map(|pair| (pair.ip_address, pair.mac_address.unwrap_or(*mac_address)))
+                .collect(),
+            port_security: *port_security,
+            floating_ip: None,
+        })
+    }
+
+    fn group_references(&mut self, object: &str, groups: &[String]) -> Vec<Index> {
+        let mut indices = Vec::with_capacity(groups.len());
+        for group in groups {
+            match self.group_index.get(group.as_str()) {
+                Some(index) => indices.push(*index),
+                None => {
+                    self.problem(
+                        object.to_owned(),
+                        "security_groups",
+                        format!("there is no security group `{group}`"),
+                    );
+                }
+            }
+        }
+        indices
+    }
+
+    fn routers(&mut self) {
+        for (index, router) in self.config.routers.iter().enumerate() {
+            let object = format!("router {}", router.name);
+            if router.mac_address.is_multicast() || router.mac_address.is_zero() {
+                let message = format!("{} is no address of one host", router.mac_address);
+                self.problem(object.clone(), "mac_address", message);
+            }
+            let networks = self.router_networks(&object, router, index);
+            let external = router
+                .external
+                .as_ref()
+                .and_then(|external| self.router_external(&object, external, router, index));
+            self.snapshot.routers.push(Router {
+                name: router.name.clone(),
+                mac_address: router.mac_address,
+                networks,
+                external,
+            });
+        }
+    }
+
+    fn router_networks(&mut self, object: &str, router: &config::Router, index: Index) -> Vec<Index> {
+        let mut networks: Vec<Index> = Vec::new();
+        for id in &router.networks {
+            let Some(network) = self.network_index.get(id.as_str()).copied() else {
+                self.problem(object.to_owned(), "networks", format!("there is no network `{id}`"));
+                continue;
+            };
+            let entry = &self.snapshot.networks[network];
+            let (name, cidr) = (entry.name.clone(), entry.cidr);
+            let message = if entry.external {
+                Some(format!("network {name} is external; connect it by `external`"))
+            } else if entry.router.is_some() {
+                Some(format!("network {name} belongs to another router or is listed twice"))
+            } else {
+                let other = networks
+                    .iter()
+                    .map(|other| &self.snapshot.networks[*other])
+                    .find(|other| other.cidr.overlaps(cidr));
+                other.map(|other| {
+                    format!("{cidr} of network {name} overlaps {} of network {}", other.cidr, other.name)
+                })
+            };
+            match message {
+                Some(message) => self.problem(object.to_owned(), "networks", message),
+                None => {
+                    self.snapshot.networks[network].router = Some(index);
+                    networks.push(network);
+                }
+            }
+        }
+        networks
+    }
+
+    fn router_external(
+        &mut self,
+        object: &str,
+        external: &config::RouterExternal,
+        router: &config::Router,
+        index: Index,
+    ) -> Option<External> {
+        let Some(network) = self.network_index.get(external.network.as_str()).copied() else {
+            self.problem(
+                object.to_owned(),
+                "external.network",
+                format!("there is no network `{}`", external.network),
+            );
+            return None;
+        };
+        let entry = &self.snapshot.networks[network];
+        if !entry.external {
+            let message = format!("network {} is not external", entry.name);
+            self.problem(object.to_owned(), "external.network", message);
+            return None;
+        }
+        let (cidr, gateway_ip) = (entry.cidr, entry.gateway_ip);
+        for (field, address) in
+            [("external.ip_address", Some(external.ip_address)), ("external.peer_ip", external.peer_ip)]
+        {
+            if let Some(address) = address.filter(|address| !cidr.contains(*address)) {
+                self.problem(
+                    object.to_owned(),
+                    field,
+                    format!("{address} is not in {cidr} of the external network"),
+                );
+            }
+        }
+        self.own(object, "external.ip_address", network, (external.ip_address, Owner::Router(index)));
+        let by_mac = &mut self.snapshot.networks[network].router_by_mac;
+        if by_mac.insert(router.mac_address, index).is_some() {
+            let message = format!("{} is used by two routers of one external network", router.mac_address);
+            self.problem(object.to_owned(), "mac_address", message);
+        }
+        Some(External {
+            network,
+            ip_address: external.ip_address,
+            enable_snat: external.enable_snat,
+            peer_ip: external.peer_ip.or(gateway_ip),
+            peer_mac: external.peer_mac,
+        })
+    }
+
+    /// Notes who has an external address; each has one owner.
+    fn own(&mut self, object: &str, field: &str, network: Index, (address, owner): (Ipv4Addr, Owner)) {
+        let entry = &mut self.snapshot.networks[network];
+        let is_gateway = entry.gateway_ip == Some(address);
+        let is_taken = entry.owners.insert(address, owner).is_some();
+        if is_taken || is_gateway {
+            let by = if is_gateway { "the upstream gateway" } else { "another router or floating IP" };
+            self.problem(object.to_owned(), field, format!("{address} is used by {by}"));
+        }
+    }
+
+    fn floating_ips(&mut self) {
+        for (index, floating_ip) in self.config.floating_ips.iter().enumerate() {
+            let object = format!("floating IP {}", floating_ip.floating_ip);
+            let Some(network) = self.network_index.get(floating_ip.network.as_str()).copied() else {
+                self.problem(object, "network", format!("there is no network `{}`", floating_ip.network));
+                continue;
+            };
+            let entry = &self.snapshot.networks[network];
+            let (external, cidr, name) = (entry.external, entry.cidr, entry.name.clone());
+            if !external {
+                self.problem(object.clone(), "network", format!("network {name} is not external"));
+            }
+            if !cidr.contains(floating_ip.floating_ip) {
+                self.problem(object.clone(), "floating_ip", format!("it is not in {cidr} of network {name}"));
+            }
+            self.own(&object, "floating_ip", network, (floating_ip.floating_ip, Owner::FloatingIp(index)));
+            let target =
+                floating_ip.target.as_ref().and_then(|target| self.target(&object, target, network, index));
+            self.snapshot.floating_ips.push(FloatingIp { address: floating_ip.floating_ip, network, target });
+        }
+    }
+
+    fn target(
+        &mut self,
+        object: &str,
+        target: &config::FloatingIpTarget,
+        network: Index,
+        index: Index,
+    ) -> Option<(u16, Index)> {
+        let Some(router) = self.router_index.get(target.router.as_str()).copied() else {
+            self.problem(
+                object.to_owned(),
+                "target.router",
+                format!("there is no router `{}`", target.router),
+            );
+            return None;
+        };
+        let Some(number) = self.snapshot.port_number(&target.port) else {
+            self.problem(object.to_owned(), "target.port", format!("there is no port `{}`", target.port));
+            return None;
+        };
+        let leads_out = self.snapshot.routers.get(router).and_then(|router| router.external.as_ref());
+        if leads_out.is_none_or(|external| external.network != network) {
+            let message = "the router has no leg in the floating IP's network".to_owned();
+            self.problem(object.to_owned(), "target.router", message);
+        }
+        let port = self.snapshot.ports[usize::from(number)].as_mut()?;
+        let on_router = self.snapshot.networks[port.network].router == Some(router);
+        let is_first = match &mut port.workload {
+            Some(workload) => workload.floating_ip.replace(index).is_none(),
+            None => false,
+        };
+        if !on_router {
+            self.problem(
+                object.to_owned(),
+                "target.port",
+                "its network is not one of the router's".to_owned(),
+            );
+        } else if !is_first {
+            self.problem(
+                object.to_owned(),
+                "target.port",
+                "it has a floating IP already, or is an uplink".to_owned(),
+            );
+        }
+        Some((number, router))
+    }
+
+    fn fingerprints(&mut self) {
+        let config = self.config;
+        let networks: Vec<u64> = config.networks.iter().map(fingerprint::of_network).collect();
+        let groups: Vec<u64> =
+            config.security_groups.iter().map(|group| fingerprint::of(&(&group.id, &group.rules))).collect();
+        let routers: Vec<u64> = config
+            .routers
+            .iter()
+            .zip(&self.snapshot.routers)
+            .map(|(router, compiled)| {
+                let outside = compiled.external.as_ref().map(|external| external.network);
+                let touched: Vec<u64> =
+                    compiled.networks.iter().chain(&outside).map(|network| networks[*network]).collect();
+                fingerprint::of_router(router, &touched)
+            })
+            .collect();
+        for port in &config.ports {
+            let number = self.snapshot.port_numbers[&port.id];
+            let Some(compiled) = &mut self.snapshot.ports[usize::from(number)] else { continue };
+            let mut related = vec![networks[compiled.network]];
+            if let Some(workload) = &compiled.workload {
+                related.extend(workload.security_groups.iter().map(|group| groups[*group]));
+                related.extend(self.snapshot.networks[compiled.network].router.map(|router| routers[router]));
+                related
+                    .extend(workload.floating_ip.map(|index| fingerprint::of(&config.floating_ips[index])));
+            }
+            compiled.fingerprint = fingerprint::of_port(port, &related);
+        }
+    }
+}

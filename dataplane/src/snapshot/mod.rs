@@ -1,0 +1,239 @@
+//! The configuration as the packet path reads it: checked, numbered and indexed.
+//!
+//! A [`Snapshot`] is immutable. The engine compiles one from a `Config`, publishes it whole, and raises the epochs of
+//! the ports that it changed; a worker loads the current one once per batch. Lookups here take names out of the
+//! packet (addresses, MACs) and give objects back; what follows from them is for the stages to say.
+
+mod compile;
+mod fingerprint;
+pub mod security_group;
+
+use std::net::Ipv4Addr;
+
+use hashbrown::HashMap;
+
+use crate::address::{Cidr, MacAddress};
+use crate::config::Config;
+use security_group::SecurityGroup;
+
+pub use fingerprint::id_hash;
+
+/// Everything that packets are decided by.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The configuration that this was compiled from.
+    pub config: Config,
+    /// Ports by number; 0 is none.
+    ports: Vec<Option<Port>>,
+    port_numbers: HashMap<String, u16>,
+    /// The networks.
+    pub networks: Vec<Network>,
+    /// The routers.
+    pub routers: Vec<Router>,
+    /// The floating IPs.
+    pub floating_ips: Vec<FloatingIp>,
+    /// The security groups.
+    pub security_groups: Vec<SecurityGroup>,
+}
+
+/// Position of a network, router, floating IP or group in its list of the snapshot.
+pub type Index = usize;
+
+/// A port.
+#[derive(Debug)]
+pub struct Port {
+    /// Number, as in flow keys.
+    pub number: u16,
+    /// Identifier in the configuration.
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// Its network.
+    pub network: Index,
+    /// Administratively up.
+    pub up: bool,
+    /// What is behind it; none: an uplink.
+    pub workload: Option<Workload>,
+    /// Hash of all configuration that concerns its flows.
+    pub fingerprint: u64,
+}
+
+/// What is behind a workload port.
+#[derive(Debug)]
+pub struct Workload {
+    /// Its MAC address.
+    pub mac_address: MacAddress,
+    /// Its IP address.
+    pub ip_address: Ipv4Addr,
+    /// Its security groups.
+    pub security_groups: Vec<Index>,
+    /// Further addresses that it may use.
+    pub allowed_address_pairs: Vec<(Cidr, MacAddress)>,
+    /// Anti-spoofing and security groups apply.
+    pub port_security: bool,
+    /// The floating IP that stands for it.
+    pub floating_ip: Option<Index>,
+}
+
+/// A network.
+#[derive(Debug)]
+pub struct Network {
+    /// Name for people.
+    pub name: String,
+    /// Its subnet.
+    pub cidr: Cidr,
+    /// Its gateway's address.
+    pub gateway_ip: Option<Ipv4Addr>,
+    /// Largest IP packet.
+    pub mtu: u16,
+    /// Outside.
+    pub external: bool,
+    /// The tenant's router that serves it.
+    pub router: Option<Index>,
+    /// The port that leads to it, of an external network.
+    pub uplink: Option<u16>,
+    port_by_ip: HashMap<Ipv4Addr, u16>,
+    port_by_mac: HashMap<MacAddress, u16>,
+    /// Of an external network: addresses that the gateway answers for.
+    owners: HashMap<Ipv4Addr, Owner>,
+    /// Of an external network: the routers that have a leg in it.
+    router_by_mac: HashMap<MacAddress, Index>,
+}
+
+/// Who has an address of an external network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A router, for itself and its translated sources.
+    Router(Index),
+    /// A floating IP.
+    FloatingIp(Index),
+}
+
+/// A router.
+#[derive(Debug)]
+pub struct Router {
+    /// Name for people.
+    pub name: String,
+    /// Its MAC address on all its networks.
+    pub mac_address: MacAddress,
+    /// The tenant networks that it connects.
+    pub networks: Vec<Index>,
+    /// Its leg outside.
+    pub external: Option<External>,
+}
+
+/// A router's leg in an external network.
+#[derive(Debug)]
+pub struct External {
+    /// The external network.
+    pub network: Index,
+    /// The router's address there.
+    pub ip_address: Ipv4Addr,
+    /// Sources are translated to that address.
+    pub enable_snat: bool,
+    /// Next hop of everything that is not in the external network itself.
+    pub peer_ip: Option<Ipv4Addr>,
+    /// Its MAC address, where it is configured.
+    pub peer_mac: Option<MacAddress>,
+}
+
+/// A floating IP.
+#[derive(Debug)]
+pub struct FloatingIp {
+    /// The external address.
+    pub address: Ipv4Addr,
+    /// Its external network.
+    pub network: Index,
+    /// Port and router of the workload that it stands for.
+    pub target: Option<(u16, Index)>,
+}
+
+impl Snapshot {
+    /// The port of this number.
+    pub fn port(&self, number: u16) -> Option<&Port> {
+        self.ports.get(usize::from(number))?.as_ref()
+    }
+
+    /// The number of the port with this id.
+    pub fn port_number(&self, id: &str) -> Option<u16> {
+        self.port_numbers.get(id).copied()
+    }
+
+    /// All ports.
+    pub fn ports(&self) -> impl Iterator<Item = &Port> {
+        self.ports.iter().flatten()
+    }
+
+    /// The port of a router's network that has this address.
+    pub fn port_behind_router(&self, router: Index, address: Ipv4Addr) -> Option<&Port> {
+        self.routers[router].networks.iter().find_map(|network| self.port_in_network(*network, address))
+    }
+
+    /// The port of a network that has this address.
+    pub fn port_in_network(&self, network: Index, address: Ipv4Addr) -> Option<&Port> {
+        self.port(*self.networks[network].port_by_ip.get(&address)?)
+    }
+
+    /// The workload with this address in the address space that `network` belongs to: its router's, else its own.
+    pub fn port_in_address_space(&self, network: Index, address: Ipv4Addr) -> Option<&Port> {
+        match self.networks[network].router {
+            Some(router) => self.port_behind_router(router, address),
+            None => self.port_in_network(network, address),
+        }
+    }
+
+    /// The router that serves the tenant network or, of an external network, has a leg in it with this MAC address.
+    pub fn router_at(&self, network: Index, mac: MacAddress) -> Option<Index> {
+        let network = &self.networks[network];
+        if network.external {
+            return network.router_by_mac.get(&mac).copied();
+        }
+        network.router.filter(|router| self.routers[*router].mac_address == mac)
+    }
+
+    /// Whether a router has this address on one of its legs.
+    pub fn is_router_address(&self, router: Index, address: Ipv4Addr) -> bool {
+        let router = &self.routers[router];
+        router.external.as_ref().is_some_and(|external| external.ip_address == address)
+            || router.networks.iter().any(|network| self.networks[*network].gateway_ip == Some(address))
+    }
+
+    /// The floating IP of a workload, where it is reached through `router`.
+    pub fn floating_ip_of(&self, workload: &Workload, router: Index) -> Option<&FloatingIp> {
+        let floating_ip = &self.floating_ips[workload.floating_ip?];
+        floating_ip.target.is_some_and(|(_, through)| through == router).then_some(floating_ip)
+    }
+}
+
+impl Network {
+    /// The number of the port with this MAC address.
+    pub fn port_by_mac(&self, mac: MacAddress) -> Option<u16> {
+        self.port_by_mac.get(&mac).copied()
+    }
+
+    /// Who answers for an address of an external network.
+    pub fn owner(&self, address: Ipv4Addr) -> Option<Owner> {
+        self.owners.get(&address).copied()
+    }
+
+    /// Every address of an external network that the gateway answers for.
+    pub fn owned_addresses(&self) -> impl Iterator<Item = (Ipv4Addr, Owner)> + '_ {
+        self.owners.iter().map(|(address, owner)| (*address, *owner))
+    }
+}
+
+impl Workload {
+    /// Whether the workload may send from these addresses.
+    pub fn may_use(&self, mac: MacAddress, ip: Ipv4Addr) -> bool {
+        (mac == self.mac_address && ip == self.ip_address)
+            || self
+                .allowed_address_pairs
+                .iter()
+                .any(|(range, pair_mac)| *pair_mac == mac && range.contains(ip))
+    }
+
+    /// Whether the workload may send from this MAC address.
+    pub fn may_use_mac(&self, mac: MacAddress) -> bool {
+        mac == self.mac_address || self.allowed_address_pairs.iter().any(|(_, pair_mac)| *pair_mac == mac)
+    }
+}

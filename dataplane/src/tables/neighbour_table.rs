@@ -1,0 +1,218 @@
+//! Hosts of external networks and their MAC addresses, found by ARP.
+//!
+//! Sans-I/O: time comes in as ticks, requests to send go out as [`Probe`]s. Workloads are never in here: their
+//! addresses are known from the configuration. Bounded by [`NEIGHBOURS_MAX`]. Read before working on this: RFC 1122,
+//! section 2.3.2.1 (stale entries are found out and rates are limited).
+
+use std::net::Ipv4Addr;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
+use crate::address::MacAddress;
+
+/// Most neighbours of all external networks together.
+pub const NEIGHBOURS_MAX: usize = 4096;
+/// Time between requests for an address that has not answered, in ticks.
+pub const RETRY_TICKS: u32 = 10;
+/// Requests without an answer after which a neighbour counts as failed.
+pub const ATTEMPTS_MAX: u32 = 3;
+/// Age at which a known address is asked for again, in ticks.
+const REFRESH_TICKS: u32 = 300;
+/// How long a failed neighbour is not asked for again, in ticks.
+const FAILED_TICKS: u32 = 50;
+
+/// A neighbour: an address behind an uplink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NeighbourKey {
+    /// Number of the uplink.
+    pub port: u16,
+    /// Its address.
+    pub ip_address: Ipv4Addr,
+}
+
+/// Whose address a request is sent from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The router's external address.
+    pub ip_address: Ipv4Addr,
+    /// The router's MAC address.
+    pub mac_address: MacAddress,
+}
+
+/// An ARP request to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Who is asked for.
+    pub neighbour: NeighbourKey,
+    /// Who asks.
+    pub asker: Asker,
+    /// The last known MAC address, to ask directly.
+    pub known_mac: Option<MacAddress>,
+}
+
+/// What is known of a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its MAC address, once it answered. Kept while it is asked again.
+    pub mac_address: Option<MacAddress>,
+    /// When it was last heard of, in ticks.
+    pub heard_ticks: u32,
+    /// Requests since it was last heard of.
+    pub attempts: u32,
+    next_probe_ticks: u32,
+    asker: Asker,
+}
+
+/// What an ARP packet taught.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learned {
+    /// Nothing was asked about this address.
+    Ignored,
+    /// The address is confirmed.
+    Same,
+    /// The address is known now.
+    New,
+    /// The address moved to another MAC address: flows that use the old one must be decided again.
+    Moved,
+}
+
+/// The neighbours.
+#[derive(Debug, Default)]
+pub struct NeighbourTable {
+    neighbours: HashMap<NeighbourKey, Neighbour>,
+}
+
+impl Neighbour {
+    /// `reachable`, `resolving` or `failed`.
+    pub fn state(&self) -> &'static str {
+        match self.mac_address {
+            Some(_) => "reachable",
+            None if self.attempts >= ATTEMPTS_MAX => "failed",
+            None => "resolving",
+        }
+    }
+}
+
+impl NeighbourTable {
+    /// The MAC address of a neighbour, where it is known.
+    pub fn mac_address(&self, key: NeighbourKey) -> Option<MacAddress> {
+        self.neighbours.get(&key)?.mac_address
+    }
+
+    /// Whether a neighbour did not answer lately.
+    pub fn has_failed(&self, key: NeighbourKey) -> bool {
+        self.neighbours.get(&key).is_some_and(|neighbour| neighbour.state() == "failed")
+    }
+
+    /// Starts to look for a neighbour. Returns the request to send now, if one is due.
+    pub fn resolve(&mut self, key: NeighbourKey, asker: Asker, now_ticks: u32) -> Option<Probe> {
+        let is_full = self.neighbours.len() >= NEIGHBOURS_MAX;
+        match self.neighbours.entry(key) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(_) if is_full => None,
+            Entry::Vacant(entry) => {
+                entry.insert(Neighbour {
+                    mac_address: None,
+                    heard_ticks: now_ticks,
+                    attempts: 1,
+                    next_probe_ticks: now_ticks.wrapping_add(RETRY_TICKS),
+                    asker,
+                });
+                Some(Probe { neighbour: key, asker, known_mac: None })
+            }
+        }
+    }
+
+    /// Takes in that `mac` has the address, from an ARP request or reply.
+    pub fn learn(&mut self, key: NeighbourKey, mac: MacAddress, now_ticks: u32) -> Learned {
+        let Some(neighbour) = self.neighbours.get_mut(&key) else { return Learned::Ignored };
+        let before = neighbour.mac_address.replace(mac);
+        neighbour.heard_ticks = now_ticks;
+        neighbour.attempts = 0;
+        neighbour.next_probe_ticks = now_ticks.wrapping_add(REFRESH_TICKS);
+        match before {
+            Some(old) if old == mac => Learned::Same,
+            Some(_) => Learned::Moved,
+            None => Learned::New,
+        }
+    }
+
+    /// The requests that are due. Neighbours that stay silent lose their address, and are forgotten after a while.
+    pub fn due(&mut self, now_ticks: u32) -> Vec<Probe> {
+        let mut probes = Vec::new();
+        self.neighbours.retain(|key, neighbour| {
+            if (now_ticks.wrapping_sub(neighbour.next_probe_ticks) as i32) < 0 {
+                return true;
+            }
+            if neighbour.attempts >= ATTEMPTS_MAX {
+                // Silence: what was known is dropped at once, the rest after a pause in which nobody asks again.
+                neighbour.next_probe_ticks = now_ticks.wrapping_add(FAILED_TICKS);
+                return neighbour.attempts == ATTEMPTS_MAX && {
+                    neighbour.attempts += 1;
+                    neighbour.mac_address = None;
+                    true
+                };
+            }
+            neighbour.attempts += 1;
+            neighbour.next_probe_ticks = now_ticks.wrapping_add(RETRY_TICKS);
+            probes.push(Probe { neighbour: *key, asker: neighbour.asker, known_mac: neighbour.mac_address });
+            true
+        });
+        probes
+    }
+
+    /// Forgets the neighbours that `keep` does not want.
+    pub fn retain(&mut self, keep: impl Fn(&NeighbourKey, &Asker) -> bool) {
+        self.neighbours.retain(|key, neighbour| keep(key, &neighbour.asker));
+    }
+
+    /// Every neighbour.
+    pub fn iter(&self) -> impl Iterator<Item = (&NeighbourKey, &Neighbour)> {
+        self.neighbours.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ATTEMPTS_MAX, Asker, Learned, NeighbourKey, NeighbourTable, RETRY_TICKS};
+    use crate::address::MacAddress;
+
+    const KEY: NeighbourKey = NeighbourKey { port: 1, ip_address: std::net::Ipv4Addr::new(192, 0, 2, 1) };
+    const ASKER: Asker = Asker {
+        ip_address: std::net::Ipv4Addr::new(192, 0, 2, 9),
+        mac_address: MacAddress([2, 0, 0, 0, 0, 9]),
+    };
+
+    #[test]
+    fn an_address_is_asked_for_until_it_answers() {
+        let mut table = NeighbourTable::default();
+        assert!(table.resolve(KEY, ASKER, 0).is_some());
+        assert!(table.resolve(KEY, ASKER, 1).is_none(), "one request at a time");
+        assert!(table.due(RETRY_TICKS - 1).is_empty());
+        assert_eq!(table.due(RETRY_TICKS).len(), 1);
+        let mac = MacAddress([2, 0, 0, 0, 0, 1]);
+        assert_eq!(table.learn(KEY, mac, 15), Learned::New);
+        assert_eq!(table.mac_address(KEY), Some(mac));
+        assert_eq!(table.learn(KEY, MacAddress([2, 0, 0, 0, 0, 2]), 16), Learned::Moved);
+        assert_eq!(table.learn(NeighbourKey { port: 2, ..KEY }, mac, 16), Learned::Ignored);
+    }
+
+    #[test]
+    fn a_silent_neighbour_fails_and_may_be_tried_again() {
+        let mut table = NeighbourTable::default();
+        table.resolve(KEY, ASKER, 0);
+        let mut now = 0;
+        let mut sent = 1;
+        while !table.has_failed(KEY) {
+            now += RETRY_TICKS;
+            sent += table.due(now).len() as u32;
+            assert!(now < 100, "it fails in the end");
+        }
+        assert_eq!(sent, ATTEMPTS_MAX);
+        table.due(now + RETRY_TICKS);
+        assert!(table.resolve(KEY, ASKER, now + 11).is_none(), "not at once");
+        table.due(now + 200);
+        assert!(table.resolve(KEY, ASKER, now + 201).is_some());
+    }
+}

@@ -1,0 +1,335 @@
+//! What a received frame says: the parser of the slow path, which looks at everything.
+//!
+//! Established flows never come here: [`fast_key`] reads just what the flow table needs, under the same conditions
+//! as the kernel programs.
+
+use std::net::Ipv4Addr;
+
+use edgestack_abi::{DropReason, FlowKey};
+
+use super::{
+    ETHER_TYPE_ARP, ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET_LENGTH, IPV4_LENGTH, PROTOCOL_ICMP,
+    PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, internet_checksum, network_address,
+    read_ipv4, read_mac, read_u16,
+};
+use crate::address::MacAddress;
+use crate::wire::arp::Arp;
+
+/// A parsed frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headers {
+    /// Destination MAC address.
+    pub ethernet_destination: MacAddress,
+    /// Source MAC address.
+    pub ethernet_source: MacAddress,
+    /// What the frame carries.
+    pub network: Network,
+}
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// An ARP packet.
+    Arp(Arp),
+    /// An IPv4 packet.
+    Ipv4(Ipv4),
+}
+
+/// A parsed IPv4 packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv4 {
+    /// Length of the header with options, 20 to 60.
+    pub header_length: usize,
+    /// Length of header and payload; the frame may be longer by padding.
+    pub total_length: usize,
+    /// Time to live.
+    pub ttl: u8,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Must not be fragmented.
+    pub dont_fragment: bool,
+    /// Source address.
+    pub source: Ipv4Addr,
+    /// Destination address.
+    pub destination: Ipv4Addr,
+    /// What the packet carries.
+    pub transport: Transport,
+}
+
+/// What an IPv4 packet carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A TCP segment.
+    Tcp {
+        /// Source port.
+        source_port: u16,
+        /// Destination port.
+        destination_port: u16,
+        /// Flags: CWR, ECE, URG, ACK, PSH, RST, SYN, FIN from the highest bit.
+        flags: u8,
+    },
+    /// A UDP datagram.
+    Udp {
+        /// Source port.
+        source_port: u16,
+        /// Destination port.
+        destination_port: u16,
+    },
+    /// An ICMP echo request or reply.
+    IcmpEcho {
+        /// Request, or reply.
+        request: bool,
+        /// Identifier.
+        identifier: u16,
+    },
+    /// An ICMP message about another packet.
+    IcmpError {
+        /// ICMP type: 3, 11 or 12.
+        kind: u8,
+        /// ICMP code.
+        code: u8,
+        /// The packet that it is about, as its sender's neighbour saw it.
+        inner: Inner,
+    },
+}
+
+/// The start of a packet quoted in an ICMP error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inner {
+    /// Offset of the quoted IP header from the outer IP header.
+    pub offset: usize,
+    /// Length of the quoted IP header.
+    pub header_length: usize,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Source address.
+    pub source: Ipv4Addr,
+    /// Destination address.
+    pub destination: Ipv4Addr,
+    /// Source port or, of an echo request, identifier.
+    pub source_port: u16,
+    /// Destination port or, of an echo reply, identifier.
+    pub destination_port: u16,
+}
+
+impl Ipv4 {
+    /// The key by which the packet's flow is found; none for ICMP errors, which belong to another's flow.
+    pub fn flow_key(&self, in_port: u16) -> Option<FlowKey> {
+        let (source_port, destination_port) = match self.transport {
+            Transport::Tcp { source_port, destination_port, .. }
+            | Transport::Udp { source_port, destination_port } => (source_port, destination_port),
+            Transport::IcmpEcho { request: true, identifier } => (identifier, 0),
+            Transport::IcmpEcho { request: false, identifier } => (0, identifier),
+            Transport::IcmpError { .. } => return None,
+        };
+        Some(FlowKey {
+            source: network_address(self.source),
+            destination: network_address(self.destination),
+            source_port: source_port.to_be(),
+            destination_port: destination_port.to_be(),
+            in_port,
+            protocol: self.protocol,
+            zero: 0,
+        })
+    }
+}
+
+impl Inner {
+    /// The key of the *opposite* direction of the quoted packet, received on `in_port`: the direction that the
+    /// ICMP error travels in.
+    pub fn opposite_key(&self, in_port: u16) -> FlowKey {
+        FlowKey {
+            source: network_address(self.destination),
+            destination: network_address(self.source),
+            source_port: self.destination_port.to_be(),
+            destination_port: self.source_port.to_be(),
+            in_port,
+            protocol: self.protocol,
+            zero: 0,
+        }
+    }
+}
+
+/// The flow key of a frame that the flow table may forward; none for everything that the slow path must see.
+///
+/// The conditions are those of the kernel programs, to the letter: untagged IPv4 without options, no fragment,
+/// time to live above 1, and TCP without SYN, FIN and RST, or UDP, or ICMP echo.
+#[inline]
+pub fn fast_key(frame: &[u8], in_port: u16) -> Option<FlowKey> {
+    const MINIMUM: usize = ETHERNET_LENGTH + IPV4_LENGTH + 8;
+    let head: &[u8; MINIMUM] = frame.first_chunk()?;
+    let total_length = u16::from_be_bytes([head[16], head[17]]) as usize;
+    let is_plain = head[12] == 0x08
+        && head[13] == 0x00
+        && head[14] == 0x45
+        && total_length + ETHERNET_LENGTH <= frame.len()
+        && total_length >= IPV4_LENGTH + 8
+        && head[20] & 0x3f == 0
+        && head[21] == 0
+        && head[22] > 1;
+    if !is_plain {
+        return None;
+    }
+    let word = |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let half = |at: usize| u16::from_ne_bytes([head[at], head[at + 1]]);
+    let (source_port, destination_port) = match head[23] {
+        PROTOCOL_UDP => (half(34), half(36)),
+        PROTOCOL_TCP => {
+            let flags = *frame.get(47)?;
+            if total_length < IPV4_LENGTH + 20 || flags & (TCP_SYN | TCP_FIN | TCP_RST) != 0 {
+                return None;
+            }
+            (half(34), half(36))
+        }
+        PROTOCOL_ICMP if head[35] == 0 => match head[34] {
+            icmp_type if icmp_type == super::icmp::ECHO_REQUEST => (half(38), 0),
+            icmp_type if icmp_type == super::icmp::ECHO_REPLY => (0, half(38)),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(FlowKey {
+        source: word(26),
+        destination: word(30),
+        source_port,
+        destination_port,
+        in_port,
+        protocol: head[23],
+        zero: 0,
+    })
+}
+
+/// Parses a frame completely, or says why it is dropped.
+pub fn parse(frame: &[u8]) -> Result<Headers, DropReason> {
+    if frame.len() < ETHERNET_LENGTH {
+        return Err(DropReason::MalformedEthernet);
+    }
+    let payload = &frame[ETHERNET_LENGTH..];
+    let network = match read_u16(frame, 12) {
+        ETHER_TYPE_IPV4 => Network::Ipv4(parse_ipv4(payload)?),
+        ETHER_TYPE_ARP => Network::Arp(Arp::parse(payload).ok_or(DropReason::MalformedArp)?),
+        ETHER_TYPE_IPV6 => return Err(DropReason::Ipv6Unsupported),
+        _ => return Err(DropReason::UnknownEtherType),
+    };
+    Ok(Headers {
+        ethernet_destination: MacAddress(read_mac(frame, 0)),
+        ethernet_source: MacAddress(read_mac(frame, 6)),
+        network,
+    })
+}
+
+fn parse_ipv4(packet: &[u8]) -> Result<Ipv4, DropReason> {
+    if packet.len() < IPV4_LENGTH || packet[0] >> 4 != 4 {
+        return Err(DropReason::MalformedIpv4);
+    }
+    let header_length = usize::from(packet[0] & 0x0f) * 4;
+    let total_length = usize::from(read_u16(packet, 2));
+    if header_length < IPV4_LENGTH || total_length < header_length || total_length > packet.len() {
+        return Err(DropReason::MalformedIpv4);
+    }
+    if internet_checksum(&packet[..header_length]) != 0 {
+        return Err(DropReason::MalformedIpv4);
+    }
+    let fragment = read_u16(packet, 6);
+    if fragment & 0x3fff != 0 {
+        return Err(DropReason::Fragment);
+    }
+    let protocol = packet[9];
+    let payload = &packet[header_length..total_length];
+    let transport = match protocol {
+        PROTOCOL_TCP => parse_tcp(payload)?,
+        PROTOCOL_UDP => parse_udp(payload)?,
+        PROTOCOL_ICMP => parse_icmp(payload, header_length)?,
+        _ => return Err(DropReason::UnknownProtocol),
+    };
+    Ok(Ipv4 {
+        header_length,
+        total_length,
+        ttl: packet[8],
+        protocol,
+        dont_fragment: fragment & 0x4000 != 0,
+        source: read_ipv4(packet, 12),
+        destination: read_ipv4(packet, 16),
+        transport,
+    })
+}
+
+fn parse_tcp(segment: &[u8]) -> Result<Transport, DropReason> {
+    if segment.len() < 20 {
+        return Err(DropReason::MalformedTransport);
+    }
+    let data_offset = usize::from(segment[12] >> 4) * 4;
+    let flags = segment[13];
+    let opens_and_ends = flags & TCP_SYN != 0 && flags & (TCP_FIN | TCP_RST) != 0;
+    let says_nothing = flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) == 0;
+    if data_offset < 20 || data_offset > segment.len() || opens_and_ends || says_nothing {
+        return Err(DropReason::MalformedTransport);
+    }
+    Ok(Transport::Tcp { source_port: read_u16(segment, 0), destination_port: read_u16(segment, 2), flags })
+}
+
+fn parse_udp(datagram: &[u8]) -> Result<Transport, DropReason> {
+    if datagram.len() < 8 {
+        return Err(DropReason::MalformedTransport);
+    }
+    let length = usize::from(read_u16(datagram, 4));
+    if length < 8 || length > datagram.len() {
+        return Err(DropReason::MalformedTransport);
+    }
+    Ok(Transport::Udp { source_port: read_u16(datagram, 0), destination_port: read_u16(datagram, 2) })
+}
+
+fn parse_icmp(message: &[u8], ip_header_length: usize) -> Result<Transport, DropReason> {
+    // RFC 5508, REQ-3: an ICMP message with a wrong checksum is dropped.
+    if message.len() < 8 || internet_checksum(message) != 0 {
+        return Err(DropReason::MalformedTransport);
+    }
+    let (kind, code) = (message[0], message[1]);
+    match kind {
+        super::icmp::ECHO_REQUEST | super::icmp::ECHO_REPLY if code == 0 => Ok(Transport::IcmpEcho {
+            request: kind == super::icmp::ECHO_REQUEST,
+            identifier: read_u16(message, 4),
+        }),
+        super::icmp::UNREACHABLE | super::icmp::TIME_EXCEEDED | super::icmp::PARAMETER_PROBLEM => {
+            let inner = parse_inner(&message[8..], ip_header_length + 8)?;
+            Ok(Transport::IcmpError { kind, code, inner })
+        }
+        _ => Err(DropReason::UnknownProtocol),
+    }
+}
+
+/// The packet quoted in an ICMP error. Its options are skipped (RFC 5508, REQ-3b), its header checksum must be
+/// right (REQ-3a), its transport checksum is not looked at (REQ-3c), and what follows it is ignored (REQ-3d).
+fn parse_inner(quote: &[u8], offset: usize) -> Result<Inner, DropReason> {
+    let malformed = DropReason::MalformedTransport;
+    if quote.len() < IPV4_LENGTH || quote[0] >> 4 != 4 {
+        return Err(malformed);
+    }
+    let header_length = usize::from(quote[0] & 0x0f) * 4;
+    if header_length < IPV4_LENGTH || quote.len() < header_length + 8 {
+        return Err(malformed);
+    }
+    if internet_checksum(&quote[..header_length]) != 0 {
+        return Err(malformed);
+    }
+    if read_u16(quote, 6) & 0x1fff != 0 {
+        return Err(DropReason::RelatedUnknown); // A later fragment quotes no ports to find its flow by.
+    }
+    let protocol = quote[9];
+    let transport = &quote[header_length..];
+    let (source_port, destination_port) = match (protocol, transport[0]) {
+        (PROTOCOL_TCP | PROTOCOL_UDP, _) => (read_u16(transport, 0), read_u16(transport, 2)),
+        (PROTOCOL_ICMP, super::icmp::ECHO_REQUEST) => (read_u16(transport, 4), 0),
+        (PROTOCOL_ICMP, super::icmp::ECHO_REPLY) => (0, read_u16(transport, 4)),
+        _ => return Err(DropReason::RelatedUnknown),
+    };
+    Ok(Inner {
+        offset,
+        header_length,
+        protocol,
+        source: read_ipv4(quote, 12),
+        destination: read_ipv4(quote, 16),
+        source_port,
+        destination_port,
+    })
+}

@@ -65,6 +65,7 @@ drop_reasons! {
     TransmitFull = 32, "transmit_full", "The transmit ring of the port was full.";
     FramesExhausted = 33, "frames_exhausted", "No free frame was left to build or hold a packet.";
     IcmpRate = 34, "icmp_rate", "An ICMP message that the gateway would have sent exceeded its rate.";
+    ReceiveFull = 35, "receive_full", "The engine was too busy to take the packet: its receive ring was full or had no frame.";
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! A library that the daemon, the tests and the benches drive. It never reads the daemon's configuration file,
 //! never talks HTTP and never stores anything on disk.
 pub mod address;
+pub mod capture;
 pub mod config;
 pub mod engine;
 pub mod inspect;
@@ -12,3 +13,4 @@ pub mod rewrite;
 pub mod snapshot;
 pub mod tables;
 pub mod wire;
+pub mod worker;

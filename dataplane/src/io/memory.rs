@@ -36,6 +36,11 @@ impl MemoryPort {
         self.incoming.pop()
     }
 
+    /// The other end has taken all that was sent.
+    pub fn is_drained(&self) -> bool {
+        self.outgoing.is_empty()
+    }
+
     pub(super) fn receive(
         &mut self,
         pool: &mut FramePool,

@@ -1,0 +1,203 @@
+//! Configurations of every shape: compiling one never panics, and one that is accepted is consistent.
+
+use std::net::Ipv4Addr;
+
+use edgestack_dataplane::address::{Cidr, MacAddress};
+use edgestack_dataplane::config::{
+    AddressPair, Attach, Config, Direction, FloatingIp, FloatingIpTarget, Network, Port, PortKind, Remote,
+    Router, RouterExternal, SecurityGroup, SecurityGroupRule,
+};
+use edgestack_dataplane::snapshot::Snapshot;
+use hashbrown::HashMap;
+use proptest::prelude::*;
+
+/// Identifiers come from a small set, so that objects refer to each other, to nothing, and clash.
+fn id() -> impl Strategy<Value = String> {
+    (0..5_u8).prop_map(|number| format!("id-{number}"))
+}
+
+fn address() -> impl Strategy<Value = Ipv4Addr> {
+    prop_oneof![
+        8 => (0..3_u8, 0..6_u8).prop_map(|(network, host)| Ipv4Addr::new(10, network, 0, host)),
+        1 => any::<u32>().prop_map(Ipv4Addr::from_bits),
+    ]
+}
+
+fn cidr() -> impl Strategy<Value = Cidr> {
+    (address(), prop_oneof![Just(24), Just(16), 0..=32_u8])
+        .prop_map(|(address, prefix)| Cidr::containing(address, prefix))
+}
+
+fn mac() -> impl Strategy<Value = MacAddress> {
+    prop_oneof![
+        8 => (0..6_u8).prop_map(|number| MacAddress([2, 0, 0, 0, 0, number])),
+        1 => any::<[u8; 6]>().prop_map(MacAddress),
+    ]
+}
+
+fn network() -> impl Strategy<Value = Network> {
+    (id(), cidr(), prop::option::of(address()), prop_oneof![Just(1500), any::<u16>()], any::<bool>())
+        .prop_map(|(id, cidr, gateway_ip, mtu, external)| Network {
+            name: id.clone(),
+            id,
+            cidr,
+            gateway_ip,
+            mtu,
+            external,
+        })
+}
+
+fn address_pair() -> impl Strategy<Value = AddressPair> {
+    (cidr(), prop::option::of(mac()))
+        .prop_map(|(ip_address, mac_address)| AddressPair { ip_address, mac_address })
+}
+
+fn port_kind() -> impl Strategy<Value = PortKind> {
+    let workload = (
+        mac(),
+        address(),
+        prop::collection::vec(id(), 0..3),
+        prop::collection::vec(address_pair(), 0..2),
+        any::<bool>(),
+    )
+        .prop_map(|(mac_address, ip_address, security_groups, allowed_address_pairs, port_security)| {
+            PortKind::Workload {
+                mac_address,
+                ip_address,
+                security_groups,
+                allowed_address_pairs,
+                port_security,
+            }
+        });
+    prop_oneof![4 => workload, 1 => Just(PortKind::Uplink)]
+}
+
+fn port() -> impl Strategy<Value = Port> {
+    (id(), id(), port_kind(), any::<bool>()).prop_map(|(id, network, kind, admin_state_up)| Port {
+        name: id.clone(),
+        id,
+        network,
+        interface: None,
+        kind,
+        attach: Attach::Auto,
+        admin_state_up,
+    })
+}
+
+fn router() -> impl Strategy<Value = Router> {
+    let external = (id(), address(), any::<bool>(), prop::option::of(address()), prop::option::of(mac()))
+        .prop_map(|(network, ip_address, enable_snat, peer_ip, peer_mac)| RouterExternal {
+            network,
+            ip_address,
+            enable_snat,
+            peer_ip,
+            peer_mac,
+        });
+    (id(), mac(), prop::collection::vec(id(), 0..3), prop::option::of(external)).prop_map(
+        |(id, mac_address, networks, external)| Router {
+            name: id.clone(),
+            id,
+            mac_address,
+            networks,
+            external,
+        },
+    )
+}
+
+fn floating_ip() -> impl Strategy<Value = FloatingIp> {
+    let target = (id(), id()).prop_map(|(port, router)| FloatingIpTarget { port, router });
+    (id(), address(), id(), prop::option::of(target))
+        .prop_map(|(id, floating_ip, network, target)| FloatingIp { id, floating_ip, network, target })
+}
+
+fn rule() -> impl Strategy<Value = SecurityGroupRule> {
+    let remote = prop_oneof![
+        Just(Remote::Any),
+        cidr().prop_map(|cidr| Remote::Cidr { cidr }),
+        id().prop_map(|group| Remote::Group { group }),
+    ];
+    let protocol = prop::option::of(prop_oneof![Just(1), Just(6), Just(17), any::<u8>()]);
+    (id(), any::<bool>(), protocol, prop::option::of(any::<u16>()), prop::option::of(any::<u16>()), remote)
+        .prop_map(|(id, ingress, protocol, port_range_min, port_range_max, remote)| SecurityGroupRule {
+            id,
+            direction: if ingress { Direction::Ingress } else { Direction::Egress },
+            protocol,
+            port_range_min,
+            port_range_max,
+            remote,
+        })
+}
+
+fn security_group() -> impl Strategy<Value = SecurityGroup> {
+    (id(), prop::collection::vec(rule(), 0..4)).prop_map(|(id, rules)| SecurityGroup {
+        name: id.clone(),
+        id,
+        rules,
+    })
+}
+
+fn config() -> impl Strategy<Value = Config> {
+    (
+        prop::collection::vec(network(), 0..4),
+        prop::collection::vec(port(), 0..5),
+        prop::collection::vec(router(), 0..3),
+        prop::collection::vec(floating_ip(), 0..3),
+        prop::collection::vec(security_group(), 0..3),
+    )
+        .prop_map(|(networks, ports, routers, floating_ips, security_groups)| Config {
+            networks,
+            ports,
+            routers,
+            floating_ips,
+            security_groups,
+        })
+}
+
+fn numbers(config: &Config) -> HashMap<String, u16> {
+    let ids = config.ports.iter().map(|port| port.id.clone());
+    ids.zip(1_u16..).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn compiling_never_panics(config in config()) {
+        match Snapshot::compile(&config, &numbers(&config)) {
+            Err(error) => {
+                prop_assert!(!error.problems.is_empty(), "refused without a reason");
+                for problem in &error.problems {
+                    prop_assert!(!problem.field.is_empty() && !problem.message.is_empty(), "{problem}");
+                }
+            }
+            Ok(snapshot) => {
+                prop_assert_eq!(snapshot.ports().count(), config.ports.len());
+                for port in snapshot.ports() {
+                    prop_assert!(port.network < snapshot.networks.len());
+                    prop_assert_eq!(snapshot.port_number(&port.id), Some(port.number));
+                    if let Some(workload) = &port.workload {
+                        prop_assert!(workload.may_use(workload.mac_address, workload.ip_address));
+                        prop_assert!(snapshot.networks[port.network].cidr.contains(workload.ip_address));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_of_order_is_no_change(config in config()) {
+        let numbers = numbers(&config);
+        let mut reversed = config.clone();
+        reversed.security_groups.reverse();
+        reversed.routers.reverse();
+        reversed.ports.reverse();
+        let (first, second) = (Snapshot::compile(&config, &numbers), Snapshot::compile(&reversed, &numbers));
+        prop_assert_eq!(first.is_ok(), second.is_ok());
+        if let (Ok(first), Ok(second)) = (first, second) {
+            for port in first.ports() {
+                let other = second.port(port.number).map(|port| port.fingerprint);
+                prop_assert_eq!(Some(port.fingerprint), other, "port {} would be touched", &port.id);
+            }
+        }
+    }
+}

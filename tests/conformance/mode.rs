@@ -1,0 +1,47 @@
+//! The ways in which a case is run. What leaves must be the same in all of them.
+
+use edgestack_dataplane::config::{Config, SecurityGroup};
+
+/// How a case is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The engine alone, which decides every packet or finds its flow.
+    Engine,
+    /// As above, and before every step the configuration changes in a way that changes no decision, so that
+    /// every flow is decided again in the middle of its life.
+    Change,
+}
+
+impl Mode {
+    /// The modes that this build can run.
+    pub(crate) const ALL: &'static [Self] = &[Self::Engine, Self::Change];
+
+    /// Name of the mode in the list of tests.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::Change => "change",
+        }
+    }
+}
+
+/// A configuration of equal effect to `config`, and different from that of another `round`: every rule stands
+/// in its group several times, and there are groups that nobody uses.
+pub(crate) fn equal_effect(config: &Config, round: usize) -> Config {
+    let mut changed = config.clone();
+    for group in &mut changed.security_groups {
+        let copies: Vec<_> = group
+            .rules
+            .iter()
+            .map(|rule| {
+                let mut copy = rule.clone();
+                copy.id = format!("{}-copy-{round}", rule.id);
+                copy
+            })
+            .collect();
+        group.rules.extend(copies);
+    }
+    let id = format!("unused-{round}");
+    changed.security_groups.push(SecurityGroup { name: id.clone(), id, rules: Vec::new() });
+    changed
+}

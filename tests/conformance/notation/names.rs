@@ -1,0 +1,89 @@
+//! Short names for addresses: ports, routers, gateways, floating IPs and hosts of the outside.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use edgestack_dataplane::address::MacAddress;
+use edgestack_dataplane::config::{Config, PortKind};
+
+use super::NotationError;
+use crate::case::Host;
+
+/// What the names of a case stand for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    macs: BTreeMap<String, MacAddress>,
+    addresses: BTreeMap<String, Ipv4Addr>,
+    variables: RefCell<BTreeMap<String, u64>>,
+}
+
+impl Names {
+    /// Names of the objects of a configuration, by id, and of the hosts around it. Variables that `before` has
+    /// bound are kept.
+    pub(crate) fn of(config: &Config, hosts: &[Host], before: Self) -> Self {
+        let mut names = Self { variables: before.variables, ..Self::default() };
+        names.macs.insert("broadcast".to_owned(), MacAddress::BROADCAST);
+        names.macs.insert("zero".to_owned(), MacAddress::default());
+        for host in hosts {
+            names.macs.insert(host.name.clone(), host.mac_address);
+            names.addresses.insert(host.name.clone(), host.ip_address);
+        }
+        for port in &config.ports {
+            if let PortKind::Workload { mac_address, ip_address, .. } = &port.kind {
+                names.macs.insert(port.id.clone(), *mac_address);
+                names.addresses.insert(port.id.clone(), *ip_address);
+            }
+        }
+        for network in &config.networks {
+            if let Some(gateway) = network.gateway_ip {
+                names.addresses.insert(format!("{}.gateway", network.id), gateway);
+            }
+        }
+        for router in &config.routers {
+            names.macs.insert(router.id.clone(), router.mac_address);
+            if let Some(external) = &router.external {
+                names.addresses.insert(router.id.clone(), external.ip_address);
+            }
+        }
+        for floating_ip in &config.floating_ips {
+            names.addresses.insert(floating_ip.id.clone(), floating_ip.floating_ip);
+        }
+        names
+    }
+
+    /// A MAC address, written out or by name.
+    pub(crate) fn mac(&self, text: &str) -> Result<[u8; 6], NotationError> {
+        if let Some(mac) = self.macs.get(text) {
+            return Ok(mac.0);
+        }
+        let mac: Result<MacAddress, _> = text.parse();
+        mac.map(|mac| mac.0)
+            .map_err(|_| NotationError::new(text, "is neither a MAC address nor the name of one"))
+    }
+
+    /// An IPv4 address, written out or by name.
+    pub(crate) fn ip(&self, text: &str) -> Result<Ipv4Addr, NotationError> {
+        if let Some(address) = self.addresses.get(text) {
+            return Ok(*address);
+        }
+        text.parse().map_err(|_| NotationError::new(text, "is neither an IPv4 address nor the name of one"))
+    }
+
+    /// The value of a variable; where it has none yet, `observed` becomes its value.
+    pub(crate) fn variable(&self, name: &str, observed: Option<u64>) -> Result<u64, NotationError> {
+        let mut variables = self.variables.borrow_mut();
+        if let (false, Some(value)) = (variables.contains_key(name), observed) {
+            variables.insert(name.to_owned(), value);
+        }
+        variables.get(name).copied().ok_or_else(|| NotationError::new(name, "has no value yet"))
+    }
+
+    /// The name of a MAC address, or the address.
+    pub(crate) fn mac_name(&self, mac: [u8; 6]) -> String {
+        match self.macs.iter().find(|(_, candidate)| candidate.0 == mac) {
+            Some((name, _)) => name.clone(),
+            None => MacAddress(mac).to_string(),
+        }
+    }
+}

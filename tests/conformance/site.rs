@@ -1,0 +1,138 @@
+//! The gateway under test: an engine, its frames, its clock, and the numbers of its ports.
+
+use std::collections::BTreeMap;
+
+use edgestack_abi::maps::TICK_MS;
+use edgestack_dataplane::address::MacAddress;
+use edgestack_dataplane::config::Config;
+use edgestack_dataplane::engine::{Engine, EngineSettings, InterfaceBinding, Transmit, Worker};
+use edgestack_dataplane::packet::{BATCH_SIZE, FramePool};
+use edgestack_dataplane::tables::region::Regions;
+
+use crate::compare::Frames;
+
+/// Buckets of the flow table: enough that no case evicts by accident.
+const BUCKETS: u32 = 1024;
+/// Sessions that there may be.
+const SESSIONS: u32 = 2048;
+/// Frames of the pool: enough for the largest batch and what may be held for ARP.
+const FRAMES: u32 = 1024;
+/// Any seed: the same in every run.
+const HASH_SEED: u64 = 0x5eed_5eed_5eed_5eed;
+/// Index of the interface of port number 0, if it had one.
+const INTERFACE_BASE: u32 = 100;
+/// Largest packet of every interface, so that only the networks' settings count.
+const INTERFACE_MTU: u16 = 9000;
+/// Time after which nothing is held any more, in milliseconds.
+const SETTLE_MS: u64 = 120_000;
+
+/// A gateway.
+pub(crate) struct Site {
+    engine: Engine,
+    worker: Worker,
+    pool: FramePool,
+    now_ticks: u32,
+    ports: BTreeMap<u16, String>,
+}
+
+impl Site {
+    /// A gateway without configuration.
+    pub(crate) fn new() -> Result<Self, String> {
+        let regions = Regions::anonymous(BUCKETS, SESSIONS, HASH_SEED).map_err(|error| error.to_string())?;
+        let engine = Engine::new(regions, EngineSettings::default()).map_err(|error| error.to_string())?;
+        let worker = engine.worker(0);
+        let pool = FramePool::new(FRAMES).map_err(|error| error.to_string())?;
+        let mut site = Self { engine, worker, pool, now_ticks: 1, ports: BTreeMap::new() };
+        site.advance(u64::from(TICK_MS))?;
+        Ok(site)
+    }
+
+    /// Applies a configuration and plugs every port into an interface.
+    pub(crate) fn apply(&mut self, config: &Config) -> Result<(), String> {
+        self.engine.apply(config).map_err(|error| format!("the configuration is refused: {error}"))?;
+        for port in &config.ports {
+            let number = self
+                .engine
+                .port_number(&port.id)
+                .ok_or_else(|| format!("port `{}` has no number after it was applied", port.id))?;
+            if self.ports.insert(number, port.id.clone()).is_none() {
+                let [high, low] = number.to_be_bytes();
+                let binding = InterfaceBinding {
+                    index: INTERFACE_BASE + u32::from(number),
+                    mac: MacAddress([0x02, 0xfe, 0, 0, high, low]),
+                    mtu: INTERFACE_MTU,
+                    xdp_transmit: true,
+                    first_socket: 0,
+                };
+                self.engine.set_interface(number, Some(binding));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the frames to the engine as one batch that came in by `port`.
+    pub(crate) fn send(&mut self, port: &str, frames: &[Vec<u8>]) -> Result<Frames, String> {
+        let number =
+            self.engine.port_number(port).ok_or_else(|| format!("`send`: there is no port `{port}`"))?;
+        let mut output = Vec::new();
+        for frames in frames.chunks(BATCH_SIZE) {
+            let mut batch = Vec::new();
+            for frame in frames {
+                let mut packet = self.pool.allocate(number).ok_or("the pool is empty: frames leak")?;
+                self.pool.write(&mut packet, frame);
+                batch.push(packet);
+            }
+            self.engine.process(&mut self.worker, &mut self.pool, &mut batch, &mut output);
+            if !batch.is_empty() {
+                return Err(format!("the engine left {} packets of the batch", batch.len()));
+            }
+        }
+        self.collect(output)
+    }
+
+    /// Lets time pass, tick by tick.
+    pub(crate) fn advance(&mut self, milliseconds: u64) -> Result<Frames, String> {
+        let mut output = Vec::new();
+        for _ in 0..milliseconds / u64::from(TICK_MS) {
+            self.now_ticks += 1;
+            self.engine.tick(&mut self.worker, &mut self.pool, self.now_ticks, &mut output);
+        }
+        self.collect(output)
+    }
+
+    fn collect(&mut self, output: Vec<Transmit>) -> Result<Frames, String> {
+        let mut frames = Frames::new();
+        for Transmit { port, packet } in output {
+            let name =
+                self.ports.get(&port).ok_or_else(|| format!("a packet left by unknown port {port}"))?;
+            frames.entry(name.clone()).or_default().push(self.pool.data(&packet).to_vec());
+            self.pool.free(packet);
+        }
+        Ok(frames)
+    }
+
+    /// Drops by label of their reason.
+    pub(crate) fn drops(&self) -> BTreeMap<String, u64> {
+        let mut drops = BTreeMap::new();
+        for drop in self.engine.drops() {
+            *drops.entry(drop.reason).or_default() += drop.packets;
+        }
+        drops.retain(|_, packets| *packets > 0);
+        drops
+    }
+
+    /// Number of sessions.
+    pub(crate) fn sessions(&self) -> u64 {
+        self.engine.counters().sessions
+    }
+
+    /// Lets everything that is held time out and checks that every frame came back.
+    pub(crate) fn finish(mut self) -> Result<(), String> {
+        self.advance(SETTLE_MS)?;
+        if self.pool.available() == self.pool.capacity() {
+            Ok(())
+        } else {
+            Err(format!("{} frames leaked", self.pool.capacity() - self.pool.available()))
+        }
+    }
+}

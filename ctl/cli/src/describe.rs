@@ -1,0 +1,113 @@
+//! One object for people: a line for each field, then its tables, then what its conditions say.
+
+use serde_json::Value;
+
+use crate::output::Table;
+use crate::session::Section;
+use crate::value::{list, scalar, text};
+
+/// The object as text.
+pub(crate) fn object(object: &Value, sections: &[Section], color: bool) -> String {
+    let mut table = Table::new(Vec::<String>::new());
+    for (key, value) in object.as_object().into_iter().flatten() {
+        let replaced = sections.iter().any(|section| section.replaces == Some(key));
+        if key != "status" && !replaced {
+            for (index, line) in lines(value).into_iter().enumerate() {
+                table.row([if index == 0 { format!("{}:", label(key)) } else { " ".to_owned() }, line]);
+            }
+        }
+    }
+    let phase = text(object, "/status/phase");
+    if !phase.is_empty() {
+        table.row(["Status:".to_owned(), phase]);
+    }
+    let mut text = table.render(false, color);
+    for section in sections {
+        text.push_str(&["\n", section.title, ":\n"].concat());
+        text.push_str(&section.table.render(true, color));
+    }
+    text.push_str(&conditions(object, color));
+    text
+}
+
+/// The conditions that an object's status has, as a table with its title.
+fn conditions(object: &Value, color: bool) -> String {
+    let conditions = list(object, "/status/conditions");
+    if conditions.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(["CONDITION", "STATUS", "REASON", "MESSAGE"]);
+    for condition in conditions {
+        table.row(["/type", "/status", "/reason", "/message"].map(|pointer| text(condition, pointer)));
+    }
+    ["\nConditions:\n", &table.render(true, color)].concat()
+}
+
+/// The lines of a field: one, but for a list of objects, which has one for each.
+fn lines(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(items) if items.iter().any(Value::is_object) => items.iter().map(inline).collect(),
+        _ => vec![inline(value)],
+    }
+}
+
+/// A value on one line.
+fn inline(value: &Value) -> String {
+    match value {
+        Value::Array(items) => items.iter().map(inline).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(_, value)| !value.is_null());
+            fields.map(|(key, value)| format!("{key} {}", inline(value))).collect::<Vec<_>>().join(", ")
+        }
+        _ => scalar(value),
+    }
+}
+
+/// `gateway_ip` as a label: `Gateway IP`.
+fn label(key: &str) -> String {
+    let words = key.split('_').enumerate().map(|(index, word)| match word {
+        "ip" | "id" | "mac" | "mtu" | "cidr" | "dns" | "snat" => word.to_uppercase(),
+        _ if index == 0 => {
+            let mut letters = word.chars();
+            letters
+                .next()
+                .map(|first| first.to_uppercase().collect::<String>() + letters.as_str())
+                .unwrap_or_default()
+        }
+        _ => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn an_object_is_its_fields_its_status_and_its_conditions() {
+        let router = json!({
+            "id": "r1", "name": "edge", "enable_snat": true, "internal": ["blue", "green"],
+            "external": {"network": "public", "ip": "203.0.113.2"}, "peer_router": null,
+            "routes": [{"destination": "10.9.0.0/16", "nexthop": "10.0.0.7"}, {"destination": "10.8.0.0/16"}],
+            "status": {"phase": "Waiting", "conditions": [
+                {"type": "Ready", "status": "False", "reason": "NoUplink", "message": "no uplink has physical network `wan`"}
+            ]}
+        });
+        assert_eq!(
+            super::object(&router, &[], false),
+            "ID:           r1\n\
+             Name:         edge\n\
+             Enable SNAT:  yes\n\
+             Internal:     blue, green\n\
+             External:     network public, ip 203.0.113.2\n\
+             Peer router:  -\n\
+             Routes:       destination 10.9.0.0/16, nexthop 10.0.0.7\n              \
+             destination 10.8.0.0/16\n\
+             Status:       Waiting\n\
+             \n\
+             Conditions:\n\
+             CONDITION  STATUS  REASON    MESSAGE\n\
+             Ready      False   NoUplink  no uplink has physical network `wan`\n"
+        );
+    }
+}

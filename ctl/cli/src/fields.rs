@@ -1,0 +1,141 @@
+//! Building the fields of a request from arguments, and the arguments that several nouns share.
+
+use std::net::Ipv4Addr;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+/// Fields of a request; what the user left out is not in it, so that the daemon's defaults hold.
+#[derive(Debug, Default)]
+pub(crate) struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// No fields.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets a field where there is a value.
+    #[must_use]
+    pub(crate) fn set(mut self, key: &str, value: Option<impl Into<Value>>) -> Self {
+        if let Some(value) = value {
+            self.0.insert(key.to_owned(), value.into());
+        }
+        self
+    }
+
+    /// Sets a field to a list unless the list is empty.
+    #[must_use]
+    pub(crate) fn set_list<T: Into<Value>>(self, key: &str, values: Vec<T>) -> Self {
+        let list: Vec<Value> = values.into_iter().map(Into::into).collect();
+        let value = (!list.is_empty()).then_some(list);
+        self.set(key, value)
+    }
+
+    /// The fields.
+    pub(crate) fn done(self) -> Map<String, Value> {
+        self.0
+    }
+}
+
+/// Arguments of a list command.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only these
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+/// Arguments of a show command.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// Name or id
+    pub name: String,
+}
+
+/// Arguments of a remove command.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// Names or ids
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<String>,
+    /// What does not exist is no error
+    #[arg(long)]
+    pub if_exists: bool,
+}
+
+/// Splits `first<separator>rest` in two.
+fn halves<'a>(text: &'a str, separator: char, form: &str) -> Result<(&'a str, &'a str), String> {
+    text.split_once(separator).ok_or_else(|| format!("write it as {form}"))
+}
+
+fn address(text: &str) -> Result<Ipv4Addr, String> {
+    text.trim().parse().map_err(|_| format!("`{text}` is no IPv4 address"))
+}
+
+/// `start-end` of an address pool, as the API has it.
+pub(crate) fn parse_pool(text: &str) -> Result<Value, String> {
+    let (start, end) = halves(text, '-', "START-END, like 10.0.0.10-10.0.0.99")?;
+    let (start, end) = (address(start)?, address(end)?);
+    if start > end {
+        return Err(format!("{start} is behind {end}"));
+    }
+    Ok(json!({ "start": start, "end": end }))
+}
+
+/// `destination,nexthop` of a route, as the API has it.
+pub(crate) fn parse_route(text: &str) -> Result<Value, String> {
+    let (destination, nexthop) = halves(text, ',', "CIDR,NEXTHOP, like 10.9.0.0/16,10.0.0.7")?;
+    Ok(json!({ "destination": destination.trim(), "nexthop": address(nexthop)? }))
+}
+
+/// `ip[,mac]` of an address pair or a peer router, as the API has it under the name `key`.
+pub(crate) fn parse_ip_and_mac(text: &str, ip_key: &str, mac_key: &str) -> Result<Value, String> {
+    let (ip, mac) = match text.split_once(',') {
+        Some((ip, mac)) => (ip.trim(), Some(mac.trim())),
+        None => (text.trim(), None),
+    };
+    let plain = ip.split_once('/').map_or(ip, |(address, _)| address);
+    address(plain)?;
+    let mut pair = json!({ ip_key: ip });
+    if let Some(mac) = mac {
+        let mac: edgestack_dataplane::address::MacAddress =
+            mac.parse().map_err(|error: edgestack_dataplane::address::AddressError| error.to_string())?;
+        pair[mac_key] = mac.to_string().into();
+    }
+    Ok(pair)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Fields, parse_ip_and_mac, parse_pool, parse_route};
+
+    #[test]
+    fn what_is_left_out_is_not_sent() {
+        let fields =
+            Fields::new().set("a", Some(1)).set("b", None::<i32>).set_list("c", Vec::<String>::new());
+        assert_eq!(serde_json::Value::Object(fields.done()), json!({ "a": 1 }));
+    }
+
+    #[test]
+    fn compound_arguments_have_the_form_of_the_api() {
+        assert_eq!(
+            parse_pool("10.0.0.10-10.0.0.99").unwrap(),
+            json!({"start": "10.0.0.10", "end": "10.0.0.99"})
+        );
+        assert!(parse_pool("10.0.0.99-10.0.0.10").unwrap_err().contains("behind"));
+        assert!(parse_pool("10.0.0.99").unwrap_err().contains("START-END"));
+        assert_eq!(
+            parse_route("10.9.0.0/16,10.0.0.7").unwrap(),
+            json!({"destination": "10.9.0.0/16", "nexthop": "10.0.0.7"})
+        );
+        assert_eq!(
+            parse_ip_and_mac("10.0.0.0/24,02:00:00:00:00:01", "ip_address", "mac_address").unwrap(),
+            json!({"ip_address": "10.0.0.0/24", "mac_address": "02:00:00:00:00:01"})
+        );
+        assert_eq!(parse_ip_and_mac("203.0.113.1", "ip", "mac").unwrap(), json!({"ip": "203.0.113.1"}));
+        assert!(parse_ip_and_mac("203.0.113.1,02:00", "ip", "mac").unwrap_err().contains("MAC"));
+    }
+}

@@ -1,0 +1,196 @@
+//! Networks: create-, list-, show-, update- and remove-network.
+
+use std::net::Ipv4Addr;
+
+use clap::{Args, Subcommand, ValueEnum};
+use edgestack_client::Kind;
+use serde_json::{Map, Value};
+
+use crate::error::CliError;
+use crate::fields::{Fields, ListArgs, RemoveArgs, ShowArgs, parse_pool, parse_route};
+use crate::output::Table;
+use crate::session::{Column, Noun, Section, Session, World};
+use crate::value::{list, name, text};
+
+/// What may be done with a network.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Create a network
+    Create(CreateArgs),
+    /// List networks
+    #[command(alias = "ls")]
+    List(ListArgs),
+    /// Show a network
+    Show(ShowArgs),
+    /// Change a network
+    Update(UpdateArgs),
+    /// Remove networks
+    #[command(alias = "rm", alias = "delete")]
+    Remove(RemoveArgs),
+}
+
+/// How a network is carried.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum NetworkType {
+    /// Tunnelled between hosts with VXLAN
+    Vxlan,
+    /// Tunnelled between hosts with Geneve
+    Geneve,
+    /// A VLAN of a physical network
+    Vlan,
+    /// A physical network itself
+    Flat,
+}
+
+/// Arguments of create-network.
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Name of the network
+    pub name: String,
+    /// Subnet, like 10.0.0.0/24
+    #[arg(long, value_name = "CIDR")]
+    pub cidr: String,
+    /// How the network is carried
+    #[arg(long = "type", value_enum, value_name = "TYPE")]
+    pub network_type: Option<NetworkType>,
+    /// VLAN id or tunnel key
+    #[arg(long, value_name = "NUMBER")]
+    pub segment_id: Option<u32>,
+    /// Physical network of a flat or VLAN network, as the daemon's uplinks name it
+    #[arg(long, value_name = "NAME")]
+    pub physnet: Option<String>,
+    /// The network is outside: routers reach it by an uplink
+    #[arg(long)]
+    pub external: bool,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Arguments of update-network.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    /// Name or id of the network
+    pub network: String,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// What create and update have in common.
+#[derive(Debug, Args)]
+pub(crate) struct CommonArgs {
+    /// Address of the gateway
+    #[arg(long, value_name = "IP")]
+    pub gateway: Option<Ipv4Addr>,
+    /// Addresses that may be handed out
+    #[arg(long, value_name = "START-END", value_parser = parse_pool)]
+    pub pool: Option<Value>,
+    /// Name server (may be repeated)
+    #[arg(long, value_name = "IP")]
+    pub dns: Vec<Ipv4Addr>,
+    /// Route told to workloads (may be repeated)
+    #[arg(long, value_name = "CIDR,NEXTHOP", value_parser = parse_route)]
+    pub route: Vec<Value>,
+    /// Largest IP packet in bytes
+    #[arg(long, value_name = "BYTES")]
+    pub mtu: Option<u16>,
+    /// Workloads get no default route
+    #[arg(long)]
+    pub no_default_route: bool,
+    /// Free text
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+}
+
+const NOUN: Noun = Noun {
+    kind: Kind::Network,
+    columns: &[
+        Column { title: "NAME", wide: false, text: |network, _| name(network) },
+        Column { title: "TYPE", wide: false, text: |network, _| text(network, "/type") },
+        Column { title: "SEGMENT", wide: false, text: |network, _| text(network, "/segment_id") },
+        Column { title: "CIDR", wide: false, text: |network, _| text(network, "/cidr") },
+        Column { title: "GATEWAY", wide: false, text: |network, _| text(network, "/gateway_ip") },
+        Column { title: "MTU", wide: false, text: |network, _| text(network, "/mtu") },
+        Column { title: "ROUTER", wide: false, text: router_names },
+        Column {
+            title: "PORTS",
+            wide: false,
+            text: |network, world| ports(network, world).count().to_string(),
+        },
+        Column { title: "STATUS", wide: false, text: |network, _| text(network, "/status/phase") },
+        Column { title: "EXTERNAL", wide: true, text: |network, _| text(network, "/external") },
+        Column { title: "PHYSNET", wide: true, text: |network, _| text(network, "/physnet_name") },
+        Column { title: "DNS", wide: true, text: |network, _| text(network, "/dns") },
+        Column { title: "ID", wide: true, text: |network, _| text(network, "/id") },
+    ],
+    needs: &[Kind::Port, Kind::Router],
+    summary: |network| text(network, "/cidr"),
+    sections: |network, world| {
+        let mut table = Table::new(["IP", "MAC", "PORT", "STATUS"]);
+        for port in ports(network, world) {
+            table.row(["/ip_address", "/mac_address", "/name", "/status/phase"].map(|at| text(port, at)));
+        }
+        vec![Section { title: "Addresses", replaces: None, table }]
+    },
+};
+
+/// Does what the user asks of networks.
+pub(crate) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
+    match verb {
+        Verb::Create(args) => session.create(&NOUN, args.fields()).await.map(|_| ()),
+        Verb::List(args) => session.list(&NOUN, &args.names, |_, _| true).await,
+        Verb::Show(args) => session.show(&NOUN, &args.name).await,
+        Verb::Update(args) => {
+            let fields = args.common.fields(Fields::new());
+            session.update(&NOUN, &args.network, fields).await
+        }
+        Verb::Remove(args) => session.remove(Kind::Network, &args.names, args.if_exists).await,
+    }
+}
+
+impl CreateArgs {
+    fn fields(self) -> Map<String, Value> {
+        let network_type = match (self.network_type, &self.physnet) {
+            (Some(NetworkType::Vxlan), _) => Some("VXLAN"),
+            (Some(NetworkType::Geneve), _) => Some("GENEVE"),
+            (Some(NetworkType::Vlan), _) => Some("VLAN"),
+            // A network that is outside, or on a physical network, is that network itself unless told otherwise.
+            (Some(NetworkType::Flat), _) | (None, Some(_)) => Some("FLAT"),
+            (None, None) => self.external.then_some("FLAT"),
+        };
+        let fields = Fields::new()
+            .set("name", Some(self.name))
+            .set("type", network_type)
+            .set("cidr", Some(self.cidr))
+            .set("segment_id", self.segment_id)
+            .set("physnet_name", self.physnet)
+            .set("external", self.external.then_some(true));
+        self.common.fields(fields)
+    }
+}
+
+impl CommonArgs {
+    fn fields(self, fields: Fields) -> Map<String, Value> {
+        fields
+            .set("gateway_ip", self.gateway.map(|address| address.to_string()))
+            .set("ip_pool", self.pool)
+            .set_list("dns", self.dns.iter().map(Ipv4Addr::to_string).collect())
+            .set_list("host_routes", self.route)
+            .set("mtu", self.mtu)
+            .set("default_route", self.no_default_route.then_some(false))
+            .set("description", self.description)
+            .done()
+    }
+}
+
+fn ports<'a>(network: &'a Value, world: &'a World) -> impl Iterator<Item = &'a Value> {
+    world.of(Kind::Port).iter().filter(|port| port["network"] == network["name"])
+}
+
+/// The routers that connect a network, from inside or from outside.
+fn router_names(network: &Value, world: &World) -> String {
+    let joins = |router: &&Value| {
+        router["external"]["network"] == network["name"]
+            || list(router, "/internal").contains(&network["name"])
+    };
+    world.of(Kind::Router).iter().filter(joins).map(name).collect::<Vec<_>>().join(",")
+}

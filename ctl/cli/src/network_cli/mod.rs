@@ -1,0 +1,48 @@
+//! `edgectl network-cli`: what the dataplane does, seen from outside. It asks and never changes anything.
+//!
+//! One command line, or a prompt that takes the same commands ([`prompt`]).
+
+mod capture;
+mod prompt;
+mod show;
+mod trace;
+mod trace_text;
+
+use clap::{Args, Subcommand};
+
+use crate::error::CliError;
+use crate::session::Session;
+
+/// Arguments of network-cli.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkCliArgs {
+    #[command(subcommand)]
+    pub command: Option<NetworkCommand>,
+}
+
+/// A command, also at the prompt.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NetworkCommand {
+    /// Show a table of the dataplane
+    Show(show::ShowArgs),
+    /// Follow a described packet through the pipeline without sending it
+    Trace(trace::TraceArgs),
+    /// Write the packets of a port to a pcap file
+    Capture(capture::CaptureArgs),
+}
+
+/// Does one command, or opens the prompt.
+pub(crate) async fn run(session: &Session, args: NetworkCliArgs) -> Result<(), CliError> {
+    match args.command {
+        Some(command) => run_command(session, command).await,
+        None => prompt::run(session).await,
+    }
+}
+
+async fn run_command(session: &Session, command: NetworkCommand) -> Result<(), CliError> {
+    match command {
+        NetworkCommand::Show(args) => show::run(session, &args).await,
+        NetworkCommand::Trace(args) => trace::run(session, args).await,
+        NetworkCommand::Capture(args) => capture::run(session, &args).await,
+    }
+}

@@ -1,0 +1,389 @@
+//! `network-cli show`: the dataplane's tables.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use edgestack_dataplane::inspect::{CountersView, DropView, FlowView, NatView, NeighbourView, PortView};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::error::CliError;
+use crate::output::{Format, Table, print, to_yaml};
+use crate::session::Session;
+use crate::value::{age, bytes, count, percent};
+
+/// Flows asked for unless the user says otherwise.
+const FLOWS_DEFAULT: usize = 1000;
+/// Flows asked for where they are filtered here: the filter should see them all.
+const FLOWS_FILTERED: usize = 100_000;
+
+/// A table of the dataplane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TableName {
+    /// Ports, their state and their counters
+    Ports,
+    /// Connections, each direction apart
+    Flows,
+    /// Address translations
+    Nat,
+    /// Neighbours on external networks
+    #[value(alias = "neighbors", alias = "arp")]
+    Neighbours,
+    /// Drops by reason
+    Drops,
+    /// Counters of the whole dataplane
+    Counters,
+    /// The configuration that packets are decided by
+    Snapshot,
+}
+
+/// Arguments of show.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// Table
+    #[arg(value_enum)]
+    pub table: TableName,
+    /// Flows: only those in or out of this port
+    #[arg(long, value_name = "NAME")]
+    pub port: Option<String>,
+    /// Flows: only this protocol
+    #[arg(long, value_name = "tcp|udp|icmp")]
+    pub protocol: Option<String>,
+    /// Flows: only those with this address on any side
+    #[arg(long, value_name = "IP[:PORT]")]
+    pub address: Option<String>,
+    /// Flows: at most this many
+    #[arg(long, value_name = "NUMBER")]
+    pub limit: Option<usize>,
+    /// Drops: also reasons that never happened
+    #[arg(long)]
+    pub all: bool,
+    /// Show again every so many seconds, until Ctrl-C
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1")]
+    pub watch: Option<f64>,
+}
+
+/// Shows a table, once or again and again.
+pub(crate) async fn run(session: &Session, args: &ShowArgs) -> Result<(), CliError> {
+    let Some(seconds) = args.watch else { return print(&text(session, args).await?) };
+    let pause = Duration::try_from_secs_f64(seconds.max(0.1))
+        .map_err(|_| CliError::usage(format!("{seconds} is no number of seconds"), "--watch 2"))?;
+    loop {
+        let text = text(session, args).await?;
+        // On a terminal: clear it and start at the top.
+        let clear = if session.output.color { "\u{1b}[2J\u{1b}[H" } else { "" };
+        print(&[clear, &text].concat())?;
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn text(session: &Session, args: &ShowArgs) -> Result<String, CliError> {
+    let client = &session.client;
+    match args.table {
+        TableName::Ports => {
+            let wide = session.output.wide();
+            let ports = client.ports().await?;
+            list_text(session, "ports", &ports, |port| port.name.clone(), |ports| ports_table(ports, wide))
+        }
+        TableName::Flows => {
+            let flows = flows(session, args).await?;
+            list_text(session, "flows", &flows, |flow| flow.session.to_string(), flows_table)
+        }
+        TableName::Nat => {
+            list_text(session, "nat", &client.nat().await?, |nat| nat.external_ip.to_string(), nat_table)
+        }
+        TableName::Neighbours => {
+            let neighbours = client.neighbours().await?;
+            list_text(session, "neighbours", &neighbours, |one| one.ip_address.to_string(), neighbours_table)
+        }
+        TableName::Drops => {
+            let mut drops = client.drops().await?;
+            drops.retain(|drop| args.all || drop.packets > 0);
+            drops.sort_by_key(|drop| std::cmp::Reverse(drop.packets));
+            list_text(session, "drops", &drops, |drop| drop.reason.clone(), drops_table)
+        }
+        TableName::Counters => {
+            let counters = client.counters().await?;
+            let body = json!({ "counters": counters });
+            value_text(session, &body).unwrap_or_else(|| Ok(counters_text(&counters)))
+        }
+        TableName::Snapshot => {
+            let body = json!({ "snapshot": client.snapshot().await? });
+            value_text(session, &body).unwrap_or_else(|| to_yaml(&body))
+        }
+    }
+}
+
+/// A value as JSON or YAML where that was asked for.
+fn value_text(session: &Session, value: &serde_json::Value) -> Option<Result<String, CliError>> {
+    match session.output.format {
+        Format::Json => Some(Ok(format!("{value:#}\n"))),
+        Format::Yaml => Some(to_yaml(value)),
+        Format::Table | Format::Wide | Format::Name => None,
+    }
+}
+
+fn list_text<T: Serialize>(
+    session: &Session,
+    key: &str,
+    items: &[T],
+    name: impl Fn(&T) -> String,
+    table: impl Fn(&[T]) -> Table,
+) -> Result<String, CliError> {
+    let output = session.output;
+    if output.format == Format::Name {
+        return Ok(items.iter().map(|item| name(item) + "\n").collect());
+    }
+    value_text(session, &json!({ key: items }))
+        .unwrap_or_else(|| Ok(table(items).render(!output.no_headers, output.color)))
+}
+
+async fn flows(session: &Session, args: &ShowArgs) -> Result<Vec<FlowView>, CliError> {
+    let filtered = args.port.is_some() || args.protocol.is_some() || args.address.is_some();
+    let asked = if filtered { FLOWS_FILTERED } else { args.limit.unwrap_or(FLOWS_DEFAULT) };
+    let mut flows = session.client.flows(asked).await?;
+    flows.retain(|flow| is_wanted(flow, args));
+    flows.truncate(args.limit.unwrap_or(FLOWS_DEFAULT));
+    Ok(flows)
+}
+
+fn is_wanted(flow: &FlowView, args: &ShowArgs) -> bool {
+    let port = args.port.as_ref().is_none_or(|port| flow.in_port == *port || flow.out_port == *port);
+    let protocol = args.protocol.as_ref().is_none_or(|protocol| flow.protocol.eq_ignore_ascii_case(protocol));
+    let sides = [&flow.source, &flow.destination, &flow.translated_source, &flow.translated_destination];
+    let address = args.address.as_ref().is_none_or(|address| {
+        sides.iter().any(|side| {
+            *side == address || side.rsplit_once(':').is_some_and(|(without_port, _)| without_port == address)
+        })
+    });
+    port && protocol && address
+}
+
+fn ports_table(ports: &[PortView], wide: bool) -> Table {
+    let mut titles = vec![
+        "PORT",
+        "KIND",
+        "NETWORK",
+        "INTERFACE",
+        "STATE",
+        "ATTACHED",
+        "RX",
+        "TIER0",
+        "TX",
+        "DROPPED",
+        "REASON",
+    ];
+    if wide {
+        titles.extend(["NUMBER", "IP", "MAC", "MTU", "RX-BYTES", "TX-BYTES", "EPOCH"]);
+    }
+    let mut table = Table::new(titles);
+    for port in ports {
+        let counters = &port.counters;
+        let received = counters.tier0_packets + counters.engine_packets;
+        let mut row = vec![
+            port.name.clone(),
+            port.kind.clone(),
+            port.network.clone(),
+            port.interface.clone().unwrap_or_default(),
+            port.state.clone(),
+            port.attached.clone(),
+            count(received),
+            percent(counters.tier0_packets, received),
+            count(counters.transmitted_packets),
+            count(counters.dropped_packets),
+            port.reason.clone(),
+        ];
+        if wide {
+            row.extend([
+                port.number.to_string(),
+                port.ip_address.map(|address| address.to_string()).unwrap_or_default(),
+                port.mac_address.map(|mac| mac.to_string()).unwrap_or_default(),
+                port.mtu.to_string(),
+                bytes(counters.tier0_bytes + counters.engine_bytes),
+                bytes(counters.transmitted_bytes),
+                port.epoch.to_string(),
+            ]);
+        }
+        table.row(row);
+    }
+    table
+}
+
+fn flows_table(flows: &[FlowView]) -> Table {
+    let mut table = Table::new([
+        "SESSION",
+        "DIR",
+        "PROTO",
+        "STATE",
+        "IN",
+        "SOURCE",
+        "DESTINATION",
+        "SENT AS",
+        "OUT",
+        "PACKETS",
+        "TIER0",
+        "BYTES",
+        "IDLE",
+    ]);
+    for flow in flows {
+        let sent_as = match (flow.translated_source.as_str(), flow.translated_destination.as_str()) {
+            ("", "") => String::new(),
+            (source, "") => format!("{source} > ="),
+            ("", destination) => format!("= > {destination}"),
+            (source, destination) => format!("{source} > {destination}"),
+        };
+        let carried = if flow.packets == 0 && flow.tier0 {
+            "yes".to_owned()
+        } else {
+            percent(flow.tier0_packets, flow.packets)
+        };
+        table.row([
+            flow.session.to_string(),
+            flow.direction.clone(),
+            flow.protocol.clone(),
+            flow.state.clone(),
+            flow.in_port.clone(),
+            flow.source.clone(),
+            flow.destination.clone(),
+            sent_as,
+            flow.out_port.clone(),
+            count(flow.packets),
+            carried,
+            bytes(flow.bytes),
+            age(flow.idle_seconds),
+        ]);
+    }
+    table
+}
+
+fn nat_table(translations: &[NatView]) -> Table {
+    let mut table = Table::new(["KIND", "ROUTER", "EXTERNAL", "INTERNAL", "SESSIONS", "OUT", "IN"]);
+    for nat in translations {
+        table.row([
+            nat.kind.clone(),
+            nat.router.clone(),
+            nat.external_ip.to_string(),
+            nat.internal_ip.map(|address| address.to_string()).unwrap_or_default(),
+            count(nat.sessions),
+            count(nat.packets_out),
+            count(nat.packets_in),
+        ]);
+    }
+    table
+}
+
+fn neighbours_table(neighbours: &[NeighbourView]) -> Table {
+    let mut table = Table::new(["NETWORK", "IP", "MAC", "STATE", "AGE"]);
+    for neighbour in neighbours {
+        table.row([
+            neighbour.network.clone(),
+            neighbour.ip_address.to_string(),
+            neighbour.mac_address.map(|mac| mac.to_string()).unwrap_or_default(),
+            neighbour.state.clone(),
+            age(neighbour.age_seconds),
+        ]);
+    }
+    table
+}
+
+fn drops_table(drops: &[DropView]) -> Table {
+    let mut table = Table::new(["REASON", "STAGE", "PACKETS", "MEANING"]);
+    for drop in drops {
+        table.row([&drop.reason, &drop.stage, &count(drop.packets), &drop.description].map(String::as_str));
+    }
+    table
+}
+
+fn counters_text(counters: &CountersView) -> String {
+    let all = counters.tier0_packets + counters.engine_packets;
+    let of_all = |packets: u64| match percent(packets, all) {
+        share if share.is_empty() => count(packets),
+        share => format!("{} ({share})", count(packets)),
+    };
+    let mut table = Table::new(Vec::<String>::new());
+    for (title, text) in [
+        ("Packets by tier 0 (kernel)", of_all(counters.tier0_packets)),
+        ("Packets by the engine", of_all(counters.engine_packets)),
+        ("  by a known flow", count(counters.engine_hits)),
+        ("  decided", count(counters.engine_decisions)),
+        ("  answered", count(counters.engine_responses)),
+        ("Dropped by both", of_all(counters.dropped_packets)),
+        ("Sessions", format!("{} of at most {}", count(counters.sessions), count(counters.sessions_max))),
+        ("  made", count(counters.sessions_created)),
+        ("  timed out", count(counters.sessions_expired)),
+        ("  evicted", count(counters.sessions_evicted)),
+        ("  revoked by a change", count(counters.sessions_revoked)),
+        ("Flows decided again", count(counters.revalidations)),
+    ] {
+        table.row([title.to_owned(), text]);
+    }
+    table.render(false, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use edgestack_dataplane::inspect::FlowView;
+
+    use super::{ShowArgs, TableName, flows_table, is_wanted};
+
+    fn flow() -> FlowView {
+        FlowView {
+            session: 7,
+            direction: "original".into(),
+            protocol: "tcp".into(),
+            state: "established".into(),
+            in_port: "web-1".into(),
+            source: "10.0.0.5:4000".into(),
+            destination: "198.51.100.9:80".into(),
+            translated_source: "203.0.113.2:4000".into(),
+            translated_destination: String::new(),
+            out_port: "wan".into(),
+            tier0: true,
+            packets: 20_000,
+            tier0_packets: 19_990,
+            bytes: 3 << 20,
+            idle_seconds: 0.1,
+        }
+    }
+
+    #[test]
+    fn a_flow_is_one_line() {
+        assert_eq!(
+            flows_table(&[flow()]).render(false, false),
+            "7  original  tcp  established  web-1  10.0.0.5:4000  198.51.100.9:80  203.0.113.2:4000 > =  wan  20.0k  \
+             100.0%  3.00 MiB  0.1s\n"
+        );
+    }
+
+    #[test]
+    fn flows_are_found_by_port_protocol_and_address() {
+        let args = |port: &str, protocol: &str, address: &str| {
+            let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            ShowArgs {
+                table: TableName::Flows,
+                port: some(port),
+                protocol: some(protocol),
+                address: some(address),
+                limit: None,
+                all: false,
+                watch: None,
+            }
+        };
+        for wanted in [
+            args("", "", ""),
+            args("wan", "TCP", ""),
+            args("web-1", "", "10.0.0.5"),
+            args("", "", "203.0.113.2:4000"),
+        ] {
+            assert!(is_wanted(&flow(), &wanted), "{wanted:?}");
+        }
+        for other in
+            [args("web-2", "", ""), args("", "udp", ""), args("", "", "10.0.0.50"), args("", "", "10.0.0")]
+        {
+            assert!(!is_wanted(&flow(), &other), "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! `network-cli trace`: what would happen to a packet, stage by stage.
+
+use clap::Args;
+use edgestack_dataplane::address::MacAddress;
+use edgestack_dataplane::inspect::{TraceReport, TraceRequest};
+use serde_json::json;
+
+use super::trace_text;
+use crate::error::{CliError, exit};
+use crate::output::{Format, Table, print};
+use crate::session::Session;
+
+/// Arguments of trace.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  edgectl network-cli trace web-1 'tcp 10.0.0.5:4000>10.0.0.9:80'
+  edgectl network-cli trace web-1 'icmp 8.8.8.8' --ttl 1
+The source is the port's own where left out. With --expect the exit code says whether the verdict is the one expected.")]
+pub(crate) struct TraceArgs {
+    /// Port by which the packet comes in
+    pub port: String,
+    /// The packet: PROTOCOL [SOURCE[:PORT]>]DESTINATION[:PORT]
+    #[arg(required = true, num_args = 1..)]
+    pub packet: Vec<String>,
+    /// Time to live
+    #[arg(long, value_name = "NUMBER")]
+    pub ttl: Option<u8>,
+    /// TCP flags, any of SAFRPU; S where left out
+    #[arg(long, value_name = "FLAGS", value_parser = parse_flags)]
+    pub tcp_flags: Option<String>,
+    /// Length of the IP packet in bytes
+    #[arg(long, value_name = "BYTES")]
+    pub length: Option<u16>,
+    /// Source MAC address; the port's own where left out
+    #[arg(long, value_name = "MAC")]
+    pub src_mac: Option<MacAddress>,
+    /// Destination MAC address; where left out, the one that the workload would use
+    #[arg(long, value_name = "MAC")]
+    pub dst_mac: Option<MacAddress>,
+    /// Fail unless the verdict is this one
+    #[arg(long, value_name = "forward|drop|respond|hold")]
+    pub expect: Option<String>,
+}
+
+/// Asks for a trace and prints it.
+pub(crate) async fn run(session: &Session, args: TraceArgs) -> Result<(), CliError> {
+    let packet = trace_text::parse(&args.packet.join(" "))
+        .map_err(|message| CliError::Usage { message, hint: None })?;
+    if args.tcp_flags.is_some() && packet.protocol != "tcp" {
+        return Err(CliError::usage("--tcp-flags goes with tcp", "leave it out"));
+    }
+    let request = TraceRequest {
+        port: args.port,
+        protocol: packet.protocol,
+        source: packet.source,
+        destination: packet.destination,
+        source_port: packet.source_port,
+        destination_port: packet.destination_port,
+        tcp_flags: args.tcp_flags,
+        source_mac: args.src_mac,
+        destination_mac: args.dst_mac,
+        ttl: args.ttl,
+        length: args.length,
+    };
+    let report = session.client.trace(&request).await?;
+    let output = session.output;
+    if output.format == Format::Name {
+        print(&format!("{}\n", report.verdict))?;
+    } else if !output.value(&json!(report))? {
+        print(&text(&request, &report, output.color))?;
+    }
+    match args.expect {
+        Some(expected) if expected != report.verdict => {
+            eprintln!("error[unexpectedVerdict]: the verdict is {}, not {expected}", report.verdict);
+            Err(CliError::Told(exit::GENERAL))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The packet, every stage with its decision, and the verdict last, where the eye is.
+fn text(request: &TraceRequest, report: &TraceReport, color: bool) -> String {
+    let mut steps = Table::new(Vec::<String>::new());
+    let width = report.steps.len().to_string().len();
+    for (index, step) in report.steps.iter().enumerate() {
+        steps.row([format!("{:>width$}", index + 1), step.stage.clone(), step.decision.clone()]);
+    }
+    let mut lines = vec![described(request), steps.render(false, false), verdict(report, color)];
+    lines.extend(report.packet_out.as_ref().map(|packet| format!("  leaves as {packet}")));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn described(request: &TraceRequest) -> String {
+    let source = request.source.map_or_else(|| "(its address)".to_owned(), |address| address.to_string());
+    match request.protocol.as_str() {
+        "icmp" => format!("icmp echo {source} > {} into port {}\n", request.destination, request.port),
+        protocol => format!(
+            "{protocol} {source}:{} > {}:{} into port {}\n",
+            request.source_port, request.destination, request.destination_port, request.port
+        ),
+    }
+}
+
+fn verdict(report: &TraceReport, color: bool) -> String {
+    let (mark, code) = match report.verdict.as_str() {
+        "forward" | "respond" => ("✓", "32;1"),
+        "drop" => ("✗", "31;1"),
+        _ => ("…", "33;1"),
+    };
+    let mut text = format!("{mark} {}", report.verdict.to_uppercase());
+    if let Some(port) = &report.out_port {
+        text.push_str(&[" to port ", port].concat());
+    }
+    if let Some(reason) = &report.reason {
+        text.push_str(&[": ", reason].concat());
+    }
+    if color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text }
+}
+
+fn parse_flags(text: &str) -> Result<String, String> {
+    let flags = text.to_ascii_uppercase();
+    match flags.chars().find(|flag| !"SAFRPU".contains(*flag)) {
+        Some(flag) => Err(format!("`{flag}` is no TCP flag; any of S A F R P U")),
+        None if flags.is_empty() => Err("at least one of S A F R P U".to_owned()),
+        None => Ok(flags),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edgestack_dataplane::inspect::{TraceReport, TraceRequest, TraceStep};
+
+    use super::{parse_flags, text};
+
+    #[test]
+    fn a_trace_ends_with_its_verdict() {
+        let request = TraceRequest {
+            port: "web-1".into(),
+            protocol: "tcp".into(),
+            source: None,
+            destination: "10.0.1.9".parse().unwrap(),
+            source_port: 40_000,
+            destination_port: 22,
+            tcp_flags: None,
+            source_mac: None,
+            destination_mac: None,
+            ttl: None,
+            length: None,
+        };
+        let step = |stage: &str, decision: &str| TraceStep { stage: stage.into(), decision: decision.into() };
+        let report = TraceReport {
+            verdict: "drop".into(),
+            reason: Some("security_group_ingress".into()),
+            out_port: None,
+            packet_out: None,
+            steps: vec![
+                step("admit", "source is the port's own"),
+                step("firewall", "no rule of `db` allows it"),
+            ],
+        };
+        assert_eq!(
+            text(&request, &report, false),
+            "tcp (its address):40000 > 10.0.1.9:22 into port web-1\n\n\
+             1  admit     source is the port's own\n\
+             2  firewall  no rule of `db` allows it\n\n\
+             ✗ DROP: security_group_ingress\n"
+        );
+        let report = TraceReport {
+            verdict: "forward".into(),
+            reason: None,
+            out_port: Some("db-1".into()),
+            packet_out: Some("IP 10.0.0.5 > 10.0.1.9".into()),
+            steps: Vec::new(),
+        };
+        let text = text(&request, &report, false);
+        assert!(text.ends_with("✓ FORWARD to port db-1\n  leaves as IP 10.0.0.5 > 10.0.1.9\n"), "{text}");
+    }
+
+    #[test]
+    fn flags_are_letters() {
+        assert_eq!(parse_flags("sa").as_deref(), Ok("SA"));
+        assert!(parse_flags("SX").unwrap_err().contains("`X`"));
+        assert!(parse_flags("").is_err());
+    }
+}

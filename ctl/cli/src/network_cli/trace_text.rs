@@ -1,0 +1,132 @@
+//! The packet of a trace as people write it: `tcp 10.0.0.5:4000>10.0.0.9:80`, `udp >8.8.8.8:53`, `icmp 10.0.0.9`.
+
+use std::net::Ipv4Addr;
+
+/// How a packet is written, for messages.
+pub(crate) const FORM: &str =
+    "PROTOCOL [SOURCE[:PORT]>]DESTINATION[:PORT], like 'tcp 10.0.0.5:4000>10.0.0.9:80'";
+
+/// Source port of a packet that names none: an ephemeral one, as a client would use.
+const SOURCE_PORT_DEFAULT: u16 = 40_000;
+/// ICMP identifier of a packet that names none.
+const ICMP_IDENTIFIER_DEFAULT: u16 = 1;
+
+/// A described packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PacketText {
+    /// `tcp`, `udp` or `icmp`.
+    pub protocol: String,
+    /// Source address.
+    pub source: Option<Ipv4Addr>,
+    /// Source port or ICMP identifier.
+    pub source_port: u16,
+    /// Destination address.
+    pub destination: Ipv4Addr,
+    /// Destination port; 0 for ICMP.
+    pub destination_port: u16,
+}
+
+/// Reads a packet.
+pub(crate) fn parse(text: &str) -> Result<PacketText, String> {
+    let text = text.trim();
+    let (protocol, route) =
+        text.split_once(char::is_whitespace).ok_or_else(|| format!("`{text}` is no packet; write {FORM}"))?;
+    let protocol = protocol.to_ascii_lowercase();
+    if !matches!(protocol.as_str(), "tcp" | "udp" | "icmp") {
+        return Err(format!("`{protocol}` is not tcp, udp or icmp; write {FORM}"));
+    }
+    let (source, destination) = match route.split_once('>') {
+        Some((source, destination)) => (source.trim(), destination.trim()),
+        None => ("", route.trim()),
+    };
+    let (source, source_port) = parse_source(source)?;
+    let (destination, destination_port) = parse_end(destination)?;
+    let is_icmp = protocol == "icmp";
+    let destination_port = match destination_port {
+        Some(port) if is_icmp => {
+            return Err(format!(
+                "`:{port}`: ICMP has no ports; a number behind the source is the identifier"
+            ));
+        }
+        None if !is_icmp => return Err(format!("the destination port is missing: {destination}:PORT")),
+        port => port.unwrap_or(0),
+    };
+    let source_port =
+        source_port.unwrap_or(if is_icmp { ICMP_IDENTIFIER_DEFAULT } else { SOURCE_PORT_DEFAULT });
+    Ok(PacketText { protocol, source, source_port, destination, destination_port })
+}
+
+/// The source may be left out, or be a port alone (`:4000`).
+fn parse_source(text: &str) -> Result<(Option<Ipv4Addr>, Option<u16>), String> {
+    if text.is_empty() {
+        return Ok((None, None));
+    }
+    if let Some(port) = text.strip_prefix(':') {
+        return Ok((None, Some(parse_port(port)?)));
+    }
+    let (address, port) = parse_end(text)?;
+    Ok((Some(address), port))
+}
+
+fn parse_end(text: &str) -> Result<(Ipv4Addr, Option<u16>), String> {
+    let (address, port) = match text.split_once(':') {
+        Some((address, port)) => (address, Some(parse_port(port)?)),
+        None => (text, None),
+    };
+    let address =
+        address.trim().parse().map_err(|_| format!("`{address}` is no IPv4 address; write {FORM}"))?;
+    Ok((address, port))
+}
+
+fn parse_port(text: &str) -> Result<u16, String> {
+    text.trim().parse().map_err(|_| format!("`{text}` is no port (0 to 65535)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PacketText, parse};
+
+    fn packet(protocol: &str, source: &str, source_port: u16, destination: &str, port: u16) -> PacketText {
+        PacketText {
+            protocol: protocol.to_owned(),
+            source: source.parse().ok(),
+            source_port,
+            destination: destination.parse().unwrap(),
+            destination_port: port,
+        }
+    }
+
+    #[test]
+    fn packets_are_read() {
+        for (text, expected) in [
+            ("tcp 10.0.0.5:4000>10.0.0.9:80", packet("tcp", "10.0.0.5", 4000, "10.0.0.9", 80)),
+            ("TCP  10.0.0.5:4000 > 10.0.0.9:80 ", packet("tcp", "10.0.0.5", 4000, "10.0.0.9", 80)),
+            ("udp 10.0.0.5>8.8.8.8:53", packet("udp", "10.0.0.5", 40_000, "8.8.8.8", 53)),
+            ("udp >8.8.8.8:53", packet("udp", "", 40_000, "8.8.8.8", 53)),
+            ("udp :5>8.8.8.8:53", packet("udp", "", 5, "8.8.8.8", 53)),
+            ("tcp 8.8.8.8:443", packet("tcp", "", 40_000, "8.8.8.8", 443)),
+            ("icmp 10.0.0.9", packet("icmp", "", 1, "10.0.0.9", 0)),
+            ("icmp 10.0.0.5:77>10.0.0.9", packet("icmp", "10.0.0.5", 77, "10.0.0.9", 0)),
+        ] {
+            assert_eq!(parse(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_packet_is_named() {
+        for (text, part) in [
+            ("", "is no packet"),
+            ("tcp", "is no packet"),
+            ("sctp 10.0.0.1:1", "`sctp`"),
+            ("tcp 10.0.0.9", "destination port is missing"),
+            ("tcp 10.0.0.5:4000>10.0.0:80", "`10.0.0`"),
+            ("tcp 10.0.0.5:x>10.0.0.9:80", "`x`"),
+            ("tcp 10.0.0.5>10.0.0.9:80000", "`80000`"),
+            ("icmp 10.0.0.9:80", "ICMP has no ports"),
+            ("udp 10.0.0.5>", "is no IPv4 address"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

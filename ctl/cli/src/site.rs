@@ -1,0 +1,383 @@
+//! Site files: the objects of a site as YAML or JSON documents, in the form that the API and `-o yaml` have.
+//!
+//! A document holds one object (`network: {...}`) or lists of them (`networks: [...]`), of one kind or of several.
+//! Reading checks every object against the model, so that a file with a mistake changes nothing. A rule of a
+//! security group may be written as text (`ingress tcp 22 from 0.0.0.0/0`).
+
+use edgestack_client::{ClientError, FieldError, Kind, Problem};
+use edgestack_model::{FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupSpec, read_draft};
+use serde_json::{Map, Value, json};
+
+use crate::error::CliError;
+use crate::rule_text::RuleText;
+use crate::value;
+
+/// Fields that the daemon writes: in the output of `-o yaml`, and not the user's to set.
+const SERVER_FIELDS: [&str; 5] = ["id", "generation", "created_at", "updated_at", "status"];
+
+/// An object of a site.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SiteObject {
+    /// Its kind.
+    pub kind: Kind,
+    /// By what it is found: its name, or the address of a floating IP without one.
+    pub name: String,
+    /// Its fields, without those that the daemon writes.
+    pub fields: Map<String, Value>,
+}
+
+/// Reads a site file. `origin` names it in messages.
+pub(crate) fn parse(text: &str, origin: &str) -> Result<Vec<SiteObject>, CliError> {
+    let mut reader = SiteReader::default();
+    for (index, document) in documents(text, origin)?.into_iter().enumerate() {
+        reader.document(index + 1, document);
+    }
+    reader.refuse_repeated();
+    if !reader.errors.is_empty() {
+        let plural = if reader.errors.len() == 1 { "" } else { "s" };
+        return Err(invalid(format!("{origin}: {} mistake{plural}", reader.errors.len()), reader.errors));
+    }
+    // Stable: objects of one kind keep their order.
+    reader.objects.sort_by_key(|object| order(object.kind));
+    Ok(reader.objects)
+}
+
+/// Place of a kind where what refers to another comes after it.
+fn order(kind: Kind) -> usize {
+    Kind::ALL.iter().position(|other| *other == kind).unwrap_or(Kind::ALL.len())
+}
+
+fn documents(text: &str, origin: &str) -> Result<Vec<Value>, CliError> {
+    let is_json = text.trim_start().starts_with(['{', '[']);
+    let documents = if is_json {
+        let stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+        stream.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())
+    } else {
+        serde_saphyr::from_multiple::<Value>(text).map_err(|error| error.to_string())
+    };
+    documents.map_err(|message| CliError::Usage { message: format!("{origin}: {message}"), hint: None })
+}
+
+/// A problem document for mistakes that are found on this side, so that they are told like the daemon's.
+fn invalid(detail: String, errors: Vec<FieldError>) -> CliError {
+    CliError::Client(ClientError::Problem(Box::new(Problem {
+        kind: "about:blank".to_owned(),
+        title: "The site file has mistakes".to_owned(),
+        status: 422,
+        detail,
+        code: "invalidSite".to_owned(),
+        errors,
+    })))
+}
+
+#[derive(Default)]
+struct SiteReader {
+    objects: Vec<SiteObject>,
+    errors: Vec<FieldError>,
+}
+
+impl SiteReader {
+    fn document(&mut self, number: usize, document: Value) {
+        let place = format!("document {number}");
+        match document {
+            Value::Null => {}
+            Value::Object(entries) => {
+                for (key, value) in entries {
+                    self.entry(&place, &key, value);
+                }
+            }
+            other => self.refuse(
+                &place,
+                format!("a document is `kind: {{...}}` or `kinds: [...]`, not {other}"),
+                Some(format!("one of {}", keys())),
+            ),
+        }
+    }
+
+    fn entry(&mut self, place: &str, key: &str, value: Value) {
+        match (Kind::ALL.into_iter().find(|kind| kind.singular() == key || kind.plural() == key), value) {
+            // `-o yaml` of a list has it.
+            (None, Value::Number(_)) if key == "total" => {}
+            (None, _) => {
+                self.refuse(
+                    place,
+                    format!("`{key}` is no kind of object"),
+                    Some(format!("one of {}", keys())),
+                );
+            }
+            (Some(Kind::SecurityGroupRule), _) => self.refuse(
+                place,
+                "rules stand in their group here".to_owned(),
+                Some("security_group: {name: web, rules: ['ingress tcp 80']}".to_owned()),
+            ),
+            (Some(kind), Value::Array(items)) if key == kind.plural() => {
+                for (index, item) in items.into_iter().enumerate() {
+                    self.object(&format!("{place}, {key}/{index}"), kind, item);
+                }
+            }
+            (Some(kind), item @ Value::Object(_)) if key == kind.singular() => self.object(place, kind, item),
+            (Some(kind), _) => {
+                let form = if key == kind.plural() { "a list of objects" } else { "an object" };
+                self.refuse(place, format!("`{key}` must be {form}"), None);
+            }
+        }
+    }
+
+    fn object(&mut self, place: &str, kind: Kind, item: Value) {
+        let Value::Object(mut fields) = item else {
+            return self.refuse(place, format!("a {kind} must be an object, not {item}"), None);
+        };
+        for field in SERVER_FIELDS {
+            fields.remove(field);
+        }
+        let place = format!("{place}, {kind} `{}`", value::name(&Value::Object(fields.clone())));
+        if kind == Kind::SecurityGroup {
+            self.read_rules(&place, &mut fields);
+        }
+        if kind == Kind::Router {
+            normalise_external(&mut fields);
+        }
+        let errors = check(kind, &json!({ kind.singular(): &fields }));
+        self.errors.extend(errors.into_iter().map(|mut error| {
+            error.pointer = format!("{place}{}", error.pointer);
+            error
+        }));
+        let name = value::name(&Value::Object(fields.clone()));
+        if name.is_empty() && kind == Kind::FloatingIp {
+            let hint = Some("without one it would be another one each time".to_owned());
+            return self.refuse(
+                &place,
+                "a floating IP of a site needs a name or an address".to_owned(),
+                hint,
+            );
+        }
+        self.objects.push(SiteObject { kind, name, fields });
+    }
+
+    /// Rules that are written as text get their fields.
+    fn read_rules(&mut self, place: &str, fields: &mut Map<String, Value>) {
+        let Some(Value::Array(rules)) = fields.get_mut("rules") else { return };
+        for (index, rule) in rules.iter_mut().enumerate() {
+            let Value::String(text) = rule else { continue };
+            match RuleText::parse(text).and_then(|rule| rule.fields()) {
+                Ok(read) => *rule = read,
+                Err(message) => {
+                    self.refuse(&format!("{place}/rules/{index}"), message, None);
+                    // Something well formed, so that the mistake is told once.
+                    *rule = json!({ "direction": "egress" });
+                }
+            }
+        }
+    }
+
+    fn refuse_repeated(&mut self) {
+        for (index, object) in self.objects.iter().enumerate() {
+            let earlier = self.objects[..index].iter();
+            let repeated =
+                earlier.clone().any(|other| other.kind == object.kind && other.name == object.name);
+            if repeated && !object.name.is_empty() {
+                let message = format!("{} `{}` stands twice in the file", object.kind, object.name);
+                self.errors.push(field_error(String::new(), message, Some("leave one out".to_owned())));
+            }
+        }
+    }
+
+    fn refuse(&mut self, place: &str, message: String, hint: Option<String>) {
+        self.errors.push(field_error(place.to_owned(), message, hint));
+    }
+}
+
+fn field_error(pointer: String, message: String, hint: Option<String>) -> FieldError {
+    FieldError { pointer, code: "invalid_site".to_owned(), message, hint }
+}
+
+fn keys() -> String {
+    let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::SecurityGroupRule);
+    kinds.map(Kind::plural).collect::<Vec<_>>().join(", ")
+}
+
+/// Everything that is wrong with a wrapped object.
+fn check(kind: Kind, body: &Value) -> Vec<FieldError> {
+    match kind {
+        Kind::Network => read_draft::<NetworkSpec>(body).err(),
+        Kind::Port => read_draft::<PortSpec>(body).err(),
+        Kind::Router => read_draft::<RouterSpec>(body).err(),
+        Kind::FloatingIp => read_draft::<FloatingIpSpec>(body).err(),
+        Kind::SecurityGroup => read_draft::<SecurityGroupSpec>(body).err(),
+        Kind::SecurityGroupRule => None,
+    }
+    .unwrap_or_default()
+}
+
+/// `external: wan` becomes `external: {network: wan}`, so that an address which the daemon chose stays.
+fn normalise_external(fields: &mut Map<String, Value>) {
+    if let Some(external) = fields.get_mut("external") {
+        match external {
+            Value::String(network) if network.is_empty() => *external = Value::Null,
+            Value::String(network) => *external = json!({ "network": network }),
+            Value::Array(legs) => *external = legs.first().cloned().unwrap_or_default(),
+            _ => {}
+        }
+    }
+}
+
+/// `fields` laid over `object` as a PATCH lays them (RFC 7396).
+pub(crate) fn merged(object: &Value, fields: &Value) -> Value {
+    let Value::Object(fields) = fields else { return fields.clone() };
+    let mut result = object.as_object().cloned().unwrap_or_default();
+    for (key, field) in fields {
+        if field.is_null() {
+            result.remove(key);
+        } else {
+            let merged = merged(result.get(key).unwrap_or(&Value::Null), field);
+            result.insert(key.clone(), merged);
+        }
+    }
+    Value::Object(result)
+}
+
+/// Whether an object would stay as it is if `fields` were laid over it; both read by the model, so that spellings
+/// of one value are the same.
+pub(crate) fn changes_nothing(kind: Kind, object: &Value, fields: &Value) -> bool {
+    fn same<S: edgestack_model::Spec>(kind: Kind, object: &Value, merged: &Value) -> bool {
+        let read = |object: &Value| {
+            read_draft::<S>(&json!({ kind.singular(): object })).ok().map(|draft| draft.spec)
+        };
+        read(merged).is_some_and(|merged| read(object) == Some(merged))
+    }
+    let merged = merged(object, fields);
+    match kind {
+        Kind::Network => same::<NetworkSpec>(kind, object, &merged),
+        Kind::Port => same::<PortSpec>(kind, object, &merged),
+        Kind::Router => same::<RouterSpec>(kind, object, &merged),
+        Kind::FloatingIp => same::<FloatingIpSpec>(kind, object, &merged),
+        Kind::SecurityGroup => {
+            let rules = |object: &Value| {
+                let draft = read_draft::<SecurityGroupSpec>(&json!({ kind.singular(): object })).ok()?;
+                let mut rules: Vec<String> = draft
+                    .spec
+                    .wanted_rules
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|rule| format!("{} {}", rule.identity(), rule.description))
+                    .collect();
+                rules.sort();
+                Some((draft.spec.description, rules))
+            };
+            rules(&merged).is_some_and(|merged| rules(object) == Some(merged))
+        }
+        Kind::SecurityGroupRule => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edgestack_client::{ClientError, Kind};
+    use serde_json::json;
+
+    use super::{changes_nothing, merged, parse};
+    use crate::error::CliError;
+
+    const SITE: &str = "\
+router:
+  name: edge
+  internal: [blue]
+  external: wan
+---
+networks:
+- {name: blue, cidr: 10.0.0.0/24}
+- name: wan
+  type: flat
+  cidr: 203.0.113.0/24
+  physnet_name: wan
+  external: true
+total: 2
+---
+# Rules in both forms.
+security_group:
+  id: 0199
+  name: web
+  rules: ['ingress tcp 80', {direction: egress}]
+---
+port: {name: web-1, network: blue, mac_address: 02:00:00:00:00:01, security_groups: [web]}
+";
+
+    fn mistakes(text: &str) -> Vec<String> {
+        match parse(text, "site.yaml") {
+            Err(CliError::Client(ClientError::Problem(problem))) => problem
+                .errors
+                .into_iter()
+                .map(|error| format!("{}: {}", error.pointer, error.message))
+                .collect(),
+            Err(error) => vec![error.to_string()],
+            Ok(objects) => panic!("{objects:?}"),
+        }
+    }
+
+    #[test]
+    fn objects_come_in_the_order_of_their_references() {
+        let objects = parse(SITE, "site.yaml").unwrap();
+        let names: Vec<String> =
+            objects.iter().map(|object| format!("{} {}", object.kind, object.name)).collect();
+        assert_eq!(names, ["network blue", "network wan", "security group web", "port web-1", "router edge"]);
+        assert_eq!(objects[2].fields["rules"][0]["port_range_min"], 80);
+        assert_eq!(objects[2].fields.get("id"), None);
+        assert_eq!(objects[4].fields["external"], json!({"network": "wan"}));
+    }
+
+    #[test]
+    fn json_is_read_too() {
+        let text = r#"{"network": {"name": "a", "cidr": "10.0.0.0/24"}} {"networks": [{"name": "b", "cidr": "10.1.0.0/24"}]}"#;
+        assert_eq!(parse(text, "-").unwrap().len(), 2);
+        assert!(parse("{\"network\": ", "-").unwrap_err().to_string().starts_with("-: "));
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_place() {
+        let found = mistakes(
+            "network: {name: blue, cidr: 10.0.0.1/24, gatewayip: 10.0.0.1}\n---\n\
+             vms: []\n---\n\
+             security_groups: [{name: web, rules: ['ingress tcp eighty']}]\n---\n\
+             floating_ip: {network: wan}\n---\n\
+             port: []\n---\n\
+             router: {name: r}\n---\nrouter: {name: r}\n",
+        );
+        for (found, part) in found.iter().zip([
+            "document 1, network `blue`/network/cidr: ",
+            "document 1, network `blue`/network/gatewayip: ",
+            "document 2: `vms` is no kind of object",
+            "document 3, security_groups/0, security group `web`/rules/0: `eighty`",
+            "document 4, floating ip ``: a floating IP of a site needs a name",
+            "document 5: `port` must be an object",
+            ": router `r` stands twice",
+        ]) {
+            assert!(found.starts_with(part), "{found} does not start with {part}");
+        }
+        assert_eq!(found.len(), 7, "{found:#?}");
+        assert!(mistakes("a: [")[0].starts_with("site.yaml: "));
+    }
+
+    #[test]
+    fn a_file_that_says_what_holds_changes_nothing() {
+        let network = json!({"id": "1", "name": "blue", "type": "VXLAN", "segment_id": 7, "mtu": 1500, "cidr": "10.0.0.0/24",
+            "gateway_ip": null, "default_route": true, "external": false, "dns": [], "generation": 1, "description": ""});
+        let same = |fields| changes_nothing(Kind::Network, &network, &fields);
+        assert!(same(json!({"name": "blue", "type": "vxlan", "cidr": "10.0.0.0/24"})));
+        assert!(!same(json!({"name": "blue", "mtu": 1400})));
+        let group = json!({"name": "web", "description": "", "rules": [
+            {"id": "1", "security_group_id": "9", "direction": "ingress", "protocol": "tcp", "port_range_min": 80,
+             "port_range_max": 80, "ethernet_type": "IPv4", "remote_ip_prefix": null, "remote_group_id": null},
+            {"id": "2", "security_group_id": "9", "direction": "egress", "protocol": "all"}]});
+        let same = |rules| changes_nothing(Kind::SecurityGroup, &group, &json!({ "rules": rules }));
+        assert!(same(json!([{"direction": "egress"},
+            {"direction": "ingress", "protocol": "TCP", "port_range_min": 80, "port_range_max": 80}])));
+        assert!(!same(json!([{"direction": "egress"}])));
+    }
+
+    #[test]
+    fn fields_are_laid_over_an_object() {
+        let object = json!({"a": 1, "b": {"c": 2, "d": 3}, "e": [1]});
+        let fields = json!({"a": null, "b": {"c": 4}, "e": [2], "f": {"g": null}});
+        assert_eq!(merged(&object, &fields), json!({"b": {"c": 4, "d": 3}, "e": [2], "f": {}}));
+    }
+}

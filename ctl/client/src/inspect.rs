@@ -1,0 +1,79 @@
+//! The calls that look into the dataplane. They change nothing.
+
+use edgestack_dataplane::inspect::{
+    CountersView, DropView, FlowView, NatView, NeighbourView, PortView, TraceReport, TraceRequest,
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::ClientError;
+use crate::objects::decode;
+use crate::transport::{BodyStream, Client, Method, encode_segment};
+
+const BASE: &str = "/edgetron/network";
+
+/// What to capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptureQuery {
+    /// Name or id of the port.
+    pub port: String,
+    /// Ends after this many packets; goes on until it is dropped where none.
+    pub limit_packets: Option<u64>,
+}
+
+impl Client {
+    /// Ports and their counters.
+    pub async fn ports(&self) -> Result<Vec<PortView>, ClientError> {
+        self.inspect("ports", "").await
+    }
+
+    /// At most `limit` directions of connections.
+    pub async fn flows(&self, limit: usize) -> Result<Vec<FlowView>, ClientError> {
+        self.inspect("flows", &format!("?limit={limit}")).await
+    }
+
+    /// Translations.
+    pub async fn nat(&self) -> Result<Vec<NatView>, ClientError> {
+        self.inspect("nat", "").await
+    }
+
+    /// Neighbours on external networks.
+    pub async fn neighbours(&self) -> Result<Vec<NeighbourView>, ClientError> {
+        self.inspect("neighbours", "").await
+    }
+
+    /// Drops by reason.
+    pub async fn drops(&self) -> Result<Vec<DropView>, ClientError> {
+        self.inspect("drops", "").await
+    }
+
+    /// Counters of the whole dataplane.
+    pub async fn counters(&self) -> Result<CountersView, ClientError> {
+        self.inspect("counters", "").await
+    }
+
+    /// The configuration that packets are decided by.
+    pub async fn snapshot(&self) -> Result<Value, ClientError> {
+        self.inspect("snapshot", "").await
+    }
+
+    /// What would happen to a packet.
+    pub async fn trace(&self, request: &TraceRequest) -> Result<TraceReport, ClientError> {
+        let path = format!("{BASE}/trace");
+        let body = serde_json::to_value(request).map_err(|error| ClientError::Request(error.to_string()))?;
+        decode(&path, self.request(Method::POST, &path, Some(&body)).await?.body)
+    }
+
+    /// Packets of a port as a pcap file that grows.
+    pub async fn capture(&self, query: &CaptureQuery) -> Result<BodyStream, ClientError> {
+        let limit = query.limit_packets.map(|limit| format!("&limit={limit}")).unwrap_or_default();
+        let path = format!("{BASE}/capture?port={}{limit}", encode_segment(&query.port));
+        self.stream(&path).await
+    }
+
+    async fn inspect<T: DeserializeOwned>(&self, table: &str, query: &str) -> Result<T, ClientError> {
+        let path = format!("{BASE}/{table}{query}");
+        let mut body = self.request(Method::GET, &path, None).await?.body;
+        decode(&path, body[table].take())
+    }
+}

@@ -1,0 +1,156 @@
+//! The calls for MM3 objects. The type is the caller's choice: a type of the model, or `serde_json::Value` to
+//! keep whatever a newer daemon adds.
+
+use edgestack_model::Kind;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::error::ClientError;
+use crate::transport::{Client, Method, encode_segment};
+
+/// The objects of one kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List<T> {
+    /// The objects.
+    pub items: Vec<T>,
+    /// How many there are, which may be more than were listed.
+    pub total: u64,
+}
+
+/// What the daemon says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Version {
+    /// Version of the daemon.
+    pub version: String,
+    /// Everything else that it says.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// Path of all objects of a kind.
+pub fn collection_path(kind: Kind) -> String {
+    format!("/edgetron/resources/kubevirt/{}", kind.plural())
+}
+
+/// Path of one object, by name or id.
+pub fn item_path(kind: Kind, name: &str) -> String {
+    format!("{}/{}", collection_path(kind), encode_segment(name))
+}
+
+impl Client {
+    /// All objects of a kind.
+    pub async fn list<T: DeserializeOwned>(&self, kind: Kind) -> Result<List<T>, ClientError> {
+        let path = collection_path(kind);
+        let mut body = self.request(Method::GET, &path, None).await?.body;
+        let items: Vec<T> = decode(&path, body[kind.plural()].take())?;
+        let total = body["total"].as_u64().unwrap_or(items.len() as u64);
+        Ok(List { items, total })
+    }
+
+    /// One object, by name or id.
+    pub async fn get<T: DeserializeOwned>(&self, kind: Kind, name: &str) -> Result<T, ClientError> {
+        let path = item_path(kind, name);
+        let mut body = self.request(Method::GET, &path, None).await?.body;
+        decode(&path, body[kind.singular()].take())
+    }
+
+    /// Creates an object and returns it as it now is.
+    pub async fn create<T: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        object: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        self.write(kind, Method::POST, &collection_path(kind), object).await
+    }
+
+    /// Replaces an object: what `object` leaves out gets its default.
+    pub async fn replace<T: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        name: &str,
+        object: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        self.write(kind, Method::PUT, &item_path(kind, name), object).await
+    }
+
+    /// Changes the fields that `fields` has, and no others.
+    pub async fn update<T: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        name: &str,
+        fields: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        self.write(kind, Method::PATCH, &item_path(kind, name), fields).await
+    }
+
+    /// Removes an object.
+    pub async fn remove(&self, kind: Kind, name: &str) -> Result<(), ClientError> {
+        self.request(Method::DELETE, &item_path(kind, name), None).await.map(|_| ())
+    }
+
+    /// Gives a router its next hop upstream.
+    pub async fn create_peer_router(
+        &self,
+        router: &str,
+        peer: &impl Serialize,
+    ) -> Result<Value, ClientError> {
+        let body = json!({ "peer_router": to_value(peer)? });
+        let path = format!("{}/peer_routers", item_path(Kind::Router, router));
+        Ok(self.request(Method::POST, &path, Some(&body)).await?.body)
+    }
+
+    /// The next hops of a router.
+    pub async fn list_peer_routers(&self, router: &str) -> Result<Vec<Value>, ClientError> {
+        let path = format!("{}/peer_routers", item_path(Kind::Router, router));
+        let mut body = self.request(Method::GET, &path, None).await?.body;
+        decode(&path, body["peer_routers"].take())
+    }
+
+    /// Takes a next hop from a router.
+    pub async fn remove_peer_router(&self, router: &str, address: &str) -> Result<(), ClientError> {
+        let path = format!("{}/peer_routers/{}", item_path(Kind::Router, router), encode_segment(address));
+        self.request(Method::DELETE, &path, None).await.map(|_| ())
+    }
+
+    /// Version of the daemon.
+    pub async fn version(&self) -> Result<Version, ClientError> {
+        let path = "/version";
+        decode(path, self.request(Method::GET, path, None).await?.body)
+    }
+
+    async fn write<T: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        method: Method,
+        path: &str,
+        object: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let mut wrapped = Map::new();
+        wrapped.insert(kind.singular().to_owned(), to_value(object)?);
+        let mut body = self.request(method, path, Some(&Value::Object(wrapped))).await?.body;
+        decode(path, body[kind.singular()].take())
+    }
+}
+
+fn to_value(object: &impl Serialize) -> Result<Value, ClientError> {
+    serde_json::to_value(object).map_err(|error| ClientError::Request(error.to_string()))
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(path: &str, body: Value) -> Result<T, ClientError> {
+    serde_json::from_value(body).map_err(|source| ClientError::Decode { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use edgestack_model::Kind;
+
+    use super::item_path;
+
+    #[test]
+    fn names_in_paths_are_escaped() {
+        assert_eq!(item_path(Kind::Router, "a/b c"), "/edgetron/resources/kubevirt/routers/a%2Fb%20c");
+        assert_eq!(item_path(Kind::Port, ".."), "/edgetron/resources/kubevirt/ports/%2E%2E");
+    }
+}

@@ -1,0 +1,247 @@
+//! Requests over the Unix socket: connect, send, read the answer whole or as it comes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use edgestack_model::Problem;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use crate::error::ClientError;
+
+pub use hyper::Method;
+
+/// How long a request may take unless [`Client::with_timeout`] says otherwise.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest answer that is read into memory.
+const BODY_BYTES_MAX: usize = 64 << 20;
+/// How much of a strange answer is quoted.
+const EXCERPT_CHARS_MAX: usize = 200;
+
+type Observer = Box<dyn Fn(&Method, &str, Option<&Value>) + Send + Sync>;
+
+/// A client of one daemon.
+pub struct Client {
+    socket: PathBuf,
+    timeout: Duration,
+    observer: Option<Observer>,
+}
+
+/// An answer read whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// HTTP status, always a success.
+    pub status: u16,
+    /// The body, `null` where there is none.
+    pub body: Value,
+}
+
+impl Client {
+    /// A client of the daemon that listens at `socket`. Connects with the first request.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into(), timeout: DEFAULT_TIMEOUT, observer: None }
+    }
+
+    /// Waits this long for an answer.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Calls `observer` with the method, path and body of every request before it is sent.
+    #[must_use]
+    pub fn with_observer(
+        mut self,
+        observer: impl Fn(&Method, &str, Option<&Value>) + Send + Sync + 'static,
+    ) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// The socket's path.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Sends a request and reads the answer, which is JSON or empty. A refusal is an error.
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Reply, ClientError> {
+        let (status, bytes) = self.timed(&method, path, self.exchange(&method, path, body)).await?;
+        if bytes.is_empty() {
+            return Ok(Reply { status, body: Value::Null });
+        }
+        match serde_json::from_slice(&bytes) {
+            Ok(body) => Ok(Reply { status, body }),
+            Err(_) => Err(unexpected(&method, path, status, &bytes)),
+        }
+    }
+
+    /// Fetches text that is no JSON, such as the metrics.
+    pub async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let method = Method::GET;
+        let (_, bytes) = self.timed(&method, path, self.exchange(&method, path, None)).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Sends a GET and hands out the body as it comes, for as long as it comes.
+    pub async fn stream(&self, path: &str) -> Result<BodyStream, ClientError> {
+        let method = Method::GET;
+        let response = self.timed(&method, path, self.send(&method, path, None)).await?;
+        if response.status().is_success() {
+            return Ok(BodyStream { path: path.to_owned(), body: response.into_body() });
+        }
+        let status = response.status().as_u16();
+        let bytes = self.timed(&method, path, collect(&method, path, response.into_body())).await?;
+        Err(refusal(&method, path, status, &bytes))
+    }
+
+    async fn timed<T>(
+        &self,
+        method: &Method,
+        path: &str,
+        work: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        tokio::time::timeout(self.timeout, work).await.unwrap_or_else(|_| {
+            Err(ClientError::Timeout {
+                method: method.to_string(),
+                path: path.to_owned(),
+                after: self.timeout,
+            })
+        })
+    }
+
+    async fn exchange(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, Vec<u8>), ClientError> {
+        let response = self.send(method, path, body).await?;
+        let status = response.status();
+        let bytes = collect(method, path, response.into_body()).await?;
+        if status.is_success() {
+            Ok((status.as_u16(), bytes))
+        } else {
+            Err(refusal(method, path, status.as_u16(), &bytes))
+        }
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        if let Some(observer) = &self.observer {
+            observer(method, path, body);
+        }
+        let transport = |source| transport(method, path, source);
+        let mut builder = Request::builder().method(method).uri(path).header(HOST, "localhost");
+        let mut bytes = Bytes::new();
+        if let Some(body) = body {
+            builder = builder.header(CONTENT_TYPE, "application/json");
+            bytes = serde_json::to_vec(body).map_err(|error| ClientError::Request(error.to_string()))?.into();
+        }
+        let request =
+            builder.body(Full::new(bytes)).map_err(|error| ClientError::Request(error.to_string()))?;
+        let stream = UnixStream::connect(&self.socket).await.map_err(|source| self.connect_error(source))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(transport)?;
+        // The task ends with the connection, which ends with the answer; its error comes out of the request too.
+        tokio::spawn(connection);
+        sender.send_request(request).await.map_err(transport)
+    }
+
+    fn connect_error(&self, source: io::Error) -> ClientError {
+        let socket = self.socket.clone();
+        match source.kind() {
+            io::ErrorKind::NotFound => ClientError::SocketMissing { socket },
+            io::ErrorKind::ConnectionRefused => ClientError::NotRunning { socket },
+            io::ErrorKind::PermissionDenied => ClientError::PermissionDenied { socket },
+            _ => ClientError::Connect { socket, source },
+        }
+    }
+}
+
+/// A body that is read as it comes.
+pub struct BodyStream {
+    path: String,
+    body: Incoming,
+}
+
+impl BodyStream {
+    /// The next piece, or none at the end. Dropping the stream closes the connection.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|source| transport(&Method::GET, &self.path, source))?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+}
+
+async fn collect(method: &Method, path: &str, mut body: Incoming) -> Result<Vec<u8>, ClientError> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|source| transport(method, path, source))?;
+        if let Ok(data) = frame.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+        if bytes.len() > BODY_BYTES_MAX {
+            return Err(ClientError::TooLong { path: path.to_owned(), limit_bytes: BODY_BYTES_MAX });
+        }
+    }
+    Ok(bytes)
+}
+
+fn transport(method: &Method, path: &str, source: hyper::Error) -> ClientError {
+    ClientError::Transport { method: method.to_string(), path: path.to_owned(), source }
+}
+
+/// The error that an answer without success is.
+fn refusal(method: &Method, path: &str, status: u16, bytes: &[u8]) -> ClientError {
+    match serde_json::from_slice::<Problem>(bytes) {
+        Ok(problem) => ClientError::Problem(Box::new(problem)),
+        Err(_) => unexpected(method, path, status, bytes),
+    }
+}
+
+fn unexpected(method: &Method, path: &str, status: u16, bytes: &[u8]) -> ClientError {
+    let text = String::from_utf8_lossy(bytes);
+    let excerpt = match text.trim() {
+        "" => "an empty body".to_owned(),
+        text => format!("`{}`", text.chars().take(EXCERPT_CHARS_MAX).collect::<String>().escape_debug()),
+    };
+    ClientError::Unexpected { method: method.to_string(), path: path.to_owned(), status, excerpt }
+}
+
+/// A text as one segment of a path or one value of a query: all but unreserved characters are escaped.
+pub fn encode_segment(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.extend(['%', hex_digit(byte >> 4), hex_digit(byte & 15)]);
+        }
+    }
+    // A path of dots alone would mean another path.
+    if encoded == "." || encoded == ".." { encoded.replace('.', "%2E") } else { encoded }
+}
+
+fn hex_digit(value: u8) -> char {
+    char::from(b"0123456789ABCDEF"[usize::from(value)])
+}

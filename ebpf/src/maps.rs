@@ -1,0 +1,54 @@
+//! The maps, with the names of [`edgestack_abi::maps`]. The loader sets the sizes of [`FLOWS`] and
+//! [`SESSIONS`]; those written here are the smallest.
+//!
+//! Lookups in plain and per-CPU arrays become a bounds check and an addition when the kernel compiles the
+//! programs; none of them is a call.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, DevMap, PerCpuArray, XskMap};
+use edgestack_abi::maps::{Control, MAX_INTERFACE_INDEX, MAX_PORTS, MAX_SOCKETS};
+use edgestack_abi::{DropReason, FlowBucket, PortCounters, PortEntry, Session};
+
+/// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h): user space maps the array as memory.
+const MMAPABLE: u32 = 1 << 10;
+
+#[map]
+pub static FLOWS: Array<FlowBucket> = Array::with_max_entries(1, MMAPABLE);
+/// Never read here; declared so that it is made, pinned and found with the others.
+#[map]
+pub static SESSIONS: Array<Session> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+pub static PORTS: Array<PortEntry> = Array::with_max_entries(MAX_PORTS, MMAPABLE);
+#[map]
+pub static PORT_BY_INTERFACE: Array<u32> = Array::with_max_entries(MAX_INTERFACE_INDEX, MMAPABLE);
+#[map]
+pub static CONTROL: Array<Control> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+pub static PORT_COUNTERS: PerCpuArray<PortCounters> = PerCpuArray::with_max_entries(MAX_PORTS, 0);
+#[map]
+pub static DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(DropReason::COUNT as u32, 0);
+#[map]
+pub static DEVICES: DevMap = DevMap::with_max_entries(MAX_PORTS, 0);
+#[map]
+pub static SOCKETS: XskMap = XskMap::with_max_entries(MAX_SOCKETS, 0);
+
+/// The control record. It is there whenever the map is; the kernel's verifier cannot know.
+#[inline(always)]
+pub fn control() -> Option<&'static Control> {
+    CONTROL.get(0)
+}
+
+/// The number of the port that an interface is, 0 for none.
+#[inline(always)]
+pub fn port_number(interface_index: u32) -> u16 {
+    match PORT_BY_INTERFACE.get(interface_index) {
+        Some(number) => *number as u16,
+        None => 0,
+    }
+}
+
+/// A port's entry. Port 0 has one too: all zero, so that nothing matches it.
+#[inline(always)]
+pub fn port(number: u16) -> Option<&'static PortEntry> {
+    PORTS.get(number as u32)
+}

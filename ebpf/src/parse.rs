@@ -1,0 +1,218 @@
+//! What tier 0 may forward at all, and the flow key of it. The same for XDP and TC.
+//!
+//! Every refusal here means "the engine decides", never a drop, so a check may be stricter than the engine's but
+//! must not be laxer: what passes is forwarded if its flow is known. All offsets are constants, because only
+//! Ethernet + IPv4 without options passes; the verifier then needs two bounds checks in all.
+
+use edgestack_abi::checksum::fold;
+
+/// Length of the Ethernet header.
+pub const ETHERNET_LENGTH: usize = 14;
+/// Length of the IPv4 header without options.
+pub const IPV4_LENGTH: usize = 20;
+/// Where the transport header starts.
+pub const TRANSPORT: usize = ETHERNET_LENGTH + IPV4_LENGTH;
+/// Ethernet, IPv4 and the shortest transport headers (UDP, ICMP): 42 bytes.
+pub const SHORT_HEADERS: usize = TRANSPORT + 8;
+/// Ethernet, IPv4 and TCP without options: 54 bytes.
+pub const TCP_HEADERS: usize = TRANSPORT + 20;
+
+/// Offsets from the start of the frame.
+pub const ETHER_TYPE: usize = 12;
+pub const TIME_TO_LIVE: usize = 22;
+pub const IPV4_CHECKSUM: usize = 24;
+pub const ADDRESSES: usize = 26;
+pub const PORTS: usize = TRANSPORT;
+pub const UDP_CHECKSUM: usize = TRANSPORT + 6;
+pub const TCP_CHECKSUM: usize = TRANSPORT + 16;
+pub const ICMP_CHECKSUM: usize = TRANSPORT + 2;
+pub const ICMP_IDENTIFIER: usize = TRANSPORT + 4;
+const TOTAL_LENGTH: usize = 16;
+const FRAGMENT: usize = 20;
+const PROTOCOL: usize = 23;
+const TCP_OFFSET_AND_FLAGS: usize = TRANSPORT + 12;
+const UDP_LENGTH: usize = TRANSPORT + 4;
+
+pub const PROTOCOL_ICMP: u8 = 1;
+pub const PROTOCOL_TCP: u8 = 6;
+pub const PROTOCOL_UDP: u8 = 17;
+
+const ETHER_TYPE_IPV4: u16 = 0x0800;
+pub const ETHER_TYPE_ARP: u16 = 0x0806;
+/// Type and code of an echo request and an echo reply, as one big-endian word.
+const ECHO_REQUEST: u16 = 0x0800;
+const ECHO_REPLY: u16 = 0x0000;
+/// More fragments, and the fragment's offset.
+const FRAGMENT_BITS: u16 = 0x3fff;
+const TCP_FIN_SYN_RST: u16 = 0b00_0111;
+const TCP_ACK: u16 = 0b01_0000;
+
+/// A packet that tier 0 may forward.
+#[derive(Clone, Copy)]
+pub struct Headers {
+    /// Source and destination address, as the first word of the flow key.
+    pub addresses: u64,
+    /// Source and destination port, as the low half of the flow key's second word.
+    pub ports: u32,
+    /// [`PROTOCOL_TCP`], [`PROTOCOL_UDP`] or [`PROTOCOL_ICMP`].
+    pub protocol: u8,
+    /// ICMP: an echo request, not a reply.
+    pub echo_request: bool,
+    /// Length of the IP packet.
+    pub total_length: u32,
+    /// Ethernet, IPv4 and transport header with its options: what every segment repeats.
+    pub header_length: u32,
+}
+
+/// Reads a value at a constant offset.
+///
+/// # Safety
+/// `offset + size_of::<T>()` must lie within the checked part of the packet. The verifier proves it again.
+#[inline(always)]
+pub unsafe fn load<T: Copy>(data: usize, offset: usize) -> T {
+    // SAFETY: the caller's promise.
+    unsafe { ((data + offset) as *const T).read_unaligned() }
+}
+
+/// Writes a value at a constant offset.
+///
+/// # Safety
+/// As for [`load`].
+#[inline(always)]
+pub unsafe fn store<T: Copy>(data: usize, offset: usize, value: T) {
+    // SAFETY: the caller's promise.
+    unsafe { ((data + offset) as *mut T).write_unaligned(value) }
+}
+
+#[inline(always)]
+unsafe fn load_be16(data: usize, offset: usize) -> u16 {
+    // SAFETY: the caller's promise.
+    u16::from_be(unsafe { load(data, offset) })
+}
+
+/// Parses the frame at `data`, of which the bytes before `data_end` can be read and which is `length` bytes long.
+/// None: the engine decides.
+#[inline(always)]
+pub fn parse(data: usize, data_end: usize, length: u32) -> Option<Headers> {
+    // A frame shorter than the shortest headers is malformed or not IP.
+    if data + SHORT_HEADERS > data_end {
+        return None;
+    }
+    // SAFETY: SHORT_HEADERS bytes were checked; the reads of TCP beyond them are behind their own check.
+    unsafe {
+        // Untagged IPv4, version 4 with a header of five words: options go to the engine.
+        if load_be16(data, ETHER_TYPE) != ETHER_TYPE_IPV4 || load::<u8>(data, ETHERNET_LENGTH) != 0x45 {
+            return None;
+        }
+        // Neither a first nor a later fragment.
+        if load_be16(data, FRAGMENT) & FRAGMENT_BITS != 0 {
+            return None;
+        }
+        // A time to live that would end here: the engine answers.
+        if load::<u8>(data, TIME_TO_LIVE) <= 1 {
+            return None;
+        }
+        // The IP packet is all there (padding may follow it).
+        let total_length = load_be16(data, TOTAL_LENGTH) as u32;
+        if total_length + ETHERNET_LENGTH as u32 > length {
+            return None;
+        }
+        // An intact header: five words and a sum of all ones. Its update is incremental, so it must be right before.
+        if !header_sum_is_right(data) {
+            return None;
+        }
+        let protocol = load::<u8>(data, PROTOCOL);
+        let transport_length = total_length.wrapping_sub(IPV4_LENGTH as u32);
+        let (ports, echo_request, transport_header) = match protocol {
+            PROTOCOL_TCP => (load::<u32>(data, PORTS), false, tcp(data, data_end)?),
+            PROTOCOL_UDP => (load::<u32>(data, PORTS), false, udp(data, transport_length)?),
+            PROTOCOL_ICMP => {
+                let (identifier, request) = icmp(data)?;
+                (identifier, request, 8)
+            }
+            _ => return None,
+        };
+        // The transport header is within the IP packet; also refuses a total length below the IP header's.
+        if total_length < IPV4_LENGTH as u32 + transport_header {
+            return None;
+        }
+        Some(Headers {
+            addresses: load(data, ADDRESSES),
+            ports,
+            protocol,
+            echo_request,
+            total_length,
+            header_length: TRANSPORT as u32 + transport_header,
+        })
+    }
+}
+
+/// # Safety
+/// SHORT_HEADERS bytes must have been checked.
+#[inline(always)]
+unsafe fn header_sum_is_right(data: usize) -> bool {
+    let mut sum = 0u64;
+    // SAFETY: the caller's promise.
+    unsafe {
+        sum += load::<u32>(data, ETHERNET_LENGTH) as u64;
+        sum += load::<u32>(data, ETHERNET_LENGTH + 4) as u64;
+        sum += load::<u32>(data, ETHERNET_LENGTH + 8) as u64;
+        sum += load::<u32>(data, ETHERNET_LENGTH + 12) as u64;
+        sum += load::<u32>(data, ETHERNET_LENGTH + 16) as u64;
+    }
+    // 35 bits to 33, to 17, to 16.
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) as u32 + (sum & 0xffff) as u32;
+    fold(sum) == 0xffff
+}
+
+/// The length of a TCP header that opens and closes nothing. SYN, FIN and RST change the connection's state, which
+/// the engine keeps; a segment without ACK belongs to no established connection.
+///
+/// # Safety
+/// SHORT_HEADERS bytes must have been checked.
+#[inline(always)]
+unsafe fn tcp(data: usize, data_end: usize) -> Option<u32> {
+    if data + TCP_HEADERS > data_end {
+        return None;
+    }
+    // SAFETY: checked above.
+    let word = unsafe { load_be16(data, TCP_OFFSET_AND_FLAGS) };
+    let header_length = ((word >> 12) * 4) as u32;
+    if word & (TCP_FIN_SYN_RST | TCP_ACK) != TCP_ACK || header_length < 20 {
+        return None;
+    }
+    Some(header_length)
+}
+
+/// The length of a UDP header whose length field is possible.
+///
+/// # Safety
+/// SHORT_HEADERS bytes must have been checked.
+#[inline(always)]
+unsafe fn udp(data: usize, transport_length: u32) -> Option<u32> {
+    // SAFETY: the caller's promise.
+    let length = unsafe { load_be16(data, UDP_LENGTH) } as u32;
+    if length < 8 || length > transport_length {
+        return None;
+    }
+    Some(8)
+}
+
+/// The identifier of an echo request or reply where the flow key wants it: the source port of a request, the
+/// destination port of a reply. Errors and other types go to the engine.
+///
+/// # Safety
+/// SHORT_HEADERS bytes must have been checked.
+#[inline(always)]
+unsafe fn icmp(data: usize) -> Option<(u32, bool)> {
+    // SAFETY: the caller's promise.
+    let (kind, identifier) = unsafe { (load_be16(data, TRANSPORT), load::<u16>(data, ICMP_IDENTIFIER) as u32) };
+    match kind {
+        ECHO_REQUEST => Some((identifier, true)),
+        ECHO_REPLY => Some((identifier << 16, false)),
+        _ => None,
+    }
+}
+
+const _: () = assert!(cfg!(target_endian = "little"), "the key's ports are put together for little endian");

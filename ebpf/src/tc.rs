@@ -1,0 +1,188 @@
+//! The TC programs: they keep segmentation and checksum offload, so one run may forward 64 KB of a TCP stream.
+
+use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, __sk_buff};
+use aya_ebpf::helpers::generated::{
+    bpf_clone_redirect, bpf_redirect, bpf_skb_pull_data, bpf_skb_vlan_pop, bpf_skb_vlan_push,
+};
+use aya_ebpf::programs::TcContext;
+use edgestack_abi::maps::Control;
+use edgestack_abi::port::{PORT_UP, PORT_UPLINK};
+use edgestack_abi::punt::TRUNK_TAG_ETHER_TYPE;
+use edgestack_abi::{DropReason, PortEntry};
+
+use crate::counters::{self, Amount};
+use crate::lookup::{self, Hit};
+use crate::parse::{self, ETHER_TYPE, ETHER_TYPE_ARP, ETHERNET_LENGTH, Headers, SHORT_HEADERS, TCP_HEADERS};
+use crate::xdp::{is_group, is_own_mac};
+use crate::{maps, rewrite_tc};
+
+/// The port's number is the VLAN id of the trunk's tag.
+const VLAN_ID_BITS: u32 = 0x0fff;
+
+/// A packet that arrived on a port.
+#[inline(always)]
+pub fn port(context: &TcContext) -> i32 {
+    let packet = context.skb.skb;
+    // SAFETY: the context is the program's own. At ingress the packet's interface is the one it arrived on.
+    let in_port = maps::port_number(unsafe { (*packet).ifindex });
+    let (Some(control), Some(ingress)) = (maps::control(), maps::port(in_port)) else {
+        return TC_ACT_SHOT as i32;
+    };
+    // Attached before the port was told, or after it was taken away: nobody knows whose packets these are.
+    if in_port == 0 {
+        counters::dropped(0, DropReason::UnknownPort, 1);
+        return TC_ACT_SHOT as i32;
+    }
+    // A packet with a VLAN tag, which the stack keeps beside it, is none that tier 0 knows.
+    // SAFETY: the context is the program's own.
+    if control.tier0_enabled != 0 && unsafe { (*packet).vlan_present } == 0 {
+        make_headers_readable(context);
+        let (data, data_end) = (context.data(), context.data_end());
+        if let Some(headers) = parse::parse(data, data_end, context.len())
+            && let Some(hit) =
+                lookup::decide(control, ingress, in_port, data, &headers, segment_length(packet, &headers))
+        {
+            return forward(context, control, in_port, &headers, &hit);
+        }
+    }
+    miss(context, control, ingress, in_port)
+}
+
+/// The headers are in the packet's first piece but for rare drivers; then the stack is asked to put them there.
+#[inline(always)]
+fn make_headers_readable(context: &TcContext) {
+    if context.data() + TCP_HEADERS <= context.data_end() {
+        return;
+    }
+    let length = context.len();
+    if context.data() + SHORT_HEADERS > context.data_end() || length >= TCP_HEADERS as u32 {
+        let wanted = if length < TCP_HEADERS as u32 { length } else { TCP_HEADERS as u32 };
+        // SAFETY: the context is the program's own. Failing leaves the packet to be refused by the parser.
+        unsafe { bpf_skb_pull_data(context.skb.skb, wanted) };
+    }
+}
+
+/// The length of the IP packet, or of the largest that it will be cut into.
+#[inline(always)]
+fn segment_length(packet: *mut __sk_buff, headers: &Headers) -> u32 {
+    // SAFETY: the context is the program's own.
+    match unsafe { (*packet).gso_size } {
+        0 => headers.total_length,
+        payload => headers.header_length - ETHERNET_LENGTH as u32 + payload,
+    }
+}
+
+/// How many packets this one stands for, and the bytes they have together.
+#[inline(always)]
+fn amount(packet: *mut __sk_buff, header_length: u32) -> Amount {
+    // SAFETY: the context is the program's own.
+    let (length, segments, payload) =
+        unsafe { ((*packet).len, (*packet).gso_segs, (*packet).gso_size) };
+    if payload == 0 {
+        return Amount { packets: 1, bytes: length as u64 };
+    }
+    // A guest's packet comes without the number, which the stack counts later.
+    let segments = if segments != 0 {
+        segments
+    } else {
+        length.wrapping_sub(header_length).wrapping_add(payload - 1) / payload
+    };
+    let repeated = (segments as u64).saturating_sub(1) * header_length as u64;
+    Amount { packets: segments as u64, bytes: length as u64 + repeated }
+}
+
+/// A hit.
+#[inline(always)]
+fn forward(context: &TcContext, control: &Control, in_port: u16, headers: &Headers, hit: &Hit) -> i32 {
+    let amount = amount(context.skb.skb, headers.header_length);
+    if !rewrite_tc::apply(context, headers, hit) {
+        counters::dropped(in_port, DropReason::FramesExhausted, amount.packets);
+        return TC_ACT_SHOT as i32;
+    }
+    counters::forwarded(control, hit.entry, in_port, hit.out_port, amount);
+    // SAFETY: a plain helper call.
+    unsafe { bpf_redirect(hit.out_interface_index, 0) as i32 }
+}
+
+/// A miss: to the engine through the trunk. On an uplink the host keeps what is addressed to it, and what is
+/// addressed to all, of which the engine gets a copy of ARP requests.
+#[inline(always)]
+fn miss(context: &TcContext, control: &Control, ingress: &PortEntry, in_port: u16) -> i32 {
+    let (data, data_end) = (context.data(), context.data_end());
+    let packets = amount(context.skb.skb, parse::TRANSPORT as u32).packets;
+    if ingress.flags & PORT_UPLINK != 0 && data + ETHERNET_LENGTH <= data_end {
+        if is_own_mac(ingress, data) {
+            counters::left_to_host(in_port, packets);
+            return TC_ACT_OK as i32;
+        }
+        if is_group(data) {
+            // SAFETY: the Ethernet header was checked.
+            let ether_type = u16::from_be(unsafe { parse::load(data, ETHER_TYPE) });
+            if ether_type == ETHER_TYPE_ARP {
+                copy_to_engine(context, control, in_port);
+            }
+            counters::left_to_host(in_port, packets);
+            return TC_ACT_OK as i32;
+        }
+    }
+    if control.trunk_interface_index == 0 || !tag(context, in_port) {
+        counters::dropped(in_port, DropReason::EngineAbsent, packets);
+        return TC_ACT_SHOT as i32;
+    }
+    counters::punted(in_port, packets);
+    // SAFETY: a plain helper call.
+    unsafe { bpf_redirect(control.trunk_interface_index, 0) as i32 }
+}
+
+/// Marks the packet with its ingress port.
+#[inline(always)]
+fn tag(context: &TcContext, in_port: u16) -> bool {
+    // SAFETY: the context is the program's own.
+    unsafe { bpf_skb_vlan_push(context.skb.skb, TRUNK_TAG_ETHER_TYPE.to_be(), in_port) == 0 }
+}
+
+/// Sends a copy to the engine and leaves the packet as it was.
+#[inline(always)]
+fn copy_to_engine(context: &TcContext, control: &Control, in_port: u16) {
+    if control.trunk_interface_index == 0 || !tag(context, in_port) {
+        counters::dropped(in_port, DropReason::EngineAbsent, 1);
+        return;
+    }
+    // SAFETY: plain helper calls on the program's own context.
+    unsafe {
+        if bpf_clone_redirect(context.skb.skb, control.trunk_interface_index, 0) == 0 {
+            counters::punted(in_port, 1);
+        } else {
+            counters::dropped(in_port, DropReason::EngineAbsent, 1);
+        }
+        bpf_skb_vlan_pop(context.skb.skb);
+    }
+}
+
+/// A packet that the engine sent, arriving at the kernel's end of the trunk: out of the port that its tag names.
+#[inline(always)]
+pub fn trunk(context: &TcContext) -> i32 {
+    let packet = context.skb.skb;
+    // SAFETY: the context is the program's own.
+    let (tagged, tag) = unsafe { ((*packet).vlan_present, (*packet).vlan_tci) };
+    // Not from the engine: the host's own noise on a new interface.
+    if tagged == 0 {
+        return TC_ACT_SHOT as i32;
+    }
+    let out_port = (tag & VLAN_ID_BITS) as u16;
+    let Some(egress) = maps::port(out_port) else {
+        return TC_ACT_SHOT as i32;
+    };
+    if egress.flags & PORT_UP == 0 || egress.interface_index == 0 {
+        counters::dropped(0, DropReason::PortDown, 1);
+        return TC_ACT_SHOT as i32;
+    }
+    // SAFETY: plain helper calls on the program's own context.
+    unsafe {
+        if bpf_skb_vlan_pop(packet) != 0 {
+            counters::dropped(0, DropReason::FramesExhausted, 1);
+            return TC_ACT_SHOT as i32;
+        }
+        bpf_redirect(egress.interface_index, 0) as i32
+    }
+}

@@ -1,0 +1,123 @@
+//! The XDP programs: fastest for packets, but a frame loses what the stack knew of it (checksum, segmentation).
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT};
+use aya_ebpf::helpers::generated::bpf_redirect_map;
+use aya_ebpf::programs::XdpContext;
+use edgestack_abi::maps::Control;
+use edgestack_abi::port::{PORT_UPLINK, PORT_XDP_TRANSMIT};
+use edgestack_abi::{DropReason, PortEntry};
+
+use crate::counters::{self, Amount};
+use crate::lookup::{self, Hit};
+use crate::parse::{self, ETHERNET_LENGTH, Headers, load};
+use crate::{maps, rewrite_xdp};
+
+/// A frame that arrived on a port.
+#[inline(always)]
+pub fn port(context: &XdpContext) -> u32 {
+    // SAFETY: the context is the program's own.
+    let (interface_index, queue) =
+        unsafe { ((*context.ctx).ingress_ifindex, (*context.ctx).rx_queue_index) };
+    let in_port = maps::port_number(interface_index);
+    let (Some(control), Some(ingress)) = (maps::control(), maps::port(in_port)) else {
+        return XDP_DROP;
+    };
+    // Attached before the port was told, or after it was taken away: nobody knows whose frames these are.
+    if in_port == 0 {
+        counters::dropped(0, DropReason::UnknownPort, 1);
+        return XDP_DROP;
+    }
+    let (data, data_end) = (context.data(), context.data_end());
+    let length = (data_end - data) as u32;
+    if control.tier0_enabled != 0
+        && let Some(headers) = parse::parse(data, data_end, length)
+        && let Some(hit) =
+            lookup::decide(control, ingress, in_port, data, &headers, headers.total_length)
+    {
+        return forward(control, in_port, data, length, &headers, &hit);
+    }
+    miss(ingress, in_port, queue, data, data_end)
+}
+
+/// A hit: sends the frame out of its port, or leaves it to the TC program of this interface where the way out is not for
+/// XDP; the stack may by then have merged it with others, which makes that worth while.
+#[inline(always)]
+fn forward(control: &Control, in_port: u16, data: usize, length: u32, headers: &Headers, hit: &Hit) -> u32 {
+    if hit.out_flags & PORT_XDP_TRANSMIT == 0 {
+        return XDP_PASS;
+    }
+    // SAFETY: `headers` was parsed from this frame, and XDP frames are writable.
+    unsafe { rewrite_xdp::apply(data, headers, hit) };
+    counters::forwarded(control, hit.entry, in_port, hit.out_port, Amount { packets: 1, bytes: length as u64 });
+    // SAFETY: the map is a device map; the flags are the verdict where the port has no device.
+    let action = unsafe {
+        bpf_redirect_map((&raw const maps::DEVICES).cast_mut().cast(), hit.out_port as u64, XDP_DROP as u64)
+    } as u32;
+    if action != XDP_REDIRECT {
+        counters::dropped(in_port, DropReason::PortDown, 1);
+    }
+    action
+}
+
+/// A miss: to the engine's socket of this port and queue. On an uplink, what is addressed to the host itself or to
+/// all goes on to the stack, where the TC program takes the engine's share.
+#[inline(always)]
+fn miss(ingress: &PortEntry, in_port: u16, queue: u32, data: usize, data_end: usize) -> u32 {
+    if ingress.flags & PORT_UPLINK != 0 && data + ETHERNET_LENGTH <= data_end && is_for_host(ingress, data) {
+        return XDP_PASS;
+    }
+    let action = redirect_to_socket(ingress.first_socket + queue);
+    if action == XDP_REDIRECT {
+        counters::punted(in_port, 1);
+    } else {
+        counters::dropped(in_port, DropReason::EngineAbsent, 1);
+    }
+    action
+}
+
+/// The frame is for the interface's own MAC address, or for a group.
+#[inline(always)]
+pub fn is_for_host(ingress: &PortEntry, data: usize) -> bool {
+    is_group(data) || is_own_mac(ingress, data)
+}
+
+/// The frame is multicast or broadcast. The caller has checked the Ethernet header.
+#[inline(always)]
+pub fn is_group(data: usize) -> bool {
+    // SAFETY: the Ethernet header was checked.
+    unsafe { load::<u8>(data, 0) & 1 != 0 }
+}
+
+/// The frame is for the interface's own MAC address. The caller has checked the Ethernet header.
+#[inline(always)]
+pub fn is_own_mac(ingress: &PortEntry, data: usize) -> bool {
+    let own = (&raw const ingress.interface_mac) as usize;
+    // SAFETY: the Ethernet header was checked; the address in the port's entry has six bytes.
+    unsafe {
+        load::<u32>(data, 0) == load::<u32>(own, 0) && load::<u16>(data, 4) == load::<u16>(own, 4)
+    }
+}
+
+/// A frame that arrived at the engine's end of the trunk, with the tag of its port.
+#[inline(always)]
+pub fn trunk(context: &XdpContext) -> u32 {
+    // SAFETY: the context is the program's own.
+    let queue = unsafe { (*context.ctx).rx_queue_index };
+    let Some(control) = maps::control() else {
+        return XDP_DROP;
+    };
+    let action = redirect_to_socket(control.trunk_first_socket + queue);
+    if action != XDP_REDIRECT {
+        counters::dropped(0, DropReason::EngineAbsent, 1);
+    }
+    action
+}
+
+/// The map drops a socket that was closed by itself, so a frame for an engine that died ends as `XDP_DROP`.
+#[inline(always)]
+fn redirect_to_socket(index: u32) -> u32 {
+    // SAFETY: the map is a map of sockets; the flags are the verdict where there is none at the index.
+    unsafe {
+        bpf_redirect_map((&raw const maps::SOCKETS).cast_mut().cast(), index as u64, XDP_DROP as u64) as u32
+    }
+}

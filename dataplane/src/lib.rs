@@ -6,6 +6,7 @@ pub mod address;
 pub mod capture;
 pub mod config;
 pub mod engine;
+pub mod fastpath;
 pub mod inspect;
 pub mod io;
 pub mod packet;

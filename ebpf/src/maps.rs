@@ -7,10 +7,12 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMap, PerCpuArray, XskMap};
 use edgestack_abi::maps::{Control, MAX_INTERFACE_INDEX, MAX_PORTS, MAX_SOCKETS};
-use edgestack_abi::{DropReason, FlowBucket, PortCounters, PortEntry, Session};
+use edgestack_abi::{FlowBucket, PortCounters, PortEntry, Session};
 
 /// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h): user space maps the array as memory.
 const MMAPABLE: u32 = 1 << 10;
+/// Room for every reason that one byte can tell, so that a new reason does not change the map.
+const REASONS_MAX: u32 = 256;
 
 #[map]
 pub static FLOWS: Array<FlowBucket> = Array::with_max_entries(1, MMAPABLE);
@@ -20,13 +22,14 @@ pub static SESSIONS: Array<Session> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 pub static PORTS: Array<PortEntry> = Array::with_max_entries(MAX_PORTS, MMAPABLE);
 #[map]
-pub static PORT_BY_INTERFACE: Array<u32> = Array::with_max_entries(MAX_INTERFACE_INDEX, MMAPABLE);
+pub static PORT_BY_INTERFACE: Array<[u32; MAX_INTERFACE_INDEX as usize]> =
+    Array::with_max_entries(1, MMAPABLE);
 #[map]
 pub static CONTROL: Array<Control> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 pub static PORT_COUNTERS: PerCpuArray<PortCounters> = PerCpuArray::with_max_entries(MAX_PORTS, 0);
 #[map]
-pub static DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(DropReason::COUNT as u32, 0);
+pub static DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASONS_MAX, 0);
 #[map]
 pub static DEVICES: DevMap = DevMap::with_max_entries(MAX_PORTS, 0);
 #[map]
@@ -41,9 +44,9 @@ pub fn control() -> Option<&'static Control> {
 /// The number of the port that an interface is, 0 for none.
 #[inline(always)]
 pub fn port_number(interface_index: u32) -> u16 {
-    match PORT_BY_INTERFACE.get(interface_index) {
-        Some(number) => *number as u16,
-        None => 0,
+    match PORT_BY_INTERFACE.get(0) {
+        Some(numbers) if interface_index < MAX_INTERFACE_INDEX => numbers[interface_index as usize] as u16,
+        _ => 0,
     }
 }
 

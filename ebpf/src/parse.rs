@@ -207,7 +207,8 @@ unsafe fn udp(data: usize, transport_length: u32) -> Option<u32> {
 #[inline(always)]
 unsafe fn icmp(data: usize) -> Option<(u32, bool)> {
     // SAFETY: the caller's promise.
-    let (kind, identifier) = unsafe { (load_be16(data, TRANSPORT), load::<u16>(data, ICMP_IDENTIFIER) as u32) };
+    let (kind, identifier) =
+        unsafe { (load_be16(data, TRANSPORT), load::<u16>(data, ICMP_IDENTIFIER) as u32) };
     match kind {
         ECHO_REQUEST => Some((identifier, true)),
         ECHO_REPLY => Some((identifier << 16, false)),

@@ -66,7 +66,8 @@ pub unsafe fn ports(data: usize, headers: &Headers, hit: &Hit) {
     unsafe {
         let verdict = &(*hit.entry).verdict;
         if headers.protocol == parse::PROTOCOL_ICMP {
-            let identifier = if headers.echo_request { verdict.source_port } else { verdict.destination_port };
+            let identifier =
+                if headers.echo_request { verdict.source_port } else { verdict.destination_port };
             store::<u16>(data, parse::ICMP_IDENTIFIER, identifier);
         } else {
             let both = hit.entry as usize

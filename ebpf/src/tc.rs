@@ -1,6 +1,6 @@
 //! The TC programs: they keep segmentation and checksum offload, so one run may forward 64 KB of a TCP stream.
 
-use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, __sk_buff};
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
 use aya_ebpf::helpers::generated::{
     bpf_clone_redirect, bpf_redirect, bpf_skb_pull_data, bpf_skb_vlan_pop, bpf_skb_vlan_push,
 };
@@ -76,8 +76,7 @@ fn segment_length(packet: *mut __sk_buff, headers: &Headers) -> u32 {
 #[inline(always)]
 fn amount(packet: *mut __sk_buff, header_length: u32) -> Amount {
     // SAFETY: the context is the program's own.
-    let (length, segments, payload) =
-        unsafe { ((*packet).len, (*packet).gso_segs, (*packet).gso_size) };
+    let (length, segments, payload) = unsafe { ((*packet).len, (*packet).gso_segs, (*packet).gso_size) };
     if payload == 0 {
         return Amount { packets: 1, bytes: length as u64 };
     }

@@ -16,8 +16,7 @@ use crate::{maps, rewrite_xdp};
 #[inline(always)]
 pub fn port(context: &XdpContext) -> u32 {
     // SAFETY: the context is the program's own.
-    let (interface_index, queue) =
-        unsafe { ((*context.ctx).ingress_ifindex, (*context.ctx).rx_queue_index) };
+    let (interface_index, queue) = unsafe { ((*context.ctx).ingress_ifindex, (*context.ctx).rx_queue_index) };
     let in_port = maps::port_number(interface_index);
     let (Some(control), Some(ingress)) = (maps::control(), maps::port(in_port)) else {
         return XDP_DROP;
@@ -31,8 +30,7 @@ pub fn port(context: &XdpContext) -> u32 {
     let length = (data_end - data) as u32;
     if control.tier0_enabled != 0
         && let Some(headers) = parse::parse(data, data_end, length)
-        && let Some(hit) =
-            lookup::decide(control, ingress, in_port, data, &headers, headers.total_length)
+        && let Some(hit) = lookup::decide(control, ingress, in_port, data, &headers, headers.total_length)
     {
         return forward(control, in_port, data, length, &headers, &hit);
     }
@@ -48,7 +46,13 @@ fn forward(control: &Control, in_port: u16, data: usize, length: u32, headers: &
     }
     // SAFETY: `headers` was parsed from this frame, and XDP frames are writable.
     unsafe { rewrite_xdp::apply(data, headers, hit) };
-    counters::forwarded(control, hit.entry, in_port, hit.out_port, Amount { packets: 1, bytes: length as u64 });
+    counters::forwarded(
+        control,
+        hit.entry,
+        in_port,
+        hit.out_port,
+        Amount { packets: 1, bytes: length as u64 },
+    );
     // SAFETY: the map is a device map; the flags are the verdict where the port has no device.
     let action = unsafe {
         bpf_redirect_map((&raw const maps::DEVICES).cast_mut().cast(), hit.out_port as u64, XDP_DROP as u64)
@@ -93,9 +97,7 @@ pub fn is_group(data: usize) -> bool {
 pub fn is_own_mac(ingress: &PortEntry, data: usize) -> bool {
     let own = (&raw const ingress.interface_mac) as usize;
     // SAFETY: the Ethernet header was checked; the address in the port's entry has six bytes.
-    unsafe {
-        load::<u32>(data, 0) == load::<u32>(own, 0) && load::<u16>(data, 4) == load::<u16>(own, 4)
-    }
+    unsafe { load::<u32>(data, 0) == load::<u32>(own, 0) && load::<u16>(data, 4) == load::<u16>(own, 4) }
 }
 
 /// A frame that arrived at the engine's end of the trunk, with the tag of its port.

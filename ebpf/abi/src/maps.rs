@@ -19,7 +19,8 @@ pub const FLOWS: &str = "FLOWS";
 pub const SESSIONS: &str = "SESSIONS";
 /// `Array<PortEntry>` by port number, mmapable.
 pub const PORTS: &str = "PORTS";
-/// `Array<u32>` by interface index, mmapable: the port number, 0 for none.
+/// `Array<[u32; MAX_INTERFACE_INDEX]>` with one record, mmapable: the port number by interface index, 0 for none. One
+/// record, because the kernel rounds each up to eight bytes.
 pub const PORT_BY_INTERFACE: &str = "PORT_BY_INTERFACE";
 /// `Array<Control>` with one record, mmapable.
 pub const CONTROL: &str = "CONTROL";

@@ -66,20 +66,19 @@ fn tables_and_links_outlive_the_process_and_are_adopted() {
         assert!(!first.adopted());
         let seed = first.regions().unwrap().control.read(0).hash_seed;
         assert_ne!(seed, 0);
-        first.regions().unwrap().sessions.write(
-            5,
-            edgestack_abi::Session { created_ticks: 99, ..edgestack_abi::Session::default() },
-        );
+        first
+            .regions()
+            .unwrap()
+            .sessions
+            .write(5, edgestack_abi::Session { created_ticks: 99, ..edgestack_abi::Session::default() });
         let port = index("port0");
         assert_eq!(first.attach_xdp("a", port).unwrap(), Attached::New);
         assert_eq!(first.attach_tc("a", port).unwrap(), Attached::New);
         drop(first);
         assert!(programs_of(namespace, "port0").contains("xdp"), "the link holds without a process");
 
-        let other_sizes = FastPathSettings {
-            sizes: TableSizes { buckets: 128, sessions: 7 },
-            ..instance.settings.clone()
-        };
+        let other_sizes =
+            FastPathSettings { sizes: TableSizes { buckets: 128, sessions: 7 }, ..instance.settings.clone() };
         let mut second = FastPath::load(&other_sizes).unwrap();
         assert!(second.adopted());
         assert_eq!(second.sizes(), SIZES, "pinned tables keep their sizes");
@@ -164,7 +163,8 @@ fn the_trunk_is_made_adopted_and_removed() {
 #[test]
 fn what_cannot_be_is_refused_by_name() {
     let refused = |settings: FastPathSettings| FastPath::load(&settings).expect_err("refused").to_string();
-    let error = refused(FastPathSettings { object_path: Some("/no/such.o".into()), ..FastPathSettings::default() });
+    let error =
+        refused(FastPathSettings { object_path: Some("/no/such.o".into()), ..FastPathSettings::default() });
     assert!(error.contains("/no/such.o") && error.contains("make ebpf"), "{error}");
     let sizes = TableSizes { buckets: 1000, ..SIZES };
     let error = refused(FastPathSettings { sizes, ..FastPathSettings::default() });

@@ -5,4 +5,5 @@
 mod attach;
 mod hit;
 mod packet;
+mod punt;
 mod rig;

@@ -204,6 +204,11 @@ impl Engine {
         }
         if !worker.slow.is_empty() {
             self.decide(worker, pool, output, now_ticks);
+            // What this batch has taught about next hops lets packets go that wait for them.
+            self.retry_held(worker);
+            if !worker.slow.is_empty() {
+                self.decide(worker, pool, output, now_ticks);
+            }
         }
     }
 

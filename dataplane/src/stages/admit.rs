@@ -1,9 +1,9 @@
 //! Admit: may this port send this?
 //!
 //! A workload sends only from the addresses that are configured for it, in Ethernet, IP and ARP; an uplink never brings
-//! packets from addresses that are the gateway's own.
+//! packets from addresses that are the gateway's own. Packets to addresses that nobody forwards to end here too.
 //!
-//! Drops: `UnknownPort`, `PortDown`, `SpoofedMac`, `SpoofedIp`, `InvalidSource`, `NotOurMac`, `Multicast`.
+//! Drops: `UnknownPort`, `PortDown`, `SpoofedMac`, `SpoofedIp`, `InvalidSource`, `NotOurMac`, `Multicast`, `NoRoute`.
 
 use std::net::Ipv4Addr;
 
@@ -51,6 +51,7 @@ fn check<'a>(context: &Context<'a>, headers: &Headers, in_port: u16) -> Result<&
         (Network::Arp(_), None) => {}
         (Network::Ipv4(ip), _) => {
             check_source(ip.source)?;
+            check_destination(ip.destination)?;
             check_ip(context, port, (headers.ethernet_destination, mac), ip.source)?;
         }
     }
@@ -80,6 +81,14 @@ fn check_source(source: Ipv4Addr) -> Result<(), DropReason> {
     let is_invalid =
         source.is_multicast() || source.is_broadcast() || source.is_loopback() || source.is_unspecified();
     if is_invalid { Err(DropReason::InvalidSource) } else { Ok(()) }
+}
+
+/// RFC 1812, section 5.3.7: none of these is forwarded to.
+fn check_destination(destination: Ipv4Addr) -> Result<(), DropReason> {
+    if destination.is_multicast() || destination.is_broadcast() {
+        return Err(DropReason::Multicast);
+    }
+    if destination.is_loopback() || destination.is_unspecified() { Err(DropReason::NoRoute) } else { Ok(()) }
 }
 
 fn check_ip(

@@ -14,6 +14,7 @@ pub mod io;
 pub mod packet;
 pub mod pipeline;
 pub mod rewrite;
+pub mod runtime;
 pub mod snapshot;
 pub mod stages;
 pub mod tables;

@@ -12,9 +12,8 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 BPF_LINKER_VERSION := 0.13.0
 LLVM_VERSION := 22
 PACKAGES := build-essential pkg-config ca-certificates curl jq \
-	rustc-web cargo-web rust-web-src llvm-$(LLVM_VERSION)-dev zlib1g-dev libzstd-dev \
+	rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web llvm-$(LLVM_VERSION)-dev zlib1g-dev libzstd-dev \
 	iproute2 iputils-ping iperf3 nftables ethtool tcpdump
-LINT_PACKAGES := rust-web-clippy rustfmt-web
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
@@ -37,7 +36,6 @@ setup-packages:
 	for package in $(PACKAGES); do \
 		dpkg-query -W -f '$${Status}\n' $$package 2>/dev/null | grep -q '^install ok installed' || missing="$$missing $$package"; \
 	done; \
-	cargo clippy --version >/dev/null 2>&1 && cargo fmt --version >/dev/null 2>&1 || missing="$$missing $(LINT_PACKAGES)"; \
 	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" != 0 ]; then echo "setup: as root, run: apt-get install$$missing" >&2; exit 1; fi; \
 		echo "setup: installing$$missing"; \
@@ -78,7 +76,7 @@ test-unit: ## The tests that need neither root nor the eBPF toolchain
 
 test-root: ebpf
 	$(CARGO) build --locked -p edgestackd -p edgectl
-	$(CARGO) test --locked -p edgestack-tests --features root -- --test-threads=$(ROOT_TEST_THREADS)
+	$(CARGO) test --locked -p edgestack-tests --all-features -- --test-threads=$(ROOT_TEST_THREADS)
 
 lint: setup tidy ## Formatting, clippy without warnings, the house rules
 	$(CARGO) fmt --all --check
@@ -89,7 +87,7 @@ tidy:
 	$(CARGO) test --quiet --locked -p edgestack-tests --test tidy
 
 conformance: setup ebpf ## The conformance cases, in all their modes
-	$(CARGO) test --locked -p edgestack-tests --features root --test conformance
+	$(CARGO) test --locked -p edgestack-tests --all-features --test conformance
 
 fuzz: ## Every fuzz target for FUZZ_SECONDS each (30), where a nightly toolchain is installed
 	dataplane/fuzz/run.sh $(FUZZ_SECONDS)

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Builds the kernel programs into target/ebpf/edgestack.o, with whichever toolchain is there:
+# Builds the kernel programs into target/ebpf/edgestack.o (and those of the bench into edgestack-lab.o), with whichever toolchain is there:
 #   - Debian's rustc-web, cargo-web and rust-web-src (the compiler as packaged, told to allow -Zbuild-std), or
 #   - a rustup nightly with rust-src.
-# Both need bpf-linker (cargo install bpf-linker). Called by `make ebpf`; needs no root.
+# Both need bpf-linker (cargo install bpf-linker). Called by `make ebpf` and, as `ebpf/build.sh lint`, by `make lint`;
+# needs no root.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -35,20 +36,34 @@ debian_sources() {
 flags="-Clinker=bpf-linker -Cdebuginfo=2 -Clink-arg=--btf -Ctarget-cpu=v3"
 flags="$flags -Clink-arg=--cpu-features=+alu32,+allows-misaligned-mem-access"
 
+# `ebpf/build.sh lint` checks the programs instead of building them.
+action=${1:-build}
+case "$action" in
+build) options="" ;;
+lint) action=clippy options="-- -D warnings" ;;
+*) explain "unknown argument '$action': none, or lint" ;;
+esac
+
 build() {
+	# $options is words, or nothing.
+	# shellcheck disable=SC2086
 	RUSTFLAGS="$flags" CARGO_TARGET_DIR="$output/build" \
-		"$@" build --manifest-path "$here/Cargo.toml" --release --target bpfel-unknown-none -Zbuild-std=core
+		"$@" "$action" --manifest-path "$here/Cargo.toml" --workspace --release --target bpfel-unknown-none \
+		-Zbuild-std=core $options
 }
 
 if debian_sources /usr/bin/rustc && [ -x /usr/bin/cargo ]; then
-	RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 build /usr/bin/cargo
+	PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 build /usr/bin/cargo
 elif command -v rustup >/dev/null 2>&1 && debian_sources "$(rustup which --toolchain nightly rustc 2>/dev/null)"; then
 	build rustup run nightly cargo
 else
 	explain "no toolchain with library sources was found"
 fi
 
+[ "$action" = build ] || exit 0
 # Under its final name only when whole: a running build never leaves half an object for a daemon to load.
-cp "$output/build/bpfel-unknown-none/release/edgestack" "$output/edgestack.o.new"
-mv "$output/edgestack.o.new" "$output/edgestack.o"
-echo "built $output/edgestack.o"
+for program in edgestack edgestack-lab; do
+	cp "$output/build/bpfel-unknown-none/release/$program" "$output/$program.o.new"
+	mv "$output/$program.o.new" "$output/$program.o"
+	echo "built $output/$program.o"
+done

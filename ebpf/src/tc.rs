@@ -26,12 +26,12 @@ pub fn port(context: &TcContext) -> i32 {
     // SAFETY: the context is the program's own. At ingress the packet's interface is the one it arrived on.
     let in_port = maps::port_number(unsafe { (*packet).ifindex });
     let (Some(control), Some(ingress)) = (maps::control(), maps::port(in_port)) else {
-        return TC_ACT_SHOT as i32;
+        return TC_ACT_SHOT;
     };
     // Attached before the port was told, or after it was taken away: nobody knows whose packets these are.
     if in_port == 0 {
         counters::dropped(0, DropReason::UnknownPort, 1);
-        return TC_ACT_SHOT as i32;
+        return TC_ACT_SHOT;
     }
     // A packet with a VLAN tag, which the stack keeps beside it, is none that tier 0 knows.
     // SAFETY: the context is the program's own.
@@ -96,7 +96,7 @@ fn forward(context: &TcContext, control: &Control, in_port: u16, headers: &Heade
     let amount = amount(context.skb.skb, headers.header_length);
     if !rewrite_tc::apply(context, headers, hit) {
         counters::dropped(in_port, DropReason::FramesExhausted, amount.packets);
-        return TC_ACT_SHOT as i32;
+        return TC_ACT_SHOT;
     }
     counters::forwarded(control, hit.entry, in_port, hit.out_port, amount);
     // SAFETY: a plain helper call.
@@ -112,7 +112,7 @@ fn miss(context: &TcContext, control: &Control, ingress: &PortEntry, in_port: u1
     if ingress.flags & PORT_UPLINK != 0 && data + ETHERNET_LENGTH <= data_end {
         if is_own_mac(ingress, data) {
             counters::left_to_host(in_port, packets);
-            return TC_ACT_OK as i32;
+            return TC_ACT_OK;
         }
         if is_group(data) {
             // SAFETY: the Ethernet header was checked.
@@ -121,12 +121,12 @@ fn miss(context: &TcContext, control: &Control, ingress: &PortEntry, in_port: u1
                 copy_to_engine(context, control, in_port);
             }
             counters::left_to_host(in_port, packets);
-            return TC_ACT_OK as i32;
+            return TC_ACT_OK;
         }
     }
     if control.trunk_interface_index == 0 || !tag(context, in_port) {
         counters::dropped(in_port, DropReason::EngineAbsent, packets);
-        return TC_ACT_SHOT as i32;
+        return TC_ACT_SHOT;
     }
     counters::punted(in_port, packets);
     // SAFETY: a plain helper call.
@@ -166,21 +166,21 @@ pub fn trunk(context: &TcContext) -> i32 {
     let (tagged, tag) = unsafe { ((*packet).vlan_present, (*packet).vlan_tci) };
     // Not from the engine: the host's own noise on a new interface.
     if tagged == 0 {
-        return TC_ACT_SHOT as i32;
+        return TC_ACT_SHOT;
     }
     let out_port = (tag & VLAN_ID_BITS) as u16;
     let Some(egress) = maps::port(out_port) else {
-        return TC_ACT_SHOT as i32;
+        return TC_ACT_SHOT;
     };
     if egress.flags & PORT_UP == 0 || egress.interface_index == 0 {
         counters::dropped(0, DropReason::PortDown, 1);
-        return TC_ACT_SHOT as i32;
+        return TC_ACT_SHOT;
     }
     // SAFETY: plain helper calls on the program's own context.
     unsafe {
         if bpf_skb_vlan_pop(packet) != 0 {
             counters::dropped(0, DropReason::FramesExhausted, 1);
-            return TC_ACT_SHOT as i32;
+            return TC_ACT_SHOT;
         }
         bpf_redirect(egress.interface_index, 0) as i32
     }

@@ -195,12 +195,11 @@ impl DaemonSettings {
     pub fn config_text(&self) -> String {
         let mut text = format!(
             "instance = \"{}\"\n\n[store]\npath = \"{}\"\n\n[control]\nsocket = \"{}\"\n\n[dataplane]\n\
-             fast_path = \"{}\"\nebpf_object = \"{}\"\n{}\n",
+             fast_path = \"{}\"\n{}\n",
             self.instance,
             self.directory.join("edgestack.redb").display(),
             self.socket_path().display(),
             if self.fast_path { "on" } else { "off" },
-            ebpf_object().display(),
             self.dataplane,
         );
         for uplink in &self.uplinks {
@@ -251,10 +250,8 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// The kernel programs, as `make ebpf` builds them.
 pub fn ebpf_object() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../ebpf/target/bpfel-unknown-none/release/edgestack-ebpf")
-        .components()
-        .collect()
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ebpf/edgestack.o");
+    path.canonicalize().unwrap_or(path)
 }
 
 /// The directories under which instances pin, one per ABI version.

@@ -30,14 +30,14 @@ impl Edgectl {
         Self { socket }
     }
 
-    /// Runs a command written as words, which must succeed, and returns its output.
+    /// Runs a command line, which must succeed, and returns its output.
     pub fn run(&self, line: &str) -> Result<String, LabError> {
-        run(&mut self.command(line.split_whitespace()))
+        run(&mut self.command(line))
     }
 
     /// Runs a command, whatever its result.
     pub fn ask(&self, line: &str) -> Result<Answer, LabError> {
-        let output = output(&mut self.command(line.split_whitespace()))?;
+        let output = output(&mut self.command(line))?;
         Ok(Answer {
             code: output.status.code().unwrap_or(-1),
             output: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -52,10 +52,39 @@ impl Edgectl {
             .map_err(|error| LabError::Unexpected { what: format!("edgectl {line} ({error})"), output })
     }
 
-    /// `edgectl` with these arguments, not yet started.
-    pub fn command<'a>(&self, arguments: impl Iterator<Item = &'a str>) -> Command {
+    /// `edgectl` with the arguments of `line`, not yet started.
+    pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(binary("edgectl"));
-        command.arg("--server").arg(format!("unix:{}", self.socket.display())).args(arguments);
+        command.arg("--socket").arg(&self.socket).args(split(line));
         command
+    }
+}
+
+/// The words of a command line; single quotes hold words together, as in a shell.
+fn split(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quoted = false;
+    for character in line.chars() {
+        match character {
+            '\'' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            ' ' if !quoted => words.extend(word.take()),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn quotes_hold_words_together() {
+        assert_eq!(split("a  --b 'c d' ''"), ["a", "--b", "c d", ""]);
     }
 }

@@ -12,6 +12,7 @@ pub mod error;
 pub mod link;
 pub mod namespace;
 pub mod site;
+pub mod tenants;
 pub mod traffic;
 pub mod wait;
 

@@ -8,7 +8,6 @@ mod apply;
 mod args;
 mod completion;
 mod describe;
-mod difference;
 mod doctor;
 mod error;
 mod fields;

@@ -336,11 +336,12 @@ impl<'a> Compiler<'a> {
                     format!("{cidr} of network {name} overlaps {} of network {}", other.cidr, other.name)
                 })
             };
-            if let Some(message) = message {
-                self.problem(object.to_owned(), "networks", message);
-            } else {
-                self.snapshot.networks[network].router = Some(index);
-                networks.push(network);
+            match message {
+                Some(message) => self.problem(object.to_owned(), "networks", message),
+                None => {
+                    self.snapshot.networks[network].router = Some(index);
+                    networks.push(network);
+                }
             }
         }
         networks

@@ -50,6 +50,7 @@ impl FramePool {
     }
 
     /// Gives a packet's frame back.
+    #[expect(clippy::needless_pass_by_value, reason = "the packet must not be used after")]
     pub fn free(&mut self, packet: Packet) {
         self.free_frame(packet.frame);
     }

@@ -19,6 +19,7 @@ pub(crate) fn run(file: &Path, topologies: &Path, mode: Mode) -> Result<(), Stri
     let (case, topology) = Case::load(file, topologies).map_err(|error| error.to_string())?;
     let mut site = Site::new()?;
     site.apply(&topology.config)?;
+    site.settle()?;
     let mut state = State { config: topology.config, hosts: topology.hosts, names: Names::default(), mode };
     for (index, step) in case.timeline.iter().enumerate() {
         state.step(&mut site, index, step).map_err(|problem| {

@@ -23,6 +23,8 @@ const HASH_SEED: u64 = 0x5eed_5eed_5eed_5eed;
 const INTERFACE_BASE: u32 = 100;
 /// Largest packet of every interface, so that only the networks' settings count.
 const INTERFACE_MTU: u16 = 9000;
+/// Time after which a new gateway has announced its addresses, in milliseconds.
+const ANNOUNCED_MS: u64 = 10_000;
 /// Time after which nothing is held any more, in milliseconds.
 const SETTLE_MS: u64 = 120_000;
 
@@ -70,6 +72,11 @@ impl Site {
         Ok(())
     }
 
+    /// Lets the announcements of a new gateway's addresses pass, which no case but their own is about.
+    pub(crate) fn settle(&mut self) -> Result<(), String> {
+        self.advance(ANNOUNCED_MS).map(|_| ())
+    }
+
     /// Hands the frames to the engine as one batch that came in by `port`.
     pub(crate) fn send(&mut self, port: &str, frames: &[Vec<u8>]) -> Result<Frames, String> {
         let number =
@@ -114,7 +121,7 @@ impl Site {
     /// Drops by label of their reason.
     pub(crate) fn drops(&self) -> BTreeMap<String, u64> {
         let mut drops = BTreeMap::new();
-        for drop in self.engine.drops() {
+        for drop in self.engine.drops_view() {
             *drops.entry(drop.reason).or_default() += drop.packets;
         }
         drops.retain(|_, packets| *packets > 0);
@@ -123,7 +130,7 @@ impl Site {
 
     /// Number of sessions.
     pub(crate) fn sessions(&self) -> u64 {
-        self.engine.counters().sessions
+        self.engine.counters_view().sessions
     }
 
     /// Lets everything that is held time out and checks that every frame came back.

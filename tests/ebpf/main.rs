@@ -2,6 +2,8 @@
 //! in network namespaces. Needs root and the programs of `make ebpf`.
 #![expect(unsafe_code, reason = "an AF_XDP socket to stand for the engine's is opened by hand")]
 
+mod attach;
 mod hit;
 mod packet;
+mod punt;
 mod rig;

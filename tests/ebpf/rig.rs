@@ -55,14 +55,22 @@ impl Rig {
         let regions = fast_path.regions().expect("map the tables");
         for port in [INSIDE, OUTSIDE] {
             fast_path.set_device(port, Some(1)).expect("set the device");
-            regions.ports.write(usize::from(port), port_entry(port));
         }
-        let mut control = regions.control.read(0);
+        let rig = Self { fast_path, regions };
+        rig.reset();
+        rig
+    }
+
+    /// Puts the ports and the control record back as [`Rig::new`] makes them. Flows and counters stay.
+    pub(crate) fn reset(&self) {
+        for port in [INSIDE, OUTSIDE] {
+            self.regions.ports.write(usize::from(port), port_entry(port));
+        }
+        let mut control = self.regions.control.read(0);
         control.now_ticks = NOW_TICKS;
         control.tier0_enabled = 1;
         control.trunk_interface_index = 1;
-        regions.control.write(0, control);
-        Self { fast_path, regions }
+        self.regions.control.write(0, control);
     }
 
     /// Puts an AF_XDP socket where misses of both ports go. It lives as long as the guard.

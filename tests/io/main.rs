@@ -3,4 +3,6 @@
 //! They need root and the kernel programs of `make ebpf`; `make test` runs them. No daemon takes part.
 
 mod patch;
+mod runtime;
+mod site;
 mod sockets;

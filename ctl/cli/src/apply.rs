@@ -4,19 +4,24 @@
 //! what the file leaves out stays as it is. Done twice, the second time changes nothing.
 
 use std::io::Read;
+use std::time::Duration;
 
 use clap::Args;
 use edgestack_client::Kind;
 use edgestack_model::security_group::DEFAULT_GROUP;
 use serde_json::{Map, Value, json};
 
-use crate::error::CliError;
+use crate::difference::{Change, changes};
+use crate::error::{CliError, exit};
+use crate::output::Format;
 use crate::session::Session;
 use crate::site::{self, SiteObject};
 use crate::value::{list, text};
 
 /// Largest site file.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+/// How often `--wait` looks again.
+const WAIT_STEP: Duration = Duration::from_millis(100);
 
 /// Arguments of apply.
 #[derive(Debug, Args)]
@@ -27,6 +32,9 @@ pub(crate) struct ApplyArgs {
     /// Say what would be done and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Wait until everything in the file is in effect, at most so many seconds
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30", conflicts_with = "dry_run")]
+    pub wait: Option<u64>,
 }
 
 /// Arguments of delete.
@@ -68,30 +76,41 @@ impl Outcome {
 struct Report<'a> {
     session: &'a Session,
     dry_run: bool,
-    outcomes: Vec<(Outcome, Kind, String)>,
+    results: Vec<Done>,
+}
+
+/// What was done with an object.
+struct Done {
+    outcome: Outcome,
+    kind: Kind,
+    name: String,
+    changes: Vec<Change>,
 }
 
 impl Report<'_> {
-    fn add(&mut self, outcome: Outcome, object: &SiteObject) -> Result<(), CliError> {
-        self.outcomes.push((outcome, object.kind, object.name.clone()));
-        if self.is_structured() {
-            return Ok(());
+    fn add(&mut self, object: &SiteObject, outcome: Outcome, changes: Vec<Change>) -> Result<(), CliError> {
+        if !self.is_structured() {
+            let would = if self.dry_run { "(dry run) " } else { "" };
+            let mut lines = vec![format!("{would}{} {} {}", outcome.word(), object.kind, object.name)];
+            let shown = |text: &str| if text.is_empty() { "nothing".to_owned() } else { text.to_owned() };
+            lines.extend(changes.iter().map(|change| {
+                format!("  {}: {} -> {}", change.field, shown(&change.from), shown(&change.to))
+            }));
+            self.session.output.confirm(&lines.join("\n"))?;
         }
-        let would = if self.dry_run { "(dry run) " } else { "" };
-        self.session.output.confirm(&format!("{would}{} {} {}", outcome.word(), object.kind, object.name))
+        self.results.push(Done { outcome, kind: object.kind, name: object.name.clone(), changes });
+        Ok(())
     }
 
     fn end(self) -> Result<(), CliError> {
         if self.is_structured() {
-            let results = self.outcomes.iter().map(
-                |(outcome, kind, name)| json!({ "kind": kind.singular(), "name": name, "result": outcome.word() }),
-            );
-            let body = json!({ "dry_run": self.dry_run, "results": results.collect::<Vec<_>>() });
+            let results: Vec<Value> = self.results.iter().map(Done::to_json).collect();
+            let body = json!({ "dry_run": self.dry_run, "results": results });
             return self.session.output.value(&body).map(|_| ());
         }
         let counts: Vec<String> = Outcome::ALL
             .iter()
-            .map(|outcome| (outcome, self.outcomes.iter().filter(|(other, ..)| other == outcome).count()))
+            .map(|outcome| (outcome, self.results.iter().filter(|done| done.outcome == *outcome).count()))
             .filter(|(_, count)| *count > 0)
             .map(|(outcome, count)| format!("{count} {}", outcome.word()))
             .collect();
@@ -100,41 +119,77 @@ impl Report<'_> {
     }
 
     fn is_structured(&self) -> bool {
-        use crate::output::Format;
         matches!(self.session.output.format, Format::Json | Format::Yaml)
+    }
+}
+
+impl Done {
+    fn to_json(&self) -> Value {
+        let changes = self.changes.iter();
+        let changes: Vec<Value> = changes
+            .map(|change| json!({ "field": change.field, "from": change.from, "to": change.to }))
+            .collect();
+        json!({ "kind": self.kind.singular(), "name": self.name, "result": self.outcome.word(), "changes": changes })
     }
 }
 
 /// Makes a site as the files say.
 pub(crate) async fn apply(session: &Session, args: &ApplyArgs) -> Result<(), CliError> {
     let objects = read(&args.file)?;
-    let mut report = Report { session, dry_run: args.dry_run, outcomes: Vec::new() };
-    let mut groups_with_rules = Vec::new();
+    let mut report = Report { session, dry_run: args.dry_run, results: Vec::new() };
+    // Rules name other groups of the file, so all groups come before any rules.
+    if !args.dry_run {
+        for group in objects.iter().filter(|object| names_groups(object)) {
+            ensure_without_rules(session, group, &mut report).await?;
+        }
+    }
     for object in &objects {
-        if object.kind == Kind::SecurityGroup && object.fields.contains_key("rules") {
-            // Rules name other groups of the file, so all groups come first.
-            ensure_group(session, object, args.dry_run).await?;
-            groups_with_rules.push(object);
-            continue;
+        let (outcome, changes) = ensure(session, object, args.dry_run).await?;
+        let same = |done: &Done| done.kind == object.kind && done.name == object.name;
+        if !report.results.iter().any(same) {
+            report.add(object, outcome, changes)?;
         }
-        for group in groups_with_rules.drain(..) {
-            let outcome = ensure(session, group, args.dry_run).await?;
-            report.add(outcome, group)?;
+    }
+    report.end()?;
+    match args.wait {
+        Some(seconds) => wait(session, &objects, Duration::from_secs(seconds)).await,
+        None => Ok(()),
+    }
+}
+
+/// Waits until every object is in effect, and says what the others wait for.
+async fn wait(session: &Session, objects: &[SiteObject], patience: Duration) -> Result<(), CliError> {
+    let deadline = tokio::time::Instant::now() + patience;
+    loop {
+        let mut waiting = Vec::new();
+        for object in objects {
+            let Some(found) = find(session, object).await? else { continue };
+            let phase = text(&found, "/status/phase");
+            let is_current = found["status"]["observed_generation"].as_u64() >= found["generation"].as_u64();
+            if !(is_current && matches!(phase.as_str(), "Active" | "Down")) {
+                let why =
+                    list(&found, "/status/conditions").iter().find(|condition| condition["status"] != "True");
+                let why = why.map(|condition| text(condition, "/message")).unwrap_or_default();
+                waiting.push(format!("{} {} is {phase}: {why}", object.kind, object.name));
+            }
         }
-        let outcome = ensure(session, object, args.dry_run).await?;
-        report.add(outcome, object)?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() >= deadline {
+            for line in &waiting {
+                eprintln!("error[timeout]: {line}");
+            }
+            return Err(CliError::Told(exit::TIMEOUT));
+        }
+        tokio::time::sleep(WAIT_STEP).await;
     }
-    for group in groups_with_rules {
-        let outcome = ensure(session, group, args.dry_run).await?;
-        report.add(outcome, group)?;
-    }
-    report.end()
 }
 
 /// Takes away what the files say, what refers to others first.
 pub(crate) async fn delete(session: &Session, args: &DeleteArgs) -> Result<(), CliError> {
     let objects = read(&args.file)?;
-    let mut report = Report { session, dry_run: false, outcomes: Vec::new() };
+    let mut report = Report { session, dry_run: false, results: Vec::new() };
     for object in objects.iter().rev() {
         let outcome = if object.kind == Kind::SecurityGroup && object.name == DEFAULT_GROUP {
             Outcome::Kept
@@ -147,7 +202,7 @@ pub(crate) async fn delete(session: &Session, args: &DeleteArgs) -> Result<(), C
                 None => Outcome::Absent,
             }
         };
-        report.add(outcome, object)?;
+        report.add(object, outcome, Vec::new())?;
     }
     report.end()
 }
@@ -171,44 +226,55 @@ fn read(files: &[String]) -> Result<Vec<SiteObject>, CliError> {
     site::parse(&text, &files.join(", "))
 }
 
-/// Creates a group without rules unless it is there.
-async fn ensure_group(session: &Session, group: &SiteObject, dry_run: bool) -> Result<(), CliError> {
-    let names_groups = list(&group.fields["rules"], "").iter().any(|rule| !rule["remote_group_id"].is_null());
-    if dry_run || !names_groups || find(session, group).await?.is_some() {
+/// A group of whose rules one names a group.
+fn names_groups(object: &SiteObject) -> bool {
+    let rules = object.fields.get("rules").and_then(Value::as_array);
+    object.kind == Kind::SecurityGroup
+        && rules.is_some_and(|rules| rules.iter().any(|rule| !rule["remote_group_id"].is_null()))
+}
+
+/// Creates a group without its rules unless it is there.
+async fn ensure_without_rules(
+    session: &Session,
+    group: &SiteObject,
+    report: &mut Report<'_>,
+) -> Result<(), CliError> {
+    if find(session, group).await?.is_some() {
         return Ok(());
     }
-    let fields: Map<String, Value> = group
-        .fields
-        .iter()
-        .filter(|(key, _)| *key != "rules")
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
+    let mut fields = group.fields.clone();
+    fields.remove("rules");
     session.client.create::<Value>(group.kind, &fields).await?;
-    Ok(())
+    report.add(group, Outcome::Created, Vec::new())
 }
 
 /// Creates or changes one object.
-async fn ensure(session: &Session, object: &SiteObject, dry_run: bool) -> Result<Outcome, CliError> {
+async fn ensure(
+    session: &Session,
+    object: &SiteObject,
+    dry_run: bool,
+) -> Result<(Outcome, Vec<Change>), CliError> {
     let Some(found) = find(session, object).await? else {
         if !dry_run {
             session.client.create::<Value>(object.kind, &object.fields).await?;
         }
-        return Ok(Outcome::Created);
+        return Ok((Outcome::Created, Vec::new()));
     };
     let mut fields = object.fields.clone();
-    if object.kind == Kind::SecurityGroup {
-        name_groups_by_id(session, &mut fields).await?;
+    match object.kind {
+        Kind::SecurityGroup => name_groups_by_id(session, &mut fields).await?,
+        Kind::Router => forget_address_elsewhere(&found, &mut fields),
+        Kind::FloatingIp => forget_former_target(&found, &mut fields),
+        Kind::Network | Kind::Port | Kind::SecurityGroupRule => {}
     }
-    if object.kind == Kind::Router {
-        forget_address_elsewhere(&found, &mut fields);
-    }
-    if site::changes_nothing(object.kind, &found, &Value::Object(fields.clone())) {
-        return Ok(Outcome::Unchanged);
+    let changes = changes(object.kind, &found, &fields);
+    if changes.is_empty() {
+        return Ok((Outcome::Unchanged, changes));
     }
     if !dry_run {
         session.client.update::<Value>(object.kind, &text(&found, "/id"), &fields).await?;
     }
-    Ok(Outcome::Updated)
+    Ok((Outcome::Updated, changes))
 }
 
 /// The object that there is. A floating IP without a name is found by its address.
@@ -242,5 +308,14 @@ fn forget_address_elsewhere(found: &Value, fields: &mut Map<String, Value>) {
         && external.get("network") != Some(&found["external"]["network"])
     {
         external.entry("ip").or_insert(Value::Null);
+    }
+}
+
+/// A floating IP that stands for another workload, or for none, forgets the former one.
+fn forget_former_target(found: &Value, fields: &mut Map<String, Value>) {
+    if fields.get("instance_name").is_some_and(|instance| *instance != found["instance_name"]) {
+        for key in ["router", "instance_type", "target_network", "target_ip"] {
+            fields.entry(key).or_insert(Value::Null);
+        }
     }
 }

@@ -125,8 +125,8 @@ impl CliError {
         let mut lines = vec![format!("error[{}]: {self}", self.code())];
         if let Self::Client(ClientError::Problem(problem)) = self {
             for error in &problem.errors {
-                let pointer = if error.pointer.is_empty() { "/" } else { &error.pointer };
-                lines.push(format!("  {pointer}: {}", error.message));
+                let separator = if error.pointer.is_empty() { "" } else { ": " };
+                lines.push(["  ", &error.pointer, separator, &error.message].concat());
                 lines.extend(error.hint.iter().map(|hint| format!("    hint: {hint}")));
             }
         }
@@ -232,6 +232,7 @@ mod tests {
             vec![
                 field("/network/cidr", "bits are set beyond the prefix", Some("did you mean `10.0.0.0/24`?")),
                 field("/network/mtu", "is below 576", None),
+                field("", "port web-1", None),
             ],
         );
         assert_eq!(
@@ -239,7 +240,8 @@ mod tests {
             "error[invalid]: 2 fields of the network are wrong\n  \
              /network/cidr: bits are set beyond the prefix\n    \
              hint: did you mean `10.0.0.0/24`?\n  \
-             /network/mtu: is below 576\n"
+             /network/mtu: is below 576\n  \
+             port web-1\n"
         );
     }
 }

@@ -8,6 +8,7 @@ mod apply;
 mod args;
 mod completion;
 mod describe;
+mod difference;
 mod doctor;
 mod error;
 mod fields;

@@ -4,6 +4,8 @@
 //! Reading checks every object against the model, so that a file with a mistake changes nothing. A rule of a
 //! security group may be written as text (`ingress tcp 22 from 0.0.0.0/0`).
 
+use std::collections::HashSet;
+
 use edgestack_client::{ClientError, FieldError, Kind, Problem};
 use edgestack_model::{FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupSpec, read_draft};
 use serde_json::{Map, Value, json};
@@ -171,11 +173,9 @@ impl SiteReader {
     }
 
     fn refuse_repeated(&mut self) {
-        for (index, object) in self.objects.iter().enumerate() {
-            let earlier = self.objects[..index].iter();
-            let repeated =
-                earlier.clone().any(|other| other.kind == object.kind && other.name == object.name);
-            if repeated && !object.name.is_empty() {
+        let mut seen = HashSet::new();
+        for object in self.objects.iter().filter(|object| !object.name.is_empty()) {
+            if !seen.insert((object.kind, &object.name)) {
                 let message = format!("{} `{}` stands twice in the file", object.kind, object.name);
                 self.errors.push(field_error(String::new(), message, Some("leave one out".to_owned())));
             }
@@ -221,61 +221,12 @@ fn normalise_external(fields: &mut Map<String, Value>) {
     }
 }
 
-/// `fields` laid over `object` as a PATCH lays them (RFC 7396).
-pub(crate) fn merged(object: &Value, fields: &Value) -> Value {
-    let Value::Object(fields) = fields else { return fields.clone() };
-    let mut result = object.as_object().cloned().unwrap_or_default();
-    for (key, field) in fields {
-        if field.is_null() {
-            result.remove(key);
-        } else {
-            let merged = merged(result.get(key).unwrap_or(&Value::Null), field);
-            result.insert(key.clone(), merged);
-        }
-    }
-    Value::Object(result)
-}
-
-/// Whether an object would stay as it is if `fields` were laid over it; both read by the model, so that spellings
-/// of one value are the same.
-pub(crate) fn changes_nothing(kind: Kind, object: &Value, fields: &Value) -> bool {
-    fn same<S: edgestack_model::Spec>(kind: Kind, object: &Value, merged: &Value) -> bool {
-        let read = |object: &Value| {
-            read_draft::<S>(&json!({ kind.singular(): object })).ok().map(|draft| draft.spec)
-        };
-        read(merged).is_some_and(|merged| read(object) == Some(merged))
-    }
-    let merged = merged(object, fields);
-    match kind {
-        Kind::Network => same::<NetworkSpec>(kind, object, &merged),
-        Kind::Port => same::<PortSpec>(kind, object, &merged),
-        Kind::Router => same::<RouterSpec>(kind, object, &merged),
-        Kind::FloatingIp => same::<FloatingIpSpec>(kind, object, &merged),
-        Kind::SecurityGroup => {
-            let rules = |object: &Value| {
-                let draft = read_draft::<SecurityGroupSpec>(&json!({ kind.singular(): object })).ok()?;
-                let mut rules: Vec<String> = draft
-                    .spec
-                    .wanted_rules
-                    .unwrap_or_default()
-                    .iter()
-                    .map(|rule| format!("{} {}", rule.identity(), rule.description))
-                    .collect();
-                rules.sort();
-                Some((draft.spec.description, rules))
-            };
-            rules(&merged).is_some_and(|merged| rules(object) == Some(merged))
-        }
-        Kind::SecurityGroupRule => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use edgestack_client::{ClientError, Kind};
+    use edgestack_client::ClientError;
     use serde_json::json;
 
-    use super::{changes_nothing, merged, parse};
+    use super::parse;
     use crate::error::CliError;
 
     const SITE: &str = "\
@@ -326,6 +277,12 @@ port: {name: web-1, network: blue, mac_address: 02:00:00:00:00:01, security_grou
     }
 
     #[test]
+    fn the_example_is_a_site() {
+        let text = include_str!("../../../config/examples/site.yaml");
+        assert_eq!(parse(text, "config/examples/site.yaml").map(|objects| objects.len()).unwrap(), 10);
+    }
+
+    #[test]
     fn json_is_read_too() {
         let text = r#"{"network": {"name": "a", "cidr": "10.0.0.0/24"}} {"networks": [{"name": "b", "cidr": "10.1.0.0/24"}]}"#;
         assert_eq!(parse(text, "-").unwrap().len(), 2);
@@ -355,29 +312,5 @@ port: {name: web-1, network: blue, mac_address: 02:00:00:00:00:01, security_grou
         }
         assert_eq!(found.len(), 7, "{found:#?}");
         assert!(mistakes("a: [")[0].starts_with("site.yaml: "));
-    }
-
-    #[test]
-    fn a_file_that_says_what_holds_changes_nothing() {
-        let network = json!({"id": "1", "name": "blue", "type": "VXLAN", "segment_id": 7, "mtu": 1500, "cidr": "10.0.0.0/24",
-            "gateway_ip": null, "default_route": true, "external": false, "dns": [], "generation": 1, "description": ""});
-        let same = |fields| changes_nothing(Kind::Network, &network, &fields);
-        assert!(same(json!({"name": "blue", "type": "vxlan", "cidr": "10.0.0.0/24"})));
-        assert!(!same(json!({"name": "blue", "mtu": 1400})));
-        let group = json!({"name": "web", "description": "", "rules": [
-            {"id": "1", "security_group_id": "9", "direction": "ingress", "protocol": "tcp", "port_range_min": 80,
-             "port_range_max": 80, "ethernet_type": "IPv4", "remote_ip_prefix": null, "remote_group_id": null},
-            {"id": "2", "security_group_id": "9", "direction": "egress", "protocol": "all"}]});
-        let same = |rules| changes_nothing(Kind::SecurityGroup, &group, &json!({ "rules": rules }));
-        assert!(same(json!([{"direction": "egress"},
-            {"direction": "ingress", "protocol": "TCP", "port_range_min": 80, "port_range_max": 80}])));
-        assert!(!same(json!([{"direction": "egress"}])));
-    }
-
-    #[test]
-    fn fields_are_laid_over_an_object() {
-        let object = json!({"a": 1, "b": {"c": 2, "d": 3}, "e": [1]});
-        let fields = json!({"a": null, "b": {"c": 4}, "e": [2], "f": {"g": null}});
-        assert_eq!(merged(&object, &fields), json!({"b": {"c": 4, "d": 3}, "e": [2], "f": {}}));
     }
 }

@@ -14,9 +14,6 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
-const IFLA_AF_SPEC: u16 = 26;
-const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
-const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const VETH_INFO_PEER: u16 = 1;
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
@@ -66,7 +63,7 @@ impl Netlink {
         Ok(Self { socket: unsafe { OwnedFd::from_raw_fd(socket) }, sequence: 0 })
     }
 
-    /// Makes a veth pair, both ends down. Neither gets an IPv6 address of its own: the pair is nobody's network.
+    /// Makes a veth pair, both ends down.
     pub(super) fn create_veth(&mut self, near: VethEnd, far: VethEnd) -> io::Result<()> {
         let mut message =
             Message::new(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &link_header(0, 0, 0));
@@ -170,11 +167,6 @@ impl Message {
         self.attribute(IFLA_MTU, &end.mtu.to_ne_bytes());
         self.attribute(IFLA_NUM_TX_QUEUES, &end.queues.to_ne_bytes());
         self.attribute(IFLA_NUM_RX_QUEUES, &end.queues.to_ne_bytes());
-        let families = self.open(IFLA_AF_SPEC);
-        let inet6 = self.open(libc::AF_INET6 as u16);
-        self.attribute(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]);
-        self.close(inet6);
-        self.close(families);
     }
 
     fn attribute(&mut self, kind: u16, value: &[u8]) {

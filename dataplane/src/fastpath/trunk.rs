@@ -72,6 +72,11 @@ impl FastPath {
         };
         let kernel = find(&kernel_name)?.ok_or_else(|| missing(&kernel_name))?;
         let engine = find(&engine_name)?.ok_or_else(|| missing(&engine_name))?;
+        for name in [&kernel_name, &engine_name] {
+            // The pair is nobody's network: without this the host would announce itself there. A kernel without IPv6 has no
+            // such switch, and needs none.
+            let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
+        }
         set_offloads(&kernel_name, &engine_name)?;
         self.attach_trunk(Hook::Tc, kernel.index)?;
         self.attach_trunk(Hook::Xdp, engine.index)?;

@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "interface ioctls that no safe library wraps")]
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::address::MacAddress;
 
@@ -201,6 +201,11 @@ impl LinkEvents {
             )
         };
         if result == 0 { Ok(Self { socket }) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// What becomes readable when there is something to [`LinkEvents::drain`].
+    pub fn descriptor(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 
     /// Waits at most `timeout_ms` for something to change.

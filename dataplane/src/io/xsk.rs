@@ -8,7 +8,7 @@
 //! XDP program and its map of sockets) is the business of [`crate::fastpath`].
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use super::rings::{ConsumerRing, ProducerRing};
 use super::socket;
@@ -39,9 +39,9 @@ pub struct XskSettings {
 impl Default for XskSettings {
     fn default() -> Self {
         Self {
-            receive_ring_packets: 2048,
+            receive_ring_packets: 1024,
             transmit_ring_packets: 2048,
-            fill_ring_frames: 2048,
+            fill_ring_frames: 1024,
             zero_copy: true,
             busy_poll_us: 0,
         }
@@ -268,7 +268,12 @@ impl XskSocket {
         self.zero_copy
     }
 
-    /// The socket, to be put into the map of sockets and waited on.
+    /// The socket, to be put into the map of sockets.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// The socket, to be waited on.
     pub fn descriptor(&self) -> RawFd {
         self.socket.as_raw_fd()
     }

@@ -336,12 +336,11 @@ impl<'a> Compiler<'a> {
                     format!("{cidr} of network {name} overlaps {} of network {}", other.cidr, other.name)
                 })
             };
-            match message {
-                Some(message) => self.problem(object.to_owned(), "networks", message),
-                None => {
-                    self.snapshot.networks[network].router = Some(index);
-                    networks.push(network);
-                }
+            if let Some(message) = message {
+                self.problem(object.to_owned(), "networks", message);
+            } else {
+                self.snapshot.networks[network].router = Some(index);
+                networks.push(network);
             }
         }
         networks

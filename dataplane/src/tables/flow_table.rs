@@ -193,6 +193,15 @@ mod shared {
             unsafe { self.pointer(index).read_volatile() }
         }
 
+        /// When a packet of the flow was last forwarded.
+        pub fn last_seen_ticks(&self, index: EntryIndex) -> u32 {
+            self.atomic_u32(index, |entry| {
+                // SAFETY: only the field's address is computed.
+                unsafe { &raw mut (*entry).last_seen_ticks }
+            })
+            .load(Ordering::Relaxed)
+        }
+
         /// Changes the fields of an entry that are not part of its key and verdict.
         pub(super) fn update(&self, index: EntryIndex, change: impl FnOnce(&mut FlowEntry)) {
             let mut entry = self.entry(index);

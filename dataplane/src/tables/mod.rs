@@ -1,7 +1,9 @@
 //! The tables that packets are looked up in. None of them does I/O or reads a clock.
 
+pub mod control;
 pub mod flow_table;
 pub mod neighbour_table;
 pub mod port_allocator;
+pub mod port_table;
 pub mod region;
 pub mod session_table;

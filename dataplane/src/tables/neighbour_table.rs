@@ -105,6 +105,11 @@ impl NeighbourTable {
         self.neighbours.get(&key).is_some_and(|neighbour| neighbour.state() == "failed")
     }
 
+    /// Number of neighbours that did not answer.
+    pub fn failed(&self) -> usize {
+        self.neighbours.values().filter(|neighbour| neighbour.state() == "failed").count()
+    }
+
     /// Starts to look for a neighbour. Returns the request to send now, if one is due.
     pub fn resolve(&mut self, key: NeighbourKey, asker: Asker, now_ticks: u32) -> Option<Probe> {
         let is_full = self.neighbours.len() >= NEIGHBOURS_MAX;

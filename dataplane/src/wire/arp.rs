@@ -61,6 +61,7 @@ impl Arp {
     }
 
     /// The reply that says that `mac` has the address asked for.
+    #[must_use]
     pub fn reply_from(&self, mac: MacAddress) -> Self {
         Self {
             request: false,

@@ -15,6 +15,9 @@ use super::{
 use crate::address::MacAddress;
 use crate::wire::arp::Arp;
 
+/// The bits of the fragment field that make a packet a fragment: more to come, or an offset (RFC 791).
+const FRAGMENT_MASK: u16 = 0x3fff;
+
 /// A parsed frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headers {
@@ -164,8 +167,7 @@ pub fn fast_key(frame: &[u8], in_port: u16) -> Option<FlowKey> {
         && head[14] == 0x45
         && total_length + ETHERNET_LENGTH <= frame.len()
         && total_length >= IPV4_LENGTH + 8
-        && head[20] & 0x3f == 0
-        && head[21] == 0
+        && u16::from_be_bytes([head[20], head[21]]) & FRAGMENT_MASK == 0
         && head[22] > 1;
     if !is_plain {
         return None;
@@ -231,7 +233,7 @@ fn parse_ipv4(packet: &[u8]) -> Result<Ipv4, DropReason> {
         return Err(DropReason::MalformedIpv4);
     }
     let fragment = read_u16(packet, 6);
-    if fragment & 0x3fff != 0 {
+    if fragment & FRAGMENT_MASK != 0 {
         return Err(DropReason::Fragment);
     }
     let protocol = packet[9];

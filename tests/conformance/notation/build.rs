@@ -164,7 +164,7 @@ impl Builder<'_> {
         bytes.extend(self.names.ip(source_ip)?.octets());
         match (target_mac.as_str(), self.observed) {
             ("*", Some(observed)) => {
-                bytes.extend(observed.get(place.offset + 18..place.offset + 24).unwrap_or(&[0; 6]))
+                bytes.extend(observed.get(place.offset + 18..place.offset + 24).unwrap_or(&[0; 6]));
             }
             _ => bytes.extend(self.names.mac(target_mac)?),
         }
@@ -258,7 +258,7 @@ impl Builder<'_> {
         bytes.extend([0, 0]);
         bytes.extend((self.field(layer, "urg", at + 18, 2, 0)? as u16).to_be_bytes());
         bytes.extend(options);
-        let pseudo = pseudo_header(&place.addresses, 6, bytes.len() + body.len());
+        let pseudo = pseudo_header(place.addresses, 6, bytes.len() + body.len());
         let checksum = self.checksum(layer, at + 16, internet_checksum(&[&pseudo, &bytes, &body]))?;
         bytes[16..18].copy_from_slice(&checksum.to_be_bytes());
         bytes.extend(body);
@@ -275,7 +275,7 @@ impl Builder<'_> {
         let length = self.field(layer, "len", at + 4, 2, 8 + body.len() as u64)?;
         bytes.extend((length as u16).to_be_bytes());
         bytes.extend([0, 0]);
-        let pseudo = pseudo_header(&place.addresses, 17, length as usize);
+        let pseudo = pseudo_header(place.addresses, 17, length as usize);
         let computed = match internet_checksum(&[&pseudo, &bytes, &body]) {
             0 => 0xffff, // RFC 768: zero means that there is none.
             computed => computed,
@@ -370,7 +370,7 @@ fn number(layer: &Layer, text: &str) -> Result<u64, NotationError> {
 
 fn hex(layer: &Layer, text: &str) -> Result<Vec<u8>, NotationError> {
     let digits: Vec<u32> = text.chars().filter_map(|digit| digit.to_digit(16)).collect();
-    if digits.len() != text.chars().count() || digits.len() % 2 != 0 {
+    if digits.len() != text.chars().count() || !digits.len().is_multiple_of(2) {
         return Err(layer.error(format!("`{text}` is not an even number of hexadecimal digits")));
     }
     Ok(digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect())

@@ -97,9 +97,8 @@ fn tokens(part: &str) -> Result<Vec<String>, NotationError> {
     let mut tokens = Vec::new();
     let mut rest = part.trim_start();
     while !rest.is_empty() {
-        let end = if rest.starts_with('"') {
-            let close =
-                rest[1..].find('"').ok_or_else(|| NotationError::new(part, "a quote is not closed"))?;
+        let end = if let Some(quoted) = rest.strip_prefix('"') {
+            let close = quoted.find('"').ok_or_else(|| NotationError::new(part, "a quote is not closed"))?;
             tokens.push(rest[..=close].to_owned());
             close + 2
         } else {
@@ -142,9 +141,9 @@ pub(crate) fn internet_checksum(parts: &[&[u8]]) -> u16 {
 }
 
 /// The pseudo header of TCP and UDP over IPv4.
-pub(crate) fn pseudo_header(addresses: &[u8; 8], protocol: u8, length: usize) -> [u8; 12] {
+pub(crate) fn pseudo_header(addresses: [u8; 8], protocol: u8, length: usize) -> [u8; 12] {
     let mut header = [0; 12];
-    header[..8].copy_from_slice(addresses);
+    header[..8].copy_from_slice(&addresses);
     header[9] = protocol;
     header[10..].copy_from_slice(&(length as u16).to_be_bytes());
     header

@@ -2,7 +2,7 @@
 //!
 //! Reads whatever it is given as far as it makes sense, because what failed may be malformed.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::net::Ipv4Addr;
 
 use super::build::{ICMP_TYPES, TCP_FLAGS};
@@ -28,7 +28,7 @@ impl Shown {
         Self { name, head, fields: Vec::new() }
     }
 
-    fn field(&mut self, name: &'static str, value: impl ToString, usual: bool) {
+    fn field(&mut self, name: &'static str, value: impl Display, usual: bool) {
         self.fields.push(Field { name, value: value.to_string(), usual });
     }
 }
@@ -55,7 +55,7 @@ pub(crate) fn differences(expected: &[u8], observed: &[u8], names: &Names) -> Ve
     for index in 0..expected.len().max(observed.len()) {
         match (expected.get(index), observed.get(index)) {
             (Some(left), Some(right)) if left.name == right.name => {
-                layer_differences(left, right, &mut lines)
+                layer_differences(left, right, &mut lines);
             }
             (left, right) => {
                 let describe = |layer: Option<&Shown>| {
@@ -151,7 +151,8 @@ fn ipv4(bytes: &[u8], layers: &mut Vec<Shown>) {
     layer.field("tos", header[1], header[1] == 0);
     layer.field("len", length, length <= bytes.len());
     layer.field("id", be16(header, 4), be16(header, 4) == 0);
-    layer.field("frag", flags & 0x1fff, flags & 0x1fff == 0);
+    let fragment_offset = flags & 0x1fff;
+    layer.field("frag", fragment_offset, fragment_offset == 0);
     layer.field("ttl", header[8], header[8] == 64);
     layer.field("proto", header[9], matches!(header[9], 1 | 6 | 17));
     let good = internet_checksum(&[header]) == 0;
@@ -164,7 +165,7 @@ fn ipv4(bytes: &[u8], layers: &mut Vec<Shown>) {
     let (body, after) = rest.split_at(end);
     let addresses: [u8; 8] = header[12..20].try_into().unwrap_or_default();
     match header[9] {
-        _ if flags & 0x1fff != 0 => layers.push(payload(body)),
+        _ if fragment_offset != 0 => layers.push(payload(body)),
         1 if body.len() >= 8 => icmp(body, layers),
         6 if body.len() >= 20 => tcp(body, addresses, length - header_length, layers),
         17 if body.len() >= 8 => udp(body, addresses, layers),
@@ -187,7 +188,7 @@ fn tcp(body: &[u8], addresses: [u8; 8], length: usize, layers: &mut Vec<Shown>) 
     let header_length = usize::from(body[12] >> 4) * 4;
     layer.field("win", be16(body, 14), be16(body, 14) == 64_240);
     layer.field("urg", be16(body, 18), be16(body, 18) == 0);
-    let good = internet_checksum(&[&pseudo_header(&addresses, 6, body.len()), body]) == 0;
+    let good = internet_checksum(&[&pseudo_header(addresses, 6, body.len()), body]) == 0;
     // A quoted packet that was cut has a checksum that nobody can verify.
     let unknown = body.len() < length;
     layer.field("checksum", checksum_text(be16(body, 16), good || unknown), good || unknown);
@@ -208,7 +209,7 @@ fn udp(body: &[u8], addresses: [u8; 8], layers: &mut Vec<Shown>) {
     let length = usize::from(be16(body, 4));
     layer.field("len", length, length == body.len());
     let checksum = be16(body, 6);
-    let good = internet_checksum(&[&pseudo_header(&addresses, 17, body.len()), body]) == 0;
+    let good = internet_checksum(&[&pseudo_header(addresses, 17, body.len()), body]) == 0;
     if checksum == 0 {
         layer.field("checksum", 0, false);
     } else {

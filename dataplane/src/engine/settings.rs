@@ -1,18 +1,6 @@
-//! The engine: tier 1, the authority over every flow.
+//! What the engine is told at its start and what it answers to a configuration: plain types.
 
-use crate::config::Config;
-use crate::packet::{FramePool, Packet};
-use crate::tables::region::Regions;
-
-/// A packet to be sent.
-#[derive(Debug)]
-#[must_use = "a packet that is neither sent nor freed leaks its frame"]
-pub struct Transmit {
-    /// Number of the port to send it by.
-    pub port: u16,
-    /// The packet.
-    pub packet: Packet,
-}
+use crate::address::MacAddress;
 
 /// How an engine is set up; the defaults suit a small edge host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +56,7 @@ pub struct InterfaceBinding {
     /// Index of the interface.
     pub index: u32,
     /// Its own MAC address.
-    pub mac: crate::address::MacAddress,
+    pub mac: MacAddress,
     /// Its MTU.
     pub mtu: u16,
     /// XDP may redirect frames into it.
@@ -115,72 +103,4 @@ pub enum EngineError {
         /// Buckets by the control record.
         expected: usize,
     },
-}
-
-/// What one worker thread keeps to itself.
-#[derive(Debug)]
-pub struct Worker {
-    /// Number of the worker; worker 0 also drives the timers.
-    pub index: usize,
-}
-
-/// The engine, shared by all workers.
-#[derive(Debug)]
-pub struct Engine {
-    regions: Regions,
-}
-
-impl Engine {
-    /// An engine over `regions`, adopting the flows that they hold.
-    pub fn new(regions: Regions, settings: EngineSettings) -> Result<Self, EngineError> {
-        let _ = settings;
-        Ok(Self { regions })
-    }
-
-    /// The state of a worker thread.
-    pub fn worker(&self, index: usize) -> Worker {
-        Worker { index }
-    }
-
-    /// Takes a new configuration, whole or not at all.
-    pub fn apply(&self, config: &Config) -> Result<ApplyReport, ConfigError> {
-        let _ = config;
-        Ok(ApplyReport::default())
-    }
-
-    /// Number of the port with this id.
-    pub fn port_number(&self, port_id: &str) -> Option<u16> {
-        let _ = (port_id, &self.regions);
-        None
-    }
-
-    /// Tells what a port is plugged into; none: nothing.
-    pub fn set_interface(&self, port: u16, binding: Option<InterfaceBinding>) {
-        let _ = (port, binding);
-    }
-
-    /// Takes every packet of `batch`; each ends in `output`, is held for its next hop, or is freed.
-    pub fn process(
-        &self,
-        worker: &mut Worker,
-        pool: &mut FramePool,
-        batch: &mut Vec<Packet>,
-        output: &mut Vec<Transmit>,
-    ) {
-        let _ = (worker, output);
-        for packet in batch.drain(..) {
-            pool.free(packet);
-        }
-    }
-
-    /// Advances the clock to `now_ticks` and does what is due: timeouts, ARP retries. Worker 0 calls it each tick.
-    pub fn tick(
-        &self,
-        worker: &mut Worker,
-        pool: &mut FramePool,
-        now_ticks: u32,
-        output: &mut Vec<Transmit>,
-    ) {
-        let _ = (worker, pool, now_ticks, output);
-    }
 }

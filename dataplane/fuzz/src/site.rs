@@ -1,0 +1,188 @@
+//! The gateway that scripts are run on: two tenants with equal addresses, and variants of their configuration.
+
+use std::net::Ipv4Addr;
+
+use edgestack_dataplane::address::{Cidr, MacAddress};
+use edgestack_dataplane::config::{
+    AddressPair, Attach, Config, Direction, FloatingIp, FloatingIpTarget, Network, Port, PortKind, Remote,
+    Router, RouterExternal, SecurityGroup, SecurityGroupRule,
+};
+
+/// Ports that packets come in by; the last does not exist.
+pub const PORTS: [&str; 7] = ["red-1", "red-2", "red-3", "blue-1", "wan", "wan", "nobody"];
+
+const RED_ROUTER: [u8; 6] = [2, 0, 0, 0, 1, 1];
+const BLUE_ROUTER: [u8; 6] = [2, 0, 0, 0, 1, 2];
+const NEXT_HOP: [u8; 6] = [2, 0, 0, 0, 0xff, 1];
+
+/// MAC addresses that frames are sent to, or from when they lie.
+pub const MACS: [[u8; 6]; 9] = [
+    RED_ROUTER,
+    BLUE_ROUTER,
+    NEXT_HOP,
+    [2, 0, 0, 0, 0, 1],
+    [2, 0, 0, 0, 0, 2],
+    [2, 0, 0, 0, 0, 3],
+    [0xff; 6],
+    [1, 0, 0x5e, 0, 0, 1],
+    [0; 6],
+];
+
+/// Addresses that packets are sent to, or from when they lie.
+pub const ADDRESSES: [Ipv4Addr; 16] = [
+    Ipv4Addr::new(10, 0, 0, 1),
+    Ipv4Addr::new(10, 0, 0, 11),
+    Ipv4Addr::new(10, 0, 0, 12),
+    Ipv4Addr::new(10, 0, 1, 1),
+    Ipv4Addr::new(10, 0, 1, 13),
+    Ipv4Addr::new(10, 0, 0, 40),
+    Ipv4Addr::new(192, 0, 2, 1),
+    Ipv4Addr::new(192, 0, 2, 10),
+    Ipv4Addr::new(192, 0, 2, 20),
+    Ipv4Addr::new(192, 0, 2, 100),
+    Ipv4Addr::new(192, 0, 2, 101),
+    Ipv4Addr::new(198, 51, 100, 9),
+    Ipv4Addr::new(203, 0, 113, 7),
+    Ipv4Addr::new(224, 0, 0, 1),
+    Ipv4Addr::new(127, 0, 0, 1),
+    Ipv4Addr::new(0, 0, 0, 0),
+];
+
+/// The MAC address that a port's frames truly come from.
+pub fn own_mac(port: &str) -> [u8; 6] {
+    match port {
+        "red-1" | "blue-1" => [2, 0, 0, 0, 0, 1],
+        "red-2" => [2, 0, 0, 0, 0, 2],
+        "red-3" => [2, 0, 0, 0, 0, 3],
+        _ => NEXT_HOP,
+    }
+}
+
+/// The address that a port's packets truly come from.
+pub fn own_ip(port: &str) -> Ipv4Addr {
+    match port {
+        "red-1" | "blue-1" => Ipv4Addr::new(10, 0, 0, 11),
+        "red-2" => Ipv4Addr::new(10, 0, 0, 12),
+        "red-3" => Ipv4Addr::new(10, 0, 1, 13),
+        _ => Ipv4Addr::new(198, 51, 100, 9),
+    }
+}
+
+/// A sound configuration; each bit of `variant` changes one thing.
+pub fn config(variant: u16) -> Config {
+    let bit = |number: u16| variant >> number & 1 != 0;
+    let network = |id: &str, third: u8, mtu: u16, external: bool| Network {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        cidr: if external { cidr([192, 0, 2, 0], 24) } else { cidr([10, 0, third, 0], 24) },
+        gateway_ip: Some(if external { ADDRESSES[6] } else { Ipv4Addr::new(10, 0, third, 1) }),
+        mtu,
+        external,
+    };
+    let mut ports = vec![
+        workload("red-1", "red-a", bit(0), !bit(1)),
+        workload("red-2", "red-a", false, true),
+        workload("blue-1", "blue", bit(2), true),
+    ];
+    if !bit(3) {
+        ports.push(workload("red-3", "red-b", false, true));
+    }
+    ports.push(Port {
+        id: "wan".to_owned(),
+        name: "wan".to_owned(),
+        network: "ext".to_owned(),
+        interface: None,
+        kind: PortKind::Uplink,
+        attach: Attach::Auto,
+        admin_state_up: !bit(4),
+    });
+    Config {
+        networks: vec![
+            network("red-a", 0, 1500, false),
+            network("red-b", 1, if bit(5) { 1000 } else { 1500 }, false),
+            network("blue", 0, 1500, false),
+            network("ext", 0, 1500, true),
+        ],
+        ports,
+        routers: vec![
+            router("red", RED_ROUTER, &["red-a", "red-b"], 10, !bit(6), bit(7)),
+            router("blue", BLUE_ROUTER, &["blue"], 20, true, true),
+        ],
+        floating_ips: vec![
+            floating_ip("fip-red", ADDRESSES[9], bit(8).then_some(("red-1", "red"))),
+            floating_ip("fip-blue", ADDRESSES[10], (!bit(9)).then_some(("blue-1", "blue"))),
+        ],
+        security_groups: vec![group("open", bit(10), bit(11)), group("clients", false, bit(12))],
+    }
+}
+
+fn cidr(address: [u8; 4], prefix: u8) -> Cidr {
+    Cidr::containing(Ipv4Addr::from(address), prefix)
+}
+
+fn workload(id: &str, network: &str, no_group: bool, port_security: bool) -> Port {
+    Port {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        network: network.to_owned(),
+        interface: None,
+        kind: PortKind::Workload {
+            mac_address: MacAddress(own_mac(id)),
+            ip_address: own_ip(id),
+            security_groups: if no_group {
+                Vec::new()
+            } else {
+                vec!["open".to_owned(), "clients".to_owned()]
+            },
+            allowed_address_pairs: vec![AddressPair {
+                ip_address: cidr([10, 0, 0, 40], 32),
+                mac_address: None,
+            }],
+            port_security,
+        },
+        attach: Attach::Auto,
+        admin_state_up: true,
+    }
+}
+
+fn router(id: &str, mac: [u8; 6], networks: &[&str], host: u8, enable_snat: bool, peer: bool) -> Router {
+    Router {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        mac_address: MacAddress(mac),
+        networks: networks.iter().map(|network| (*network).to_owned()).collect(),
+        external: Some(RouterExternal {
+            network: "ext".to_owned(),
+            ip_address: Ipv4Addr::new(192, 0, 2, host),
+            enable_snat,
+            peer_ip: None,
+            peer_mac: peer.then_some(MacAddress(NEXT_HOP)),
+        }),
+    }
+}
+
+fn floating_ip(id: &str, address: Ipv4Addr, target: Option<(&str, &str)>) -> FloatingIp {
+    FloatingIp {
+        id: id.to_owned(),
+        floating_ip: address,
+        network: "ext".to_owned(),
+        target: target
+            .map(|(port, router)| FloatingIpTarget { port: port.to_owned(), router: router.to_owned() }),
+    }
+}
+
+fn group(id: &str, only_udp: bool, by_group: bool) -> SecurityGroup {
+    let rule = |direction: Direction, name: &str| SecurityGroupRule {
+        id: format!("{id}-{name}"),
+        direction,
+        protocol: only_udp.then_some(17),
+        port_range_min: only_udp.then_some(2000),
+        port_range_max: only_udp.then_some(2003),
+        remote: if by_group { Remote::Group { group: "clients".to_owned() } } else { Remote::Any },
+    };
+    SecurityGroup {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        rules: vec![rule(Direction::Egress, "out"), rule(Direction::Ingress, "in")],
+    }
+}

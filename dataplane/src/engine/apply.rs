@@ -1,0 +1,211 @@
+//! Taking a new configuration, and hearing what the ports are plugged into.
+//!
+//! A configuration is compiled first; only when all of it is right is it published, at once, and the epochs of the ports
+//! that it changes are raised. No flow is flushed: those of a changed port are decided again by their next packets.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use edgestack_abi::port::{PORT_PUNT_ALL, PORT_UP, PORT_UPLINK, PORT_XDP_TRANSMIT};
+use hashbrown::{HashMap, HashSet};
+
+use super::timers::Announcement;
+use super::{ApplyReport, ConfigError, Engine, InterfaceBinding, SlowPath};
+use crate::address::MacAddress;
+use crate::config::Config;
+use crate::snapshot::{Network, Owner, Port, Snapshot, id_hash};
+
+impl Engine {
+    /// Takes a new configuration, whole or not at all.
+    pub fn apply(&self, config: &Config) -> Result<ApplyReport, ConfigError> {
+        let mut slow = self.slow();
+        let numbers = self.number_ports(config);
+        let new = Arc::new(Snapshot::compile(config, &numbers)?);
+        let old = self.snapshot.swap(Arc::clone(&new));
+        let mut report = ApplyReport::default();
+        let mut removed = HashSet::new();
+        for number in 1..self.ports.capacity() {
+            match new.port(number) {
+                Some(port) if self.write_port(&slow, &new, port) => {
+                    report.touched_ports.push(port.name.clone());
+                }
+                None if self.ports.entry(number).id_hash != 0 => {
+                    self.clear_port(&mut slow, number);
+                    removed.insert(number);
+                }
+                _ => {}
+            }
+        }
+        if !removed.is_empty() {
+            self.end_sessions_of(&mut slow, &removed);
+        }
+        slow.forget_neighbours(&new);
+        slow.announce(&old, &new);
+        Ok(report)
+    }
+
+    /// A number for every port: the one that it has, else the lowest free one.
+    fn number_ports(&self, config: &Config) -> HashMap<String, u16> {
+        let mut by_hash = HashMap::new();
+        let mut free = BTreeSet::new();
+        for number in 1..self.ports.capacity() {
+            match self.ports.entry(number).id_hash {
+                0 => {
+                    free.insert(number);
+                }
+                hash => {
+                    by_hash.insert(hash, number);
+                }
+            }
+        }
+        let known = |id: &String| by_hash.get(&id_hash(id)).copied();
+        config
+            .ports
+            .iter()
+            .map(|port| (port.id.clone(), known(&port.id).or_else(|| free.pop_first()).unwrap_or_default()))
+            .collect()
+    }
+
+    /// Brings the record of a port up to date; true when its flows must be decided again.
+    fn write_port(&self, slow: &SlowPath, snapshot: &Snapshot, port: &Port) -> bool {
+        let before = self.ports.entry(port.number);
+        let is_known = before.id_hash == id_hash(&port.id);
+        let is_touched = before.fingerprint != port.fingerprint || !is_known;
+        let network_mtu = snapshot.networks[port.network].mtu;
+        let binding = slow.bindings.get(&port.number);
+        // Right after a restart nothing is bound by this engine yet, while the record still says what is plugged in.
+        let is_plugged = binding.is_some() || (is_known && before.interface_index != 0);
+        self.ports.update(port.number, |entry| {
+            let keep = entry.flags & (PORT_PUNT_ALL | PORT_XDP_TRANSMIT);
+            entry.flags = keep
+                | if port.up && is_plugged { PORT_UP } else { 0 }
+                | if port.workload.is_none() { PORT_UPLINK } else { 0 };
+            entry.mtu = binding.map_or(network_mtu, |binding| network_mtu.min(binding.mtu));
+            entry.id_hash = id_hash(&port.id);
+            entry.fingerprint = port.fingerprint;
+            // Raised last: a verdict of the old configuration has the old epoch.
+            entry.epoch = entry.epoch.wrapping_add(u32::from(is_touched));
+        });
+        is_touched
+    }
+
+    fn clear_port(&self, slow: &mut SlowPath, number: u16) {
+        slow.bindings.remove(&number);
+        let before = self.ports.entry(number);
+        if before.interface_index != 0 && (before.interface_index as usize) < self.port_by_interface.len() {
+            self.port_by_interface.write(before.interface_index as usize, 0);
+        }
+        // The epoch goes on: flows of the port that had this number never fit the one that gets it next.
+        self.ports.update(number, |entry| {
+            *entry = edgestack_abi::PortEntry { epoch: entry.epoch.wrapping_add(1), ..Default::default() };
+        });
+    }
+
+    fn end_sessions_of(&self, slow: &mut SlowPath, ports: &HashSet<u16>) {
+        let ended: Vec<u32> = slow
+            .sessions
+            .iter()
+            .filter(|(_, session)| {
+                ports.contains(&session.original.in_port) || ports.contains(&session.reply.in_port)
+            })
+            .map(|(index, _)| index)
+            .collect();
+        slow.revoked += ended.len() as u64;
+        for index in ended {
+            self.end_session(slow, index, self.control.now_ticks());
+        }
+    }
+
+    /// Number of the port with this id.
+    pub fn port_number(&self, port_id: &str) -> Option<u16> {
+        self.snapshot.load().port_number(port_id)
+    }
+
+    /// Tells what a port is plugged into; none: nothing.
+    pub fn set_interface(&self, port: u16, binding: Option<InterfaceBinding>) {
+        let mut slow = self.slow();
+        let snapshot = self.snapshot.load();
+        let before = self.ports.entry(port).interface_index as usize;
+        let after = binding.map_or(0, |binding| binding.index as usize);
+        if before != after && before != 0 && before < self.port_by_interface.len() {
+            self.port_by_interface.write(before, 0);
+        }
+        match binding {
+            Some(binding) => slow.bindings.insert(port, binding),
+            None => slow.bindings.remove(&port),
+        };
+        let configured = snapshot.port(port);
+        let network_mtu = configured.map(|port| snapshot.networks[port.network].mtu);
+        self.ports.update(port, |entry| {
+            let keep = entry.flags & (PORT_PUNT_ALL | PORT_UPLINK);
+            let is_up = binding.is_some() && configured.is_some_and(|port| port.up);
+            let transmits = binding.is_some_and(|binding| binding.xdp_transmit);
+            entry.flags =
+                keep | if is_up { PORT_UP } else { 0 } | if transmits { PORT_XDP_TRANSMIT } else { 0 };
+            entry.interface_index = after as u32;
+            if let Some(binding) = binding {
+                entry.interface_mac = binding.mac.0;
+                entry.first_socket = binding.first_socket;
+                entry.mtu = network_mtu.map_or(binding.mtu, |mtu| mtu.min(binding.mtu));
+            }
+        });
+        if after != 0 && after < self.port_by_interface.len() {
+            self.port_by_interface.write(after, u32::from(port));
+        }
+    }
+
+    /// Sends every packet of a port through the engine, so that it can be captured, or ends that.
+    pub fn set_punt_all(&self, port: u16, punt_all: bool) {
+        let _slow = self.slow();
+        self.ports.update(port, |entry| {
+            entry.flags = (entry.flags & !PORT_PUNT_ALL) | if punt_all { PORT_PUNT_ALL } else { 0 };
+        });
+    }
+
+    /// Tells tier 0 where the trunk is, and whether it may forward at all.
+    pub fn set_tier0(&self, enabled: bool, trunk_interface_index: u32, trunk_first_socket: u32) {
+        let _slow = self.slow();
+        self.control.update(|control| {
+            control.tier0_enabled = u32::from(enabled);
+            control.trunk_interface_index = trunk_interface_index;
+            control.trunk_first_socket = trunk_first_socket;
+        });
+    }
+}
+
+impl SlowPath {
+    /// Forgets neighbours that no router could reach any more.
+    fn forget_neighbours(&mut self, snapshot: &Snapshot) {
+        self.neighbours.retain(|neighbour, asker| {
+            snapshot.port(neighbour.port).is_some_and(|port| {
+                matches!(snapshot.networks[port.network].owner(asker.ip_address), Some(Owner::Router(_)))
+            })
+        });
+    }
+
+    /// Lets external networks know of addresses that are new or moved to another router (RFC 5227, section 3).
+    fn announce(&mut self, old: &Snapshot, new: &Snapshot) {
+        let before: HashSet<(Ipv4Addr, MacAddress, Option<u16>)> =
+            old.networks.iter().flat_map(|network| answered(old, network)).collect();
+        for network in &new.networks {
+            let Some(port) = network.uplink else { continue };
+            let fresh = answered(new, network).filter(|address| !before.contains(address));
+            self.announcements.extend(fresh.map(|(ip, mac, _)| Announcement::new(port, ip, mac)));
+        }
+    }
+}
+
+/// The addresses of an external network that the gateway answers for, and the MAC address that it says.
+fn answered<'a>(
+    snapshot: &'a Snapshot,
+    network: &'a Network,
+) -> impl Iterator<Item = (Ipv4Addr, MacAddress, Option<u16>)> + 'a {
+    network.owned_addresses().filter_map(|(address, owner)| {
+        let router = match owner {
+            Owner::Router(router) => router,
+            Owner::FloatingIp(index) => snapshot.floating_ips[index].target?.1,
+        };
+        Some((address, snapshot.routers[router].mac_address, network.uplink))
+    })
+}

@@ -1,0 +1,318 @@
+//! Carrying out what the pipeline decided about a packet.
+//!
+//! The only place that makes and ends sessions, and where packets leave the slow path. Called under the slow-path lock.
+
+use std::sync::atomic::Ordering;
+
+use edgestack_abi::flow::{TIER0, VALID};
+use edgestack_abi::session::SESSION_SNAT;
+use edgestack_abi::{DropReason, FlowKey, FlowVerdict, Session};
+
+use super::{
+    Engine, HELD_MAX, HELD_PER_NEIGHBOUR_MAX, Held, SlowPath, Transmit, Worker, adopt, discard, transmit,
+};
+use crate::address::MacAddress;
+use crate::connection::ConnectionState;
+use crate::packet::{FramePool, Packet};
+use crate::pipeline::{Decision, Known, NewSession, Related, Response, Stage};
+use crate::rewrite;
+use crate::stages::connection::first_state;
+use crate::tables::flow_table::EntryIndex;
+use crate::tables::neighbour_table::{Asker, Learned, NeighbourKey, Probe};
+use crate::wire::arp::{self, Arp};
+use crate::wire::headers::{self, Ipv4, Network};
+use crate::wire::icmp::{self, IcmpError};
+
+/// Everything that carrying out a decision may touch.
+pub(super) struct Hands<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) slow: &'a mut SlowPath,
+    pub(super) worker: &'a mut Worker,
+    pub(super) pool: &'a mut FramePool,
+    pub(super) output: &'a mut Vec<Transmit>,
+    pub(super) now_ticks: u32,
+}
+
+impl Hands<'_> {
+    /// Does what was decided; the packet is sent, held or freed.
+    pub(super) fn carry_out(&mut self, packet: Packet, decision: Decision) {
+        match decision {
+            Decision::Drop(stage, reason) => self.discard(packet, stage, reason),
+            Decision::Tell(stage, reason, error, own) => {
+                self.tell(&packet, error, own);
+                self.discard(packet, stage, reason);
+            }
+            Decision::Hold(neighbour, asker) => self.hold(packet, neighbour, asker),
+            Decision::Respond(response) => self.respond(packet, response),
+            Decision::Learn(neighbour, mac) => {
+                self.learn(neighbour, mac);
+                self.pool.free(packet);
+            }
+            Decision::Known(known) => self.known(packet, &known),
+            Decision::New(new) => self.new_session(packet, &new),
+            Decision::Related(related) => self.related(packet, &related),
+        }
+    }
+
+    fn discard(&mut self, packet: Packet, stage: Stage, reason: DropReason) {
+        discard(&self.worker.counters, self.pool, packet, stage, reason);
+    }
+
+    fn send(&mut self, port: u16, packet: Packet) {
+        transmit(&self.worker.counters, self.output, port, packet);
+    }
+
+    /// The IPv4 headers of a packet that the pipeline has parsed before.
+    fn ipv4(&self, packet: &Packet) -> Option<Ipv4> {
+        match headers::parse(self.pool.data(packet)).ok()?.network {
+            Network::Ipv4(ip) => Some(ip),
+            Network::Arp(_) => None,
+        }
+    }
+
+    /// Sends an ICMP error about a packet back to where it came from.
+    fn tell(&mut self, packet: &Packet, error: IcmpError, own: (std::net::Ipv4Addr, MacAddress)) {
+        let Some(ip) = self.ipv4(packet) else { return };
+        if !self.slow.icmp_errors.admit(self.now_ticks, self.engine.settings.icmp_errors_per_second) {
+            return self.worker.counters.dropped(Stage::Output, DropReason::IcmpRate, packet.in_port);
+        }
+        let Some(mut message) = self.pool.allocate(packet.in_port) else {
+            return self.worker.counters.dropped(Stage::Output, DropReason::FramesExhausted, packet.in_port);
+        };
+        let mut buffer = [0; 600];
+        let offending = self.pool.data(packet);
+        let length = icmp::write_error(&mut buffer[..icmp::error_length(&ip)], error, offending, &ip, own);
+        self.pool.write(&mut message, &buffer[..length]);
+        self.worker.counters.responses.add(1);
+        self.send(packet.in_port, message);
+    }
+
+    fn hold(&mut self, packet: Packet, neighbour: NeighbourKey, asker: Asker) {
+        if let Some(probe) = self.slow.neighbours.resolve(neighbour, asker, self.now_ticks) {
+            self.ask(&probe);
+        }
+        let waiting = self.worker.held.iter().filter(|held| held.neighbour == neighbour).count();
+        if waiting >= HELD_PER_NEIGHBOUR_MAX || self.worker.held.len() >= HELD_MAX {
+            return self.discard(packet, Stage::Route, DropReason::NeighbourUnresolved);
+        }
+        self.worker.held.push(Held { packet, neighbour, since_ticks: self.now_ticks });
+    }
+
+    /// Sends an ARP request.
+    pub(super) fn ask(&mut self, probe: &Probe) {
+        let request = Arp {
+            request: true,
+            sender_mac: probe.asker.mac_address,
+            sender_ip: probe.asker.ip_address,
+            target_mac: MacAddress::default(),
+            target_ip: probe.neighbour.ip_address,
+        };
+        self.send_arp(probe.neighbour.port, &request, probe.known_mac.unwrap_or(MacAddress::BROADCAST));
+    }
+
+    /// Sends an ARP packet by a port.
+    pub(super) fn send_arp(&mut self, port: u16, packet: &Arp, destination: MacAddress) {
+        let Some(mut frame) = self.pool.allocate(port) else {
+            return self.worker.counters.dropped(Stage::Respond, DropReason::FramesExhausted, port);
+        };
+        let mut buffer = [0; arp::FRAME_LENGTH];
+        packet.write(&mut buffer, destination);
+        self.pool.write(&mut frame, &buffer);
+        self.worker.counters.responses.add(1);
+        self.send(port, frame);
+    }
+
+    fn respond(&mut self, mut packet: Packet, response: Response) {
+        match response {
+            Response::Silence => return self.pool.free(packet),
+            Response::Arp(reply) => {
+                packet.length = arp::FRAME_LENGTH as u16;
+                reply.write(self.pool.data_mut(&packet), reply.target_mac);
+            }
+            Response::Echo => {
+                let Some(ip) = self.ipv4(&packet) else { return self.pool.free(packet) };
+                icmp::echo_reply_in_place(self.pool.data_mut(&packet), &ip);
+            }
+        }
+        self.worker.counters.responses.add(1);
+        self.send(packet.in_port, packet);
+    }
+
+    fn learn(&mut self, neighbour: NeighbourKey, mac: MacAddress) {
+        let learned = self.slow.neighbours.learn(neighbour, mac, self.now_ticks);
+        if learned == Learned::Moved {
+            // Its flows send to the old address: all flows of the uplink are decided again.
+            self.engine.ports.update(neighbour.port, |port| port.epoch = port.epoch.wrapping_add(1));
+        }
+        if matches!(learned, Learned::New | Learned::Moved) {
+            self.engine.neighbour_version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn known(&mut self, packet: Packet, known: &Known) {
+        let Some(mut session) = self.slow.sessions.get(known.session) else {
+            return self.discard(packet, Stage::Connection, DropReason::InvalidConnectionState);
+        };
+        let before = session;
+        if let Some(new) = &known.renewed {
+            self.worker.counters.revalidations.add(1);
+            let is_renewed =
+                self.renew(
+                    &mut session.original_entry,
+                    known.session,
+                    (&new.original, &new.original_verdict),
+                ) && self.renew(&mut session.reply_entry, known.session, (&new.reply, &new.reply_verdict));
+            if !is_renewed {
+                self.slow.sessions.update(known.session, &session);
+                self.engine.end_session(self.slow, known.session, self.now_ticks);
+                return self.discard(packet, Stage::Output, DropReason::FlowTableFull);
+            }
+        }
+        session.state = known.state as u8;
+        session.fin_seen = known.fin_seen;
+        if known.state.is_tier0() && !ConnectionState::from_number(before.state).is_tier0() {
+            self.engine.flows.set_flags(session.original_entry, TIER0, 0);
+            self.engine.flows.set_flags(session.reply_entry, TIER0, 0);
+        }
+        self.slow.sessions.update(known.session, &session);
+        let is_reply = known.verdict.flags & edgestack_abi::flow::REPLY != 0;
+        let entry = if is_reply { session.reply_entry } else { session.original_entry };
+        self.forward(packet, entry, &known.verdict);
+    }
+
+    /// Gives an entry its verdict of now: in place when only the epoch differs, else by a new entry. False when there is
+    /// no room for one.
+    fn renew(
+        &mut self,
+        entry: &mut EntryIndex,
+        session: u32,
+        (key, verdict): (&FlowKey, &FlowVerdict),
+    ) -> bool {
+        let flows = &self.engine.flows;
+        let old = flows.entry(*entry).verdict;
+        let flags = verdict.flags | (old.flags & (VALID | TIER0));
+        if (FlowVerdict { flags, ..*verdict }) == (FlowVerdict { epoch: verdict.epoch, ..old }) {
+            flows.set_epoch(*entry, verdict.epoch);
+            return true;
+        }
+        let Ok(place) = flows.insert(key, &FlowVerdict { flags, ..*verdict }, session, self.now_ticks) else {
+            return false;
+        };
+        flows.carry_counters(*entry, place);
+        flows.remove(*entry, self.now_ticks);
+        *entry = place;
+        true
+    }
+
+    fn new_session(&mut self, packet: Packet, new: &NewSession) {
+        let limit = self.engine.settings.new_flows_per_second_per_port;
+        let rate = self.slow.new_flows.get_mut(usize::from(packet.in_port));
+        if rate.is_some_and(|rate| !rate.admit(self.now_ticks, limit)) {
+            return self.discard(packet, Stage::Connection, DropReason::NewFlowRate);
+        }
+        match self.install(new) {
+            Ok(entry) => self.forward(packet, entry, &new.original_verdict),
+            Err(reason) => self.discard(packet, Stage::Output, reason),
+        }
+    }
+
+    /// Writes the session and its two flows; the entry of the first direction.
+    fn install(&mut self, new: &NewSession) -> Result<EntryIndex, DropReason> {
+        let flows = &self.engine.flows;
+        let index = self.slow.sessions.next_free().ok_or(DropReason::FlowTableFull)?;
+        if flows.lookup(&new.reply, flows.hash(&new.reply)).is_some() {
+            // Another connection's packets look like this one's answers.
+            return Err(DropReason::InvalidConnectionState);
+        }
+        let state = first_state(&new.original);
+        let tier0 = if state.is_tier0() { TIER0 } else { 0 };
+        let with_tier0 = |verdict: &FlowVerdict| FlowVerdict { flags: verdict.flags | tier0, ..*verdict };
+        let original = flows.insert(&new.original, &with_tier0(&new.original_verdict), index, self.now_ticks);
+        let original_entry = original.map_err(|occupants| self.make_room(&occupants))?;
+        let reply = flows.insert(&new.reply, &with_tier0(&new.reply_verdict), index, self.now_ticks);
+        let reply_entry = reply.map_err(|occupants| {
+            flows.remove(original_entry, self.now_ticks);
+            self.make_room(&occupants)
+        })?;
+        if let Some((endpoint, port)) = new.allocation {
+            self.slow.allocator.take(endpoint, port);
+        }
+        let session = Session {
+            original: new.original,
+            reply: new.reply,
+            original_entry,
+            reply_entry,
+            created_ticks: self.now_ticks,
+            state: state as u8,
+            kind: new.kind,
+            ..Session::default()
+        };
+        self.slow.sessions.insert(index, session);
+        self.slow.created += 1;
+        Ok(original_entry)
+    }
+
+    /// Ends the flow of least worth among those that occupy a new flow's places. The place is free for the sender's next
+    /// try, after its rest.
+    fn make_room(&mut self, occupants: &[EntryIndex]) -> DropReason {
+        let flows = &self.engine.flows;
+        let worth = |entry: &EntryIndex| {
+            let entry = flows.entry(*entry);
+            let session = self.slow.sessions.get(entry.session)?;
+            let state = ConnectionState::from_number(session.state);
+            let idle = self.now_ticks.wrapping_sub(entry.last_seen_ticks);
+            (entry.verdict.flags & VALID != 0 && state.may_be_evicted()).then_some((
+                state,
+                std::cmp::Reverse(idle),
+                entry.session,
+            ))
+        };
+        if let Some((_, _, session)) = occupants.iter().filter_map(worth).min() {
+            self.slow.evicted += 1;
+            self.engine.end_session(self.slow, session, self.now_ticks);
+        }
+        DropReason::FlowTableFull
+    }
+
+    /// Sends a packet by its flow.
+    fn forward(&mut self, packet: Packet, entry: EntryIndex, verdict: &FlowVerdict) {
+        let Some(ip) = self.ipv4(&packet) else {
+            return self.discard(packet, Stage::Output, DropReason::MalformedIpv4);
+        };
+        rewrite::apply(self.pool.data_mut(&packet), verdict, ip.protocol, ip.header_length);
+        self.engine.flows.count(entry, u64::from(packet.length), self.now_ticks);
+        self.send(verdict.out_port, packet);
+    }
+
+    fn related(&mut self, packet: Packet, related: &Related) {
+        let Some(ip) = self.ipv4(&packet) else {
+            return self.discard(packet, Stage::Output, DropReason::MalformedIpv4);
+        };
+        let frame = self.pool.data_mut(&packet);
+        rewrite::apply_to_error(
+            frame,
+            &related.verdict,
+            ip.header_length,
+            &related.inner,
+            related.outer_source,
+        );
+        self.send(related.verdict.out_port, packet);
+    }
+}
+
+impl Engine {
+    /// Ends a session: its flows, its translated port, its number.
+    pub(super) fn end_session(&self, slow: &mut SlowPath, index: u32, now_ticks: u32) {
+        let Some(session) = slow.sessions.get(index) else { return };
+        for entry in [session.original_entry, session.reply_entry] {
+            if self.flows.entry(entry).session == index {
+                self.flows.remove(entry, now_ticks);
+            }
+        }
+        if session.kind & SESSION_SNAT != 0 {
+            let (endpoint, port) = adopt::translated_port(&session);
+            slow.allocator.release(endpoint, port);
+        }
+        slow.sessions.remove(index);
+    }
+}

@@ -1,0 +1,333 @@
+//! The engine: tier 1, the authority over every flow.
+//!
+//! [`Engine::process`] takes a batch of packets. Those of established flows are forwarded at once, by one lookup each and
+//! without a lock; the rest goes through the pipeline one by one, under the slow-path lock. What the pipeline decides is
+//! carried out in `commit.rs`; `apply.rs` takes new configurations, `timers.rs` does what time brings, `adopt.rs` takes
+//! over the flows of an engine before.
+//!
+//! The engine never does I/O and never reads a clock: packets, frames and ticks come in as arguments.
+
+mod adopt;
+mod apply;
+mod commit;
+mod settings;
+mod timers;
+mod views;
+mod what_if;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use edgestack_abi::flow::{TIER0, VALID};
+use edgestack_abi::port::PORT_UP;
+use edgestack_abi::{DropReason, FlowKey};
+use hashbrown::HashMap;
+
+use crate::counters::WorkerCounters;
+use crate::packet::{BATCH_SIZE, FramePool, Packet};
+use crate::pipeline::{self, Context, Stage};
+use crate::rewrite;
+use crate::snapshot::Snapshot;
+use crate::tables::control::ControlRecord;
+use crate::tables::flow_table::FlowTable;
+use crate::tables::neighbour_table::{NeighbourKey, NeighbourTable};
+use crate::tables::port_allocator::PortAllocator;
+use crate::tables::port_table::PortTable;
+use crate::tables::region::{Region, Regions};
+use crate::tables::session_table::SessionTable;
+use crate::trace::Trace;
+use crate::wire::headers::fast_key;
+use crate::wire::{ETHERNET_LENGTH, IPV4_LENGTH};
+
+pub use settings::{
+    ApplyReport, ConfigError, ConfigProblem, EngineError, EngineSettings, InterfaceBinding, Timeouts,
+};
+pub use what_if::TraceError;
+
+/// Packets that a worker holds while their next hops are looked for.
+pub const HELD_MAX: usize = 256;
+/// Packets that a worker holds for one next hop.
+pub const HELD_PER_NEIGHBOUR_MAX: usize = 4;
+
+/// A packet to be sent.
+#[derive(Debug)]
+#[must_use = "a packet that is neither sent nor freed leaks its frame"]
+pub struct Transmit {
+    /// Number of the port to send it by.
+    pub port: u16,
+    /// The packet.
+    pub packet: Packet,
+}
+
+/// The engine, shared by all workers.
+#[derive(Debug)]
+pub struct Engine {
+    settings: EngineSettings,
+    snapshot: ArcSwap<Snapshot>,
+    flows: FlowTable,
+    ports: PortTable,
+    control: ControlRecord,
+    port_by_interface: Region<u32>,
+    slow: Mutex<SlowPath>,
+    /// Raised whenever a next hop becomes known or fails, so that workers try their held packets again.
+    neighbour_version: AtomicU32,
+    workers: Mutex<Vec<Arc<WorkerCounters>>>,
+}
+
+/// What the slow path works on, under its lock.
+#[derive(Debug)]
+struct SlowPath {
+    sessions: SessionTable,
+    allocator: PortAllocator,
+    neighbours: NeighbourTable,
+    bindings: HashMap<u16, InterfaceBinding>,
+    announcements: Vec<timers::Announcement>,
+    /// New flows per port in the present second.
+    new_flows: Vec<RateWindow>,
+    icmp_errors: RateWindow,
+    random: u64,
+    sweep_position: u32,
+    created: u64,
+    expired: u64,
+    evicted: u64,
+    revoked: u64,
+}
+
+/// A count that starts again every second.
+#[derive(Clone, Copy, Debug, Default)]
+struct RateWindow {
+    second: u32,
+    count: u32,
+}
+
+/// What one worker thread keeps to itself.
+#[derive(Debug)]
+pub struct Worker {
+    /// Number of the worker; worker 0 also drives the timers.
+    pub index: usize,
+    counters: Arc<WorkerCounters>,
+    slow: Vec<Packet>,
+    held: Vec<Held>,
+    neighbour_version: u32,
+}
+
+/// A packet that waits for its next hop.
+#[derive(Debug)]
+struct Held {
+    packet: Packet,
+    neighbour: NeighbourKey,
+    since_ticks: u32,
+}
+
+impl RateWindow {
+    /// Counts one event; false when it is over the limit. 0 is no limit.
+    fn admit(&mut self, now_ticks: u32, limit: u32) -> bool {
+        let second = now_ticks / timers::TICKS_PER_SECOND;
+        if self.second != second {
+            *self = Self { second, count: 0 };
+        }
+        self.count = self.count.saturating_add(1);
+        limit == 0 || self.count <= limit
+    }
+}
+
+impl SlowPath {
+    /// A random number (xorshift); its seed is the table's secret.
+    fn random(&mut self) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 32) as u32
+    }
+}
+
+impl Worker {
+    /// The worker's counters, for what happens outside the engine.
+    pub fn counters(&self) -> &WorkerCounters {
+        &self.counters
+    }
+
+    /// Packets that wait for their next hops.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+}
+
+impl Engine {
+    /// An engine over `regions`, adopting the flows that they hold.
+    pub fn new(regions: Regions, settings: EngineSettings) -> Result<Self, EngineError> {
+        adopt::engine(regions, settings)
+    }
+
+    /// The state of a worker thread. Each thread asks once.
+    pub fn worker(&self, index: usize) -> Worker {
+        let counters = Arc::new(WorkerCounters::default());
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
+        Worker {
+            index,
+            counters,
+            slow: Vec::with_capacity(BATCH_SIZE),
+            held: Vec::with_capacity(HELD_MAX),
+            neighbour_version: 0,
+        }
+    }
+
+    /// The engine's clock.
+    pub fn now_ticks(&self) -> u32 {
+        self.control.now_ticks()
+    }
+
+    /// The configuration as it is in effect.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// The slow path's state. A worker that panicked left it whole: every change is made by plain stores.
+    fn slow(&self) -> MutexGuard<'_, SlowPath> {
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes every packet of `batch`; each ends in `output`, is held for its next hop, or is freed.
+    pub fn process(
+        &self,
+        worker: &mut Worker,
+        pool: &mut FramePool,
+        batch: &mut Vec<Packet>,
+        output: &mut Vec<Transmit>,
+    ) {
+        self.retry_held(worker);
+        let now_ticks = self.control.now_ticks();
+        worker.counters.packets.add(batch.len() as u64);
+        while !batch.is_empty() {
+            self.forward_known(worker, pool, batch, output, now_ticks);
+        }
+        if !worker.slow.is_empty() {
+            self.decide(worker, pool, output, now_ticks);
+            // What this batch has taught about next hops lets packets go that wait for them.
+            self.retry_held(worker);
+            if !worker.slow.is_empty() {
+                self.decide(worker, pool, output, now_ticks);
+            }
+        }
+    }
+
+    /// Forwards the packets of established flows among the next [`BATCH_SIZE`] of the batch; the others go to the worker's
+    /// slow queue. First all keys are read and their buckets asked for, then all flows are looked up, so that the memory
+    /// of one is loaded while others are worked on.
+    fn forward_known(
+        &self,
+        worker: &mut Worker,
+        pool: &mut FramePool,
+        batch: &mut Vec<Packet>,
+        output: &mut Vec<Transmit>,
+        now_ticks: u32,
+    ) {
+        let count = batch.len().min(BATCH_SIZE);
+        let mut keys = [None; BATCH_SIZE];
+        for (packet, slot) in batch[..count].iter().zip(&mut keys) {
+            if let Some(key) = fast_key(pool.data(packet), packet.in_port) {
+                let hash = self.flows.hash(&key);
+                self.flows.prefetch(hash);
+                *slot = Some((key, hash));
+            }
+        }
+        for (packet, key) in batch.drain(..count).zip(keys) {
+            let received = worker.counters.port(packet.in_port);
+            received.received_packets.add(1);
+            received.received_bytes.add(u64::from(packet.length));
+            let out_port =
+                key.and_then(|(key, hash)| self.forward(pool.data_mut(&packet), &key, hash, now_ticks));
+            match out_port {
+                Some(port) => {
+                    worker.counters.hits.add(1);
+                    transmit(&worker.counters, output, port, packet);
+                }
+                None => worker.slow.push(packet),
+            }
+        }
+    }
+
+    /// Forwards a packet by its flow, under the same conditions as tier 0; the port that it leaves by.
+    #[inline]
+    fn forward(&self, frame: &mut [u8], key: &FlowKey, hash: u64, now_ticks: u32) -> Option<u16> {
+        let found = self.flows.lookup(key, hash)?;
+        let verdict = &found.verdict;
+        let (flags, mtu) = self.ports.flags_and_mtu(verdict.out_port);
+        let total_length = u16::from_be_bytes([frame[ETHERNET_LENGTH + 2], frame[ETHERNET_LENGTH + 3]]);
+        let is_forwarded = verdict.flags & (VALID | TIER0) == VALID | TIER0
+            && verdict.epoch == self.ports.flow_epoch(key.in_port, verdict.out_port)
+            && frame[..6] == verdict.match_ethernet_destination
+            && frame[6..12] == verdict.match_ethernet_source
+            && flags & PORT_UP != 0
+            && total_length <= mtu;
+        if !is_forwarded {
+            return None;
+        }
+        rewrite::apply(frame, verdict, key.protocol, IPV4_LENGTH);
+        self.flows.count(found.index, frame.len() as u64, now_ticks);
+        Some(verdict.out_port)
+    }
+
+    /// Sends the worker's slow queue through the pipeline.
+    fn decide(&self, worker: &mut Worker, pool: &mut FramePool, output: &mut Vec<Transmit>, now_ticks: u32) {
+        let mut packets = std::mem::take(&mut worker.slow);
+        let mut slow = self.slow();
+        // Loaded under the lock: a decision by an old configuration must not get the epoch of a new one.
+        let snapshot = self.snapshot.load();
+        worker.counters.decisions.add(packets.len() as u64);
+        for packet in packets.drain(..) {
+            let random = slow.random();
+            let context = self.context(&slow, &snapshot, random);
+            let decided = pipeline::decide(&context, pool.data(&packet), packet.in_port, &mut Trace::off());
+            if let Some(session) = decided.ends {
+                slow.revoked += 1;
+                self.end_session(&mut slow, session, now_ticks);
+            }
+            let mut hands = commit::Hands { engine: self, slow: &mut slow, worker, pool, output, now_ticks };
+            hands.carry_out(packet, decided.decision);
+        }
+        worker.slow = packets;
+    }
+
+    fn context<'a>(&'a self, slow: &'a SlowPath, snapshot: &'a Snapshot, random: u32) -> Context<'a> {
+        Context {
+            snapshot,
+            flows: &self.flows,
+            sessions: &slow.sessions,
+            ports: &self.ports,
+            allocator: &slow.allocator,
+            neighbours: &slow.neighbours,
+            random,
+        }
+    }
+
+    /// Puts held packets back at work when a next hop has become known or failed.
+    fn retry_held(&self, worker: &mut Worker) {
+        let version = self.neighbour_version.load(Ordering::Acquire);
+        if worker.neighbour_version != version {
+            worker.neighbour_version = version;
+            worker.slow.extend(worker.held.drain(..).map(|held| held.packet));
+        }
+    }
+}
+
+/// Hands a packet to the transmit queue and counts it.
+fn transmit(counters: &WorkerCounters, output: &mut Vec<Transmit>, port: u16, packet: Packet) {
+    let sent = counters.port(port);
+    sent.transmitted_packets.add(1);
+    sent.transmitted_bytes.add(u64::from(packet.length));
+    output.push(Transmit { port, packet });
+}
+
+/// Drops a packet and counts why.
+fn discard(
+    counters: &WorkerCounters,
+    pool: &mut FramePool,
+    packet: Packet,
+    stage: Stage,
+    reason: DropReason,
+) {
+    counters.dropped(stage, reason, packet.in_port);
+    pool.free(packet);
+}

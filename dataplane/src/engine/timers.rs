@@ -1,0 +1,162 @@
+//! What time brings: idle sessions end, next hops are asked for again, new addresses are announced.
+//!
+//! There is no timer per flow. Both tiers stamp flows with the engine's clock, and a sweep visits a part of the sessions
+//! each tick, so that every session is looked at within [`SWEEP_TICKS`].
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering;
+
+use edgestack_abi::DropReason;
+use edgestack_abi::Session;
+use edgestack_abi::maps::TICK_MS;
+
+use super::commit::Hands;
+use super::{Engine, SlowPath, Transmit, Worker, discard};
+use crate::address::MacAddress;
+use crate::connection::ConnectionState;
+use crate::packet::FramePool;
+use crate::pipeline::Stage;
+use crate::tables::flow_table::FlowTable;
+use crate::wire::arp::Arp;
+
+/// Ticks in a second.
+pub(super) const TICKS_PER_SECOND: u32 = 1000 / TICK_MS;
+/// Within so many ticks every session is looked at.
+pub(super) const SWEEP_TICKS: u32 = 50;
+/// Sessions that a sweep visits at least.
+const SWEEP_MIN: u32 = 1024;
+/// How long a packet waits for its next hop.
+const HELD_TICKS: u32 = 3 * TICKS_PER_SECOND + 5;
+/// Times that a new address is announced (RFC 5227, section 1.1), and the pause between.
+const ANNOUNCEMENTS: u8 = 3;
+const ANNOUNCE_INTERVAL_TICKS: u32 = 2 * TICKS_PER_SECOND;
+/// Announcements per tick.
+const ANNOUNCE_BATCH: usize = 64;
+
+/// An address whose neighbours are to learn where it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Announcement {
+    port: u16,
+    ip_address: Ipv4Addr,
+    mac_address: MacAddress,
+    left: u8,
+    due_ticks: Option<u32>,
+}
+
+impl Announcement {
+    /// To be sent by `port` as soon as it is up.
+    pub(super) fn new(port: u16, ip_address: Ipv4Addr, mac_address: MacAddress) -> Self {
+        Self { port, ip_address, mac_address, left: ANNOUNCEMENTS, due_ticks: None }
+    }
+}
+
+impl Engine {
+    /// Does what is due. Every worker calls it each tick; worker 0 also advances the clock to `now_ticks` and does what
+    /// is due for all.
+    pub fn tick(
+        &self,
+        worker: &mut Worker,
+        pool: &mut FramePool,
+        now_ticks: u32,
+        output: &mut Vec<Transmit>,
+    ) {
+        if worker.index == 0 {
+            self.control.set_now_ticks(now_ticks);
+            let mut slow = self.slow();
+            self.sweep(&mut slow, now_ticks);
+            let failed_before = slow.neighbours.failed();
+            let probes = slow.neighbours.due(now_ticks);
+            if slow.neighbours.failed() != failed_before {
+                self.neighbour_version.fetch_add(1, Ordering::Release);
+            }
+            let mut hands = Hands { engine: self, slow: &mut slow, worker, pool, output, now_ticks };
+            for probe in probes {
+                hands.ask(&probe);
+            }
+            hands.announce();
+        }
+        give_up_held(worker, pool, now_ticks);
+        // Held packets whose next hop is known go through the pipeline again.
+        self.retry_held(worker);
+        if !worker.slow.is_empty() {
+            self.decide(worker, pool, output, now_ticks);
+        }
+    }
+
+    /// Visits a part of the sessions and ends the idle ones. When the table fills up, sessions of little worth are given
+    /// less time and the sweep goes faster, so that room is made before it is missing.
+    fn sweep(&self, slow: &mut SlowPath, now_ticks: u32) {
+        let used_percent = u64::from(slow.sessions.len()) * 100 / u64::from(slow.sessions.capacity().max(1));
+        let (haste, divisor) = match used_percent {
+            0..=80 => (1, 1),
+            81..=95 => (4, 8),
+            _ => (16, 64),
+        };
+        let end = slow.sessions.end();
+        let visits = (end / SWEEP_TICKS * haste).max(SWEEP_MIN).min(end);
+        for _ in 0..visits {
+            let index = if slow.sweep_position >= end { 0 } else { slow.sweep_position };
+            slow.sweep_position = index + 1;
+            let Some(session) = slow.sessions.get(index) else { continue };
+            let state = ConnectionState::from_number(session.state);
+            let divisor = if state.may_be_evicted() { divisor } else { 1 };
+            let timeout_ticks =
+                state.timeout_seconds(&self.settings.timeouts).saturating_mul(TICKS_PER_SECOND) / divisor;
+            if idle_ticks(&self.flows, &session, now_ticks) >= timeout_ticks {
+                slow.expired += 1;
+                self.end_session(slow, index, now_ticks);
+            }
+        }
+    }
+}
+
+/// Drops packets whose next hop was not found in time.
+fn give_up_held(worker: &mut Worker, pool: &mut FramePool, now_ticks: u32) {
+    let is_old = |since: u32| now_ticks.wrapping_sub(since) > HELD_TICKS;
+    while let Some(position) = worker.held.iter().position(|held| is_old(held.since_ticks)) {
+        let held = worker.held.swap_remove(position);
+        discard(&worker.counters, pool, held.packet, Stage::Route, DropReason::NeighbourUnresolved);
+    }
+}
+
+/// Ticks since a packet of either direction was forwarded.
+fn idle_ticks(flows: &FlowTable, session: &Session, now_ticks: u32) -> u32 {
+    let idle = |entry| now_ticks.wrapping_sub(flows.last_seen_ticks(entry));
+    idle(session.original_entry).min(idle(session.reply_entry))
+}
+
+impl Hands<'_> {
+    /// Sends the announcements that are due by ports that are up.
+    fn announce(&mut self) {
+        let now_ticks = self.now_ticks;
+        let mut announcements = std::mem::take(&mut self.slow.announcements);
+        let mut sent = 0;
+        announcements.retain_mut(|announcement| {
+            let is_due = announcement.due_ticks.is_none_or(|due| now_ticks.wrapping_sub(due) as i32 >= 0);
+            if !is_due || sent >= ANNOUNCE_BATCH || !self.engine.is_up(announcement.port) {
+                return true;
+            }
+            sent += 1;
+            let Announcement { port, ip_address, mac_address, .. } = *announcement;
+            let packet = Arp {
+                request: true,
+                sender_mac: mac_address,
+                sender_ip: ip_address,
+                target_mac: MacAddress::default(),
+                target_ip: ip_address,
+            };
+            self.send_arp(port, &packet, MacAddress::BROADCAST);
+            announcement.left -= 1;
+            announcement.due_ticks = Some(now_ticks.wrapping_add(ANNOUNCE_INTERVAL_TICKS));
+            announcement.left > 0
+        });
+        announcements.append(&mut self.slow.announcements);
+        self.slow.announcements = announcements;
+    }
+}
+
+impl Engine {
+    fn is_up(&self, port: u16) -> bool {
+        self.ports.flags_and_mtu(port).0 & edgestack_abi::port::PORT_UP != 0
+    }
+}

@@ -1,0 +1,210 @@
+//! What the engine shows of itself. Called by the control thread; the packet path goes on meanwhile.
+
+use std::sync::PoisonError;
+
+use edgestack_abi::flow::{REPLY, TRANSLATE};
+use edgestack_abi::session::{SESSION_FLOATING_IP, SESSION_SNAT};
+use edgestack_abi::{DropReason, FlowEntry, FlowKey, Session};
+
+use super::{Engine, timers};
+use crate::connection::ConnectionState;
+use crate::inspect::{CountersView, DropView, FlowView, NatView, NeighbourView, PortCountersView};
+use crate::pipeline::Stage;
+use crate::snapshot::Snapshot;
+use crate::tables::flow_table::is_tier0;
+use crate::wire::{PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, host_address};
+
+impl Engine {
+    /// The flows, both directions of a session one after the other, of `limit` sessions at most.
+    pub fn flows_view(&self, limit: usize) -> Vec<FlowView> {
+        let snapshot = self.snapshot.load();
+        let sessions: Vec<(u32, Session)> = self.slow().sessions.iter().take(limit).collect();
+        let mut views = Vec::with_capacity(sessions.len() * 2);
+        for (index, session) in &sessions {
+            for entry in [session.original_entry, session.reply_entry] {
+                views.push(self.flow_view(&snapshot, *index, session, &self.flows.entry(entry)));
+            }
+        }
+        views
+    }
+
+    fn flow_view(&self, snapshot: &Snapshot, index: u32, session: &Session, entry: &FlowEntry) -> FlowView {
+        let FlowKey { source, destination, source_port, destination_port, in_port, protocol, .. } = entry.key;
+        let verdict = &entry.verdict;
+        let is_translated = verdict.flags & TRANSLATE != 0;
+        let text = |address: u32, port: u16| format!("{}:{}", host_address(address), u16::from_be(port));
+        let changed =
+            |old: String, new: String| if is_translated && old != new { new } else { String::new() };
+        let (source, destination) = (text(source, source_port), text(destination, destination_port));
+        let idle_ticks = self.now_ticks().wrapping_sub(entry.last_seen_ticks);
+        FlowView {
+            session: index,
+            direction: if verdict.flags & REPLY == 0 { "original" } else { "reply" }.to_owned(),
+            protocol: protocol_name(protocol),
+            state: ConnectionState::from_number(session.state).label().to_owned(),
+            in_port: port_name(snapshot, in_port),
+            translated_source: changed(source.clone(), text(verdict.source, verdict.source_port)),
+            translated_destination: changed(
+                destination.clone(),
+                text(verdict.destination, verdict.destination_port),
+            ),
+            source,
+            destination,
+            out_port: port_name(snapshot, verdict.out_port),
+            tier0: is_tier0(verdict),
+            packets: entry.packets,
+            tier0_packets: entry.tier0_packets,
+            bytes: entry.bytes,
+            idle_seconds: f64::from(idle_ticks) / f64::from(timers::TICKS_PER_SECOND),
+        }
+    }
+
+    /// The translations: every router that translates sources, every floating IP that stands for somebody.
+    pub fn nat_view(&self) -> Vec<NatView> {
+        let snapshot = self.snapshot.load();
+        let mut views = nat_configured(&snapshot);
+        for (_, session) in self.slow().sessions.iter() {
+            let outside = [session.reply.destination, session.original.destination].map(host_address);
+            let is_snat = session.kind & SESSION_SNAT != 0;
+            let is_floating = session.kind & SESSION_FLOATING_IP != 0;
+            for view in &mut views {
+                let is_used = match view.kind.as_str() {
+                    "snat" => is_snat && view.external_ip == outside[0],
+                    _ => is_floating && outside.contains(&view.external_ip),
+                };
+                if !is_used {
+                    continue;
+                }
+                let packets = |entry| self.flows.entry(entry).packets;
+                let (first, answers) = (packets(session.original_entry), packets(session.reply_entry));
+                // The first direction of a connection to the external address comes from outside.
+                let from_outside = view.kind != "snat" && view.external_ip == outside[1];
+                let (out, back) = if from_outside { (answers, first) } else { (first, answers) };
+                view.sessions += 1;
+                view.packets_out += out;
+                view.packets_in += back;
+            }
+        }
+        views
+    }
+
+    /// The neighbours of external networks.
+    pub fn neighbours_view(&self) -> Vec<NeighbourView> {
+        let snapshot = self.snapshot.load();
+        let slow = self.slow();
+        let mut views: Vec<NeighbourView> = slow
+            .neighbours
+            .iter()
+            .map(|(key, neighbour)| NeighbourView {
+                network: snapshot
+                    .port(key.port)
+                    .map_or_else(String::new, |port| snapshot.networks[port.network].name.clone()),
+                ip_address: key.ip_address,
+                mac_address: neighbour.mac_address,
+                state: neighbour.state().to_owned(),
+                age_seconds: f64::from(self.now_ticks().wrapping_sub(neighbour.heard_ticks))
+                    / f64::from(timers::TICKS_PER_SECOND),
+            })
+            .collect();
+        views.sort_by(|a, b| (&a.network, a.ip_address).cmp(&(&b.network, b.ip_address)));
+        views
+    }
+
+    /// The engine's drops by reason and stage, those that happened.
+    pub fn drops_view(&self) -> Vec<DropView> {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut views = Vec::new();
+        for stage in Stage::ALL {
+            for reason in DropReason::ALL {
+                let packets = workers.iter().map(|worker| worker.drops(stage, *reason)).sum::<u64>();
+                if packets > 0 {
+                    views.push(DropView {
+                        reason: reason.label().to_owned(),
+                        description: reason.description().to_owned(),
+                        stage: stage.label().to_owned(),
+                        packets,
+                    });
+                }
+            }
+        }
+        views
+    }
+
+    /// The engine's counters; what tier 0 counts is 0 here.
+    pub fn counters_view(&self) -> CountersView {
+        let mut view = CountersView::default();
+        {
+            let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+            for worker in workers.iter() {
+                view.engine_packets += worker.packets.get();
+                view.engine_hits += worker.hits.get();
+                view.engine_decisions += worker.decisions.get();
+                view.engine_responses += worker.responses.get();
+                view.revalidations += worker.revalidations.get();
+            }
+        }
+        view.dropped_packets = self.drops_view().iter().map(|drop| drop.packets).sum();
+        let slow = self.slow();
+        view.sessions = u64::from(slow.sessions.len());
+        view.sessions_max = u64::from(slow.sessions.capacity());
+        view.sessions_created = slow.created;
+        view.sessions_expired = slow.expired;
+        view.sessions_evicted = slow.evicted;
+        view.sessions_revoked = slow.revoked;
+        view
+    }
+
+    /// The engine's counters of a port; what tier 0 counts is 0 here.
+    pub fn port_counters_view(&self, port: u16) -> PortCountersView {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut view = PortCountersView::default();
+        for counters in workers.iter().map(|worker| worker.port(port)) {
+            view.engine_packets += counters.received_packets.get();
+            view.engine_bytes += counters.received_bytes.get();
+            view.transmitted_packets += counters.transmitted_packets.get();
+            view.transmitted_bytes += counters.transmitted_bytes.get();
+            view.dropped_packets += counters.dropped_packets.get();
+        }
+        view
+    }
+
+    /// The record of a port.
+    pub fn port_entry(&self, port: u16) -> edgestack_abi::PortEntry {
+        self.ports.entry(port)
+    }
+}
+
+fn nat_configured(snapshot: &Snapshot) -> Vec<NatView> {
+    let view = |kind: &str, router: usize, external_ip, internal_ip| NatView {
+        kind: kind.to_owned(),
+        router: snapshot.routers[router].name.clone(),
+        external_ip,
+        internal_ip,
+        sessions: 0,
+        packets_out: 0,
+        packets_in: 0,
+    };
+    let routers = snapshot.routers.iter().enumerate().filter_map(|(index, router)| {
+        let external = router.external.as_ref().filter(|external| external.enable_snat)?;
+        Some(view("snat", index, external.ip_address, None))
+    });
+    let floating_ips = snapshot.floating_ips.iter().filter_map(|floating_ip| {
+        let (port, router) = floating_ip.target?;
+        let workload = snapshot.port(port)?.workload.as_ref()?;
+        Some(view("floating_ip", router, floating_ip.address, Some(workload.ip_address)))
+    });
+    routers.chain(floating_ips).collect()
+}
+
+fn port_name(snapshot: &Snapshot, number: u16) -> String {
+    snapshot.port(number).map_or_else(|| format!("port {number}"), |port| port.name.clone())
+}
+
+fn protocol_name(protocol: u8) -> String {
+    match protocol {
+        PROTOCOL_TCP => "tcp".to_owned(),
+        PROTOCOL_UDP => "udp".to_owned(),
+        PROTOCOL_ICMP => "icmp".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,372 @@
+//! What happens to a packet that no established flow forwards: the stages, in order.
+//!
+//! [`decide`] is the whole of it. Stages do not call each other and do not change the packet, the tables or the clock:
+//! each answers one question from what it is given, and [`decide`] hands the answers on. What follows from a
+//! [`Decision`] (a session written, a frame rewritten, an ARP request sent) is done by the engine in `commit.rs`. So a
+//! packet that is only described (`trace`) takes the very same way.
+//!
+//! A packet may end after any stage: every stage lists in its module doc what it may drop with.
+
+use edgestack_abi::session::Session;
+use edgestack_abi::{DropReason, FlowKey, FlowVerdict};
+
+use crate::address::MacAddress;
+use crate::connection::ConnectionState;
+use crate::snapshot::{Port, Snapshot};
+use crate::stages::connection::{Belongs, Stale};
+use crate::stages::{admit, connection, destination, firewall, output, respond, route, source};
+use crate::tables::flow_table::{EntryIndex, FlowTable};
+use crate::tables::neighbour_table::{Asker, NeighbourKey, NeighbourTable};
+use crate::tables::port_allocator::{Endpoint, PortAllocator};
+use crate::tables::port_table::PortTable;
+use crate::tables::session_table::SessionTable;
+use crate::trace::Trace;
+use crate::wire::arp::Arp;
+use crate::wire::headers::{self, Headers, Inner, Ipv4, Network, Transport};
+use crate::wire::icmp::IcmpError;
+
+/// The stages in the order in which a packet meets them, pinned by a test. The services to come have their places:
+/// decapsulation after `Parse`, load balancing in `Destination`, metering and encapsulation before `Output`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Stage {
+    /// Bytes to headers.
+    Parse,
+    /// May this port send this?
+    Admit,
+    /// Does the gateway answer it itself: ARP, ping?
+    Respond,
+    /// Does it belong to a known connection?
+    Connection,
+    /// Where does it really go: another workload, a floating IP's workload, outside?
+    Destination,
+    /// May the sender send it?
+    FirewallEgress,
+    /// By which port and next hop?
+    Route,
+    /// Under which address does it leave?
+    Source,
+    /// May the receiver receive it?
+    FirewallIngress,
+    /// The verdicts of both directions.
+    Output,
+    /// Not a stage of the pipeline: sending what it decided.
+    Transmit,
+}
+
+impl Stage {
+    /// All stages, in order.
+    pub const ALL: [Self; 11] = [
+        Self::Parse,
+        Self::Admit,
+        Self::Respond,
+        Self::Connection,
+        Self::Destination,
+        Self::FirewallEgress,
+        Self::Route,
+        Self::Source,
+        Self::FirewallIngress,
+        Self::Output,
+        Self::Transmit,
+    ];
+
+    /// The name in traces, counters and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Parse => "parse",
+            Self::Admit => "admit",
+            Self::Respond => "respond",
+            Self::Connection => "connection",
+            Self::Destination => "destination",
+            Self::FirewallEgress => "firewall_egress",
+            Self::Route => "route",
+            Self::Source => "source",
+            Self::FirewallIngress => "firewall_ingress",
+            Self::Output => "output",
+            Self::Transmit => "transmit",
+        }
+    }
+}
+
+/// All that a decision is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The configuration.
+    pub snapshot: &'a Snapshot,
+    /// The flows.
+    pub flows: &'a FlowTable,
+    /// The sessions.
+    pub sessions: &'a SessionTable,
+    /// The ports.
+    pub ports: &'a PortTable,
+    /// The translated ports in use.
+    pub allocator: &'a PortAllocator,
+    /// The neighbours of external networks.
+    pub neighbours: &'a NeighbourTable,
+    /// A random number.
+    pub random: u32,
+}
+
+/// The first packet of a connection: now, or as the session remembers it.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The port that it came in by.
+    pub port: &'a Port,
+    /// Destination MAC address.
+    pub ethernet_destination: MacAddress,
+    /// Source MAC address.
+    pub ethernet_source: MacAddress,
+    /// Addresses and ports as received.
+    pub key: FlowKey,
+    /// When a session is decided again: its translation and next hop are kept where they may be.
+    pub keep: Option<Keep<'a>>,
+}
+
+/// What a session that is decided again has now.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep<'a> {
+    /// The session.
+    pub session: &'a Session,
+    /// The MAC address that its first direction is sent to.
+    pub next_hop_mac: MacAddress,
+}
+
+/// Why a packet ends before the last stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Dropped.
+    Drop(DropReason),
+    /// Dropped, and the sender is told.
+    Tell(DropReason, IcmpError),
+    /// Its next hop must be found first.
+    Hold(NeighbourKey, Asker),
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug)]
+pub enum Decision {
+    /// It ends at a stage.
+    Drop(Stage, DropReason),
+    /// It ends at a stage, and the gateway tells its sender, from this address.
+    Tell(Stage, DropReason, IcmpError, (std::net::Ipv4Addr, MacAddress)),
+    /// It waits for its next hop.
+    Hold(NeighbourKey, Asker),
+    /// The gateway answers.
+    Respond(Response),
+    /// It was for the gateway's own information.
+    Learn(NeighbourKey, MacAddress),
+    /// It is forwarded by a flow that the table holds.
+    Known(Known),
+    /// It is forwarded as the first packet of a new connection.
+    New(NewSession),
+    /// It is an ICMP error that travels with a flow.
+    Related(Related),
+}
+
+/// An answer that is made of the packet itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// Somebody asked who has an address.
+    Arp(Arp),
+    /// Somebody pinged a gateway address.
+    Echo,
+    /// Nothing: the packet needs no answer.
+    Silence,
+}
+
+/// A packet of a known connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// Its flow's entry.
+    pub entry: EntryIndex,
+    /// What happens to it.
+    pub verdict: FlowVerdict,
+    /// The session.
+    pub session: u32,
+    /// State of the connection after this packet.
+    pub state: ConnectionState,
+    /// FINs seen, this packet's included.
+    pub fin_seen: u32,
+    /// The session's verdicts under the present configuration, when the old ones were out of date.
+    pub renewed: Option<NewSession>,
+}
+
+/// An ICMP error about a packet of a known connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Related {
+    /// The verdict of the direction that the error travels in.
+    pub verdict: FlowVerdict,
+    /// The packet that it quotes.
+    pub inner: Inner,
+    /// What the error's source address becomes.
+    pub outer_source: Option<[u8; 4]>,
+}
+
+/// A connection to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct NewSession {
+    /// Key of the first packet.
+    pub original: FlowKey,
+    /// What happens to packets of its direction.
+    pub original_verdict: FlowVerdict,
+    /// Key of the answers.
+    pub reply: FlowKey,
+    /// What happens to answers.
+    pub reply_verdict: FlowVerdict,
+    /// `SESSION_SNAT`, `SESSION_FLOATING_IP`.
+    pub kind: u8,
+    /// The translated port to take.
+    pub allocation: Option<(Endpoint, u16)>,
+}
+
+/// A decision, and a session that must end because it is not allowed any more or is replaced.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided {
+    /// What becomes of the packet.
+    pub decision: Decision,
+    /// The session that ends.
+    pub ends: Option<u32>,
+}
+
+/// A packet that ends before the last stage: where, why, and the session that ends with it.
+struct Ended {
+    stage: Stage,
+    stop: Stop,
+    session: Option<u32>,
+}
+
+impl From<Decision> for Decided {
+    fn from(decision: Decision) -> Self {
+        Self { decision, ends: None }
+    }
+}
+
+/// Decides a frame that came in by port `in_port`.
+pub fn decide(context: &Context<'_>, frame: &[u8], in_port: u16, trace: &mut Trace) -> Decided {
+    let headers = match headers::parse(frame) {
+        Ok(headers) => headers,
+        Err(reason) => {
+            trace.step(Stage::Parse, || reason.description().to_owned());
+            return Decision::Drop(Stage::Parse, reason).into();
+        }
+    };
+    trace.step(Stage::Parse, || output::describe(frame));
+    let port = match admit::run(context, &headers, in_port, trace) {
+        Ok(port) => port,
+        Err(reason) => return Decision::Drop(Stage::Admit, reason).into(),
+    };
+    let ip = match (respond::run(context, &headers, port, trace), &headers.network) {
+        (Ok(None), Network::Ipv4(ip)) => ip,
+        (Ok(Some(decision)), _) => return decision.into(),
+        (Ok(None), Network::Arp(_)) => return Decision::Respond(Response::Silence).into(),
+        (Err(reason), _) => return Decision::Drop(Stage::Respond, reason).into(),
+    };
+    match forward(context, &headers, ip, port, trace) {
+        Ok(decided) => decided,
+        Err(Ended { stage, stop, session }) => {
+            let decision = match stop {
+                Stop::Drop(reason) => Decision::Drop(stage, reason),
+                Stop::Hold(neighbour, asker) => Decision::Hold(neighbour, asker),
+                Stop::Tell(reason, error) => {
+                    match respond::own_address(context, port, headers.ethernet_destination) {
+                        // RFC 1122, section 3.2.2: no error about an error.
+                        Some(own) if !matches!(ip.transport, Transport::IcmpError { .. }) => {
+                            Decision::Tell(stage, reason, error, own)
+                        }
+                        _ => Decision::Drop(stage, reason),
+                    }
+                }
+            };
+            Decided { decision, ends: session }
+        }
+    }
+}
+
+/// The stages that forwarded packets go through.
+fn forward(
+    context: &Context<'_>,
+    headers: &Headers,
+    ip: &Ipv4,
+    port: &Port,
+    trace: &mut Trace,
+) -> Result<Decided, Ended> {
+    let ended = |stage, stop, session| Ended { stage, stop, session };
+    let belongs = connection::run(context, headers, ip, port, trace)
+        .map_err(|reason| ended(Stage::Connection, Stop::Drop(reason), None))?;
+    let (decision, verdict, ends) = match belongs {
+        Belongs::Known(known) => (Decision::Known(known), known.verdict, None),
+        Belongs::Related(related) => (Decision::Related(related), related.verdict, None),
+        Belongs::Stale(stale) => {
+            let new = renew(context, &stale, trace).map_err(|(stage, stop)| {
+                // A next hop that must be found first says nothing against the connection.
+                let revoked = !matches!(stop, Stop::Hold(..));
+                ended(stage, stop, revoked.then_some(stale.known.session))
+            })?;
+            let known = stale.renewed(new);
+            (Decision::Known(known), known.verdict, None)
+        }
+        Belongs::New { subject, replaced } => {
+            let new =
+                decide_new(context, &subject, trace).map_err(|(stage, stop)| ended(stage, stop, replaced))?;
+            (Decision::New(new), new.original_verdict, replaced)
+        }
+    };
+    output::check(context, ip, &verdict, trace).map_err(|stop| ended(Stage::Output, stop, ends))?;
+    Ok(Decided { decision, ends })
+}
+
+/// Decides the first packet of a connection.
+fn decide_new(
+    context: &Context<'_>,
+    subject: &Subject<'_>,
+    trace: &mut Trace,
+) -> Result<NewSession, (Stage, Stop)> {
+    let at = |stage: Stage| move |reason: DropReason| (stage, Stop::Drop(reason));
+    let destination = destination::run(context, subject, trace).map_err(at(Stage::Destination))?;
+    firewall::egress(context, subject, &destination, trace).map_err(at(Stage::FirewallEgress))?;
+    let route = route::run(context, subject, &destination, trace).map_err(|stop| (Stage::Route, stop))?;
+    let source = source::run(context, subject, &destination, &route, trace).map_err(at(Stage::Source))?;
+    firewall::ingress(context, subject, &route, &source, trace).map_err(at(Stage::FirewallIngress))?;
+    Ok(output::run(context, subject, &destination, &route, &source, trace))
+}
+
+/// Decides a session again from its first packet, as the configuration is now. Its translation must come out the same.
+fn renew(context: &Context<'_>, stale: &Stale<'_>, trace: &mut Trace) -> Result<NewSession, (Stage, Stop)> {
+    let subject = &stale.subject();
+    admit::check_addresses(context, subject, trace).map_err(|reason| (Stage::Admit, Stop::Drop(reason)))?;
+    let new = decide_new(context, subject, trace)?;
+    if new.reply == stale.session.reply {
+        return Ok(new);
+    }
+    trace.step(Stage::Connection, || "the connection's translation is not configured any more".to_owned());
+    Err((Stage::Connection, Stop::Drop(DropReason::NoMapping)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Stage;
+
+    #[test]
+    fn the_order_of_the_stages_is_pinned() {
+        let labels: Vec<_> = Stage::ALL.iter().map(|stage| stage.label()).collect();
+        assert_eq!(
+            labels,
+            [
+                "parse",
+                "admit",
+                "respond",
+                "connection",
+                "destination",
+                "firewall_egress",
+                "route",
+                "source",
+                "firewall_ingress",
+                "output",
+                "transmit"
+            ]
+        );
+        for (index, stage) in Stage::ALL.iter().enumerate() {
+            assert_eq!(*stage as usize, index);
+        }
+    }
+}

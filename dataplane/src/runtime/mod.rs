@@ -1,0 +1,274 @@
+//! The dataplane as the daemon drives it: engine, kernel programs, worker threads and interfaces, put together.
+//!
+//! [`Dataplane::start`] adopts what a process before it left pinned, so that no established flow notices a restart;
+//! [`Dataplane::apply`] takes a configuration, whole or not at all; the rest is looking at it. Interfaces may come
+//! and go at any time, see [`plugger`]. Dropping a dataplane stops its threads and leaves tier 0 forwarding.
+//!
+//! Two notes on interfaces that only their owner can act on: a veth takes frames that XDP redirects into it only while
+//! its peer has GRO on or an XDP program of its own; and a workload behind `attach = "xdp"` must compute its checksums
+//! (`ethtool -K eth0 tx off`), because XDP loses the note that they are missing. `attach = "tc"` needs neither.
+
+mod lock;
+mod plugger;
+mod settings;
+mod socket_indices;
+mod views;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::capture::{Capture, CaptureError, Captures, SNAP_LENGTH_MAX};
+use crate::config::Config;
+use crate::engine::{ApplyReport, ConfigError, Engine};
+use crate::fastpath::{FastPath, FastPathError};
+use crate::io::interface::{Interfaces, LinkEvents};
+use crate::worker::{WorkerHandle, WorkerSettings, allowed_cpus};
+use lock::InstanceLock;
+use plugger::{Plugger, XskOrFastPath};
+pub use settings::{DataplaneSettings, FRAMES_MAX, FRAMES_MIN, StartError, WORKERS_MAX};
+
+/// Ports are compared with their interfaces at least so often, and captures that are over are ended.
+const RECONCILE_INTERVAL: Duration = Duration::from_millis(250);
+const WAKE_TOKEN: Token = Token(0);
+const EVENT_TOKEN: Token = Token(1);
+
+/// A running dataplane.
+#[derive(Debug)]
+pub struct Dataplane {
+    shared: Arc<Shared>,
+    watcher: Option<JoinHandle<()>>,
+    _lock: InstanceLock,
+}
+
+/// What the threads of control share.
+#[derive(Debug)]
+struct Shared {
+    engine: Arc<Engine>,
+    captures: Arc<Captures>,
+    state: Mutex<State>,
+    /// Held while a configuration is taken, so that two never mix.
+    applying: Mutex<()>,
+    requests: Sender<Request>,
+    watcher: Waker,
+    stopping: AtomicBool,
+}
+
+/// What the watcher is asked to do, and who waits for it.
+#[derive(Debug)]
+struct Request {
+    config: Config,
+    done: Sender<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    plugger: Plugger,
+    /// The configuration in force; none before the first.
+    config: Option<Config>,
+    /// Ports that are being captured.
+    captured: Vec<u16>,
+}
+
+impl Shared {
+    /// The state. A thread that panicked while it held the lock left it as whole as any other moment.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_watcher(&self) {
+        if let Err(error) = self.watcher.wake() {
+            tracing::error!(%error, "the interface watcher looks only now and then");
+        }
+    }
+
+    /// Tells tier 0 which ports are captured, and ends captures that are over.
+    fn update_captures(&self, state: &mut State) {
+        let captured = self.captures.reap();
+        for port in captured.iter().filter(|port| !state.captured.contains(port)) {
+            self.engine.set_punt_all(*port, true);
+        }
+        for port in state.captured.iter().filter(|port| !captured.contains(port)) {
+            self.engine.set_punt_all(*port, false);
+        }
+        state.captured = captured;
+    }
+}
+
+impl Dataplane {
+    /// Starts threads, sockets and programs in the network namespace of the calling thread.
+    pub fn start(settings: &DataplaneSettings) -> Result<Self, StartError> {
+        let cpus = allowed_cpus().map_err(StartError::system("ask for the CPUs"))?;
+        let workers = settings::check(settings, &cpus)?;
+        let lock = InstanceLock::take(&settings.run_directory, &settings.fast_path.instance)?;
+        let mut fast_path = FastPath::load(&settings.fast_path)?;
+        let trunk = fast_path.set_up_trunk(workers as u32)?;
+        let control = fast_path.regions()?.control;
+        let adopted = control.read(0);
+        let engine = Arc::new(Engine::new(fast_path.regions()?, settings.engine.clone())?);
+        let captures = Arc::new(Captures::default());
+        let interfaces = Interfaces::open().map_err(StartError::system("open a socket"))?;
+        let events = LinkEvents::open().map_err(StartError::system("listen to the interfaces"))?;
+        let handles = (0..workers)
+            .map(|index| {
+                let worker = WorkerSettings {
+                    index,
+                    cpu: settings.worker_cpus.get(index).copied(),
+                    frames: settings.frames,
+                    spin_us: settings.spin_us,
+                    start_ticks: adopted.now_ticks,
+                };
+                WorkerHandle::start(worker, Arc::clone(&engine), Arc::clone(&captures))
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(StartError::system("start a worker"))?;
+        let mut plugger = Plugger::new(
+            fast_path,
+            handles,
+            Arc::clone(&engine),
+            interfaces,
+            settings.xsk,
+            adopted.trunk_first_socket,
+        );
+        let trunk_first_socket = plugger.plug_trunk(trunk.engine_index).map_err(|error| match error {
+            XskOrFastPath::Xsk(error) => StartError::Socket(error),
+            XskOrFastPath::FastPath(error) => StartError::FastPath(error),
+        })?;
+        engine.set_tier0(settings.fast_path_enabled, trunk.kernel_index, trunk_first_socket);
+        let poll = Poll::new().map_err(StartError::system("watch the interfaces"))?;
+        let waker =
+            Waker::new(poll.registry(), WAKE_TOKEN).map_err(StartError::system("watch the interfaces"))?;
+        let (requests, incoming) = bounded(1);
+        let shared = Arc::new(Shared {
+            engine,
+            captures,
+            state: Mutex::new(State { plugger, config: None, captured: Vec::new() }),
+            applying: Mutex::new(()),
+            requests,
+            watcher: waker,
+            stopping: AtomicBool::new(false),
+        });
+        let watcher = Watcher { shared: Arc::clone(&shared), events, poll, incoming };
+        let watcher = std::thread::Builder::new()
+            .name("edgestack-watch".to_owned())
+            .spawn(move || watcher.run())
+            .map_err(StartError::system("start the interface watcher"))?;
+        Ok(Self { shared, watcher: Some(watcher), _lock: lock })
+    }
+
+    /// Takes a new configuration, whole or not at all, and plugs its ports in.
+    pub fn apply(&self, config: &Config) -> Result<ApplyReport, ConfigError> {
+        let _turn = self.shared.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = self.shared.engine.apply(config)?;
+        // Interfaces are plugged by the watcher: its thread is in their network namespace, the caller's may not be.
+        let (done, plugged) = bounded(1);
+        if self.shared.requests.send(Request { config: config.clone(), done }).is_ok() {
+            self.shared.wake_watcher();
+            let _watcher_is_gone = plugged.recv();
+        }
+        Ok(report)
+    }
+
+    /// Copies at most `limit_packets` packets that the port (name or id) receives and sends.
+    pub fn capture(&self, port: &str, limit_packets: u64) -> Result<Capture, CaptureError> {
+        let mut state = self.shared.state();
+        let config = state.config.as_ref();
+        let id = config
+            .and_then(|config| config.ports.iter().find(|other| other.id == port || other.name == port))
+            .map(|port| port.id.clone());
+        let number = id.as_deref().and_then(|id| self.shared.engine.port_number(id));
+        let (Some(id), Some(number)) = (id, number) else {
+            return Err(CaptureError::UnknownPort(port.to_owned()));
+        };
+        if state.plugger.status(&id).attached == "none" {
+            return Err(CaptureError::NoInterface(port.to_owned()));
+        }
+        let capture = self.shared.captures.start(number, limit_packets, SNAP_LENGTH_MAX)?;
+        self.shared.update_captures(&mut state);
+        Ok(capture)
+    }
+
+    /// The configuration in force.
+    pub fn snapshot(&self) -> Config {
+        self.shared.state().config.clone().unwrap_or_default()
+    }
+
+    /// Removes everything that an instance left pinned, and its trunk: the end of all its connections.
+    pub fn unpin(settings: &DataplaneSettings) -> Result<(), StartError> {
+        let instance = &settings.fast_path.instance;
+        let _lock = InstanceLock::take(&settings.run_directory, instance)?;
+        let unpinned: Result<(), FastPathError> = FastPath::unpin(&settings.fast_path.pin_root, instance);
+        Ok(unpinned?)
+    }
+}
+
+impl Drop for Dataplane {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.wake_watcher();
+        if let Some(watcher) = self.watcher.take()
+            && watcher.join().is_err()
+        {
+            tracing::error!("the interface watcher panicked; see its message above");
+        }
+        self.shared.state().plugger.workers.clear();
+    }
+}
+
+/// The thread that keeps ports and interfaces in line until the dataplane stops.
+struct Watcher {
+    shared: Arc<Shared>,
+    events: LinkEvents,
+    poll: Poll,
+    incoming: Receiver<Request>,
+}
+
+impl Watcher {
+    fn run(mut self) {
+        let descriptor = self.events.descriptor();
+        let registry = self.poll.registry();
+        if let Err(error) = registry.register(&mut SourceFd(&descriptor), EVENT_TOKEN, Interest::READABLE) {
+            tracing::error!(%error, "interfaces are looked at now and then only");
+        }
+        let mut wakings = Events::with_capacity(4);
+        while !self.shared.stopping.load(Ordering::Relaxed) {
+            if let Err(error) = self.poll.poll(&mut wakings, Some(RECONCILE_INTERVAL))
+                && error.kind() != std::io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "waiting for interfaces failed");
+                std::thread::sleep(RECONCILE_INTERVAL);
+            }
+            let changes = self.events.drain();
+            let mut state = self.shared.state();
+            state.plugger.reconcile(&changes.gone);
+            if let Ok(request) = self.incoming.try_recv() {
+                self.configure(&mut state, request);
+            }
+            self.shared.update_captures(&mut state);
+        }
+    }
+
+    fn configure(&self, state: &mut State, request: Request) {
+        state.plugger.configure(&request.config);
+        if state.config.is_none() {
+            self.clean_up_after_predecessor(&mut state.plugger, &request.config);
+        }
+        state.config = Some(request.config);
+        let _caller_is_gone = request.done.send(());
+    }
+
+    /// Ends what a process before this one left: captures that nobody reads, programs of ports that are gone.
+    fn clean_up_after_predecessor(&self, plugger: &mut Plugger, config: &Config) {
+        for number in config.ports.iter().filter_map(|port| self.shared.engine.port_number(&port.id)) {
+            self.shared.engine.set_punt_all(number, false);
+        }
+        if let Err(error) = plugger.detach_strangers() {
+            tracing::warn!(%error, "programs of ports that left the configuration stay attached");
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! Plugs ports into interfaces: programs, sockets and table entries follow what is configured and what is there.
+//!
+//! [`Plugger::reconcile`] compares the two and may be called at any time: when the configuration changes, when the
+//! kernel tells of an interface, and now and then. An interface that is missing is waited for; one that
+//! disappears takes nothing with it but its sockets; one that comes back, under whatever index, is plugged in
+//! again. Flows live in the tables and know ports only by number, so none of this touches them.
+//!
+//! Runs on the control threads, under the runtime's lock; never on the packet path.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::socket_indices::SocketIndices;
+use crate::config::{Attach, Config, PortKind};
+use crate::engine::{Engine, InterfaceBinding};
+use crate::fastpath::{FastPath, FastPathError, Hook};
+use crate::io::Port;
+use crate::io::interface::{Interface, Interfaces, Promiscuous};
+use crate::io::xsk::{XskError, XskSettings, XskSocket};
+use crate::worker::{TRUNK, WorkerHandle};
+
+/// Receive queues of an interface that are served. Packets of further queues would be lost, so an interface with
+/// more is attached by TC only.
+const QUEUES_MAX: u32 = 64;
+
+/// What the configuration wants of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    number: u16,
+    interface: Option<String>,
+    uplink: bool,
+    attach: Attach,
+}
+
+/// A port that is plugged in.
+#[derive(Debug)]
+struct Plug {
+    interface: Interface,
+    xdp: Option<XdpPlug>,
+    promiscuous: Option<Promiscuous>,
+    /// The engine was told of the interface.
+    told: bool,
+}
+
+/// The sockets of a port with XDP.
+#[derive(Debug)]
+struct XdpPlug {
+    first_socket: u32,
+    queues: u32,
+}
+
+/// A configured port and what became of it.
+#[derive(Debug)]
+struct PortState {
+    wanted: Wanted,
+    plug: Option<Plug>,
+    /// Why it carries nothing; empty when it does.
+    waiting: String,
+    /// Why it is attached in another way than was asked.
+    fallback: String,
+}
+
+/// How a port stands, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct PortStatus {
+    /// `up`, `down` or `waiting`.
+    pub(super) state: &'static str,
+    /// Why, or what is less than was asked.
+    pub(super) reason: String,
+    /// `xdp+tc`, `tc` or `none`.
+    pub(super) attached: &'static str,
+    /// MTU of the interface.
+    pub(super) mtu: Option<u16>,
+}
+
+/// Why an interface could not be plugged in.
+#[derive(Debug, thiserror::Error)]
+enum PlugError {
+    #[error(transparent)]
+    FastPath(#[from] FastPathError),
+    #[error(transparent)]
+    Socket(#[from] XskError),
+    #[error("it has {0} receive queues, of which only {QUEUES_MAX} can be served")]
+    Queues(u32),
+    #[error("all sockets are in use")]
+    Sockets,
+}
+
+/// The ports, and all that is needed to plug them.
+#[derive(Debug)]
+pub(super) struct Plugger {
+    pub(super) fast_path: FastPath,
+    pub(super) workers: Vec<WorkerHandle>,
+    engine: Arc<Engine>,
+    interfaces: Interfaces,
+    xsk: XskSettings,
+    indices: SocketIndices,
+    ports: BTreeMap<String, PortState>,
+    /// Sockets of each worker, the trunk's included.
+    sockets: Vec<u32>,
+}
+
+impl Plugger {
+    pub(super) fn new(
+        fast_path: FastPath,
+        workers: Vec<WorkerHandle>,
+        engine: Arc<Engine>,
+        interfaces: Interfaces,
+        xsk: XskSettings,
+        predecessor_socket: u32,
+    ) -> Self {
+        let sockets = vec![0; workers.len()];
+        let indices = SocketIndices::new(predecessor_socket);
+        Self { fast_path, workers, engine, interfaces, xsk, indices, ports: BTreeMap::new(), sockets }
+    }
+
+    /// Opens the trunk's sockets, one for each worker, and returns the place of the first.
+    pub(super) fn plug_trunk(&mut self, engine_index: u32) -> Result<u32, XskOrFastPath> {
+        let queues = self.workers.len() as u32;
+        let first = self.open_sockets(TRUNK, engine_index, queues).map_err(|error| match error {
+            PlugError::FastPath(error) => XskOrFastPath::FastPath(error),
+            PlugError::Socket(error) => XskOrFastPath::Xsk(error),
+            PlugError::Queues(_) | PlugError::Sockets => unreachable!("the trunk is plugged first"),
+        })?;
+        Ok(first)
+    }
+
+    /// Takes a configuration that the engine has accepted.
+    pub(super) fn configure(&mut self, config: &Config) {
+        let mut wanted: BTreeMap<String, Wanted> =
+            config.ports.iter().filter_map(|port| self.wanted(port)).collect();
+        let ids: Vec<String> = self.ports.keys().cloned().collect();
+        for id in ids {
+            let keep =
+                self.ports.get(&id).zip(wanted.get(&id)).is_some_and(|(port, wanted)| port.wanted == *wanted);
+            if keep {
+                wanted.remove(&id);
+            } else {
+                self.unplug(&id);
+                self.ports.remove(&id);
+            }
+        }
+        for (id, wanted) in wanted {
+            let state = PortState { wanted, plug: None, waiting: String::new(), fallback: String::new() };
+            self.ports.insert(id, state);
+        }
+        self.reconcile(&[]);
+    }
+
+    fn wanted(&self, port: &crate::config::Port) -> Option<(String, Wanted)> {
+        let wanted = Wanted {
+            number: self.engine.port_number(&port.id)?,
+            interface: port.interface.clone(),
+            uplink: matches!(port.kind, PortKind::Uplink),
+            attach: port.attach,
+        };
+        Some((port.id.clone(), wanted))
+    }
+
+    /// Removes programs of ports that are not configured any more, left by a process before this one.
+    pub(super) fn detach_strangers(&mut self) -> Result<usize, FastPathError> {
+        let keys: Vec<&str> = self.ports.keys().map(String::as_str).collect();
+        self.fast_path.detach_others(&keys)
+    }
+
+    /// Brings every port in line with its interface. `gone` are interfaces that the kernel reported as gone, even if
+    /// one of the same index is there again.
+    pub(super) fn reconcile(&mut self, gone: &[u32]) {
+        let ids: Vec<String> = self.ports.keys().cloned().collect();
+        // Away first: an interface may have moved from one port to another.
+        for id in &ids {
+            self.unplug_stale(id, gone);
+        }
+        for id in &ids {
+            self.plug_or_wait(id);
+        }
+    }
+
+    fn find(&self, id: &str) -> Option<Interface> {
+        let name = self.ports.get(id)?.wanted.interface.as_deref()?;
+        self.interfaces.find(name).ok().flatten()
+    }
+
+    fn unplug_stale(&mut self, id: &str, gone: &[u32]) {
+        let found = self.find(id);
+        let Some(plug) = self.ports.get(id).and_then(|port| port.plug.as_ref()) else { return };
+        let index = plug.interface.index;
+        if found.is_none_or(|found| found.index != index) || gone.contains(&index) {
+            self.unplug(id);
+        }
+    }
+
+    fn plug_or_wait(&mut self, id: &str) {
+        let waiting = match (self.find(id), self.ports.get(id)) {
+            (_, None) => return,
+            (None, Some(port)) => match &port.wanted.interface {
+                Some(name) => format!("interface {name} does not exist"),
+                None => "no interface is plugged in".to_owned(),
+            },
+            (Some(found), Some(port)) => match self.holder(id, found.index) {
+                Some(holder) => {
+                    format!(
+                        "interface {} is in use by port {holder}",
+                        port.wanted.interface.as_deref().unwrap_or("")
+                    )
+                }
+                None => self.plug(id, found),
+            },
+        };
+        if let Some(port) = self.ports.get_mut(id)
+            && port.waiting != waiting
+        {
+            if waiting.is_empty() {
+                tracing::info!(port = id, interface = port.wanted.interface, "the port is up");
+            } else {
+                tracing::warn!(port = id, reason = waiting, "the port is waiting");
+            }
+            port.waiting = waiting;
+        }
+    }
+
+    /// The other port that the interface is plugged into.
+    fn holder(&self, id: &str, index: u32) -> Option<&str> {
+        let holds = |port: &PortState| port.plug.as_ref().is_some_and(|plug| plug.interface.index == index);
+        self.ports
+            .iter()
+            .find(|(other, port)| other.as_str() != id && holds(port))
+            .map(|(other, _)| other.as_str())
+    }
+
+    /// Plugs the port in, or keeps its plug up to date. Returns why it carries nothing, empty when it does.
+    fn plug(&mut self, id: &str, found: Interface) -> String {
+        let Some(port) = self.ports.get(id) else { return String::new() };
+        let wanted = port.wanted.clone();
+        if port.plug.is_none() {
+            let xdp_wanted = wanted.attach == Attach::Xdp || wanted.attach == Attach::Auto && wanted.uplink;
+            match self.attach(id, &wanted, found, xdp_wanted) {
+                Ok((plug, fallback)) => {
+                    if !fallback.is_empty() {
+                        tracing::warn!(port = id, reason = fallback, "the port is attached by TC only");
+                    }
+                    if let Some(port) = self.ports.get_mut(id) {
+                        port.plug = Some(plug);
+                        port.fallback = fallback;
+                    }
+                }
+                Err(error) => {
+                    return format!("interface {}: {error}", wanted.interface.as_deref().unwrap_or(""));
+                }
+            }
+        }
+        self.tell(id, &wanted, found)
+    }
+
+    /// Tells the engine what changed about the interface of a port that is plugged in.
+    fn tell(&mut self, id: &str, wanted: &Wanted, found: Interface) -> String {
+        let Some(plug) = self.ports.get_mut(id).and_then(|port| port.plug.as_mut()) else {
+            return String::new();
+        };
+        if !plug.told || plug.interface != found {
+            plug.interface = found;
+            plug.told = true;
+            self.engine.set_interface(wanted.number, found.up.then(|| plug.binding()));
+        }
+        if found.up {
+            String::new()
+        } else {
+            format!("interface {} is down", wanted.interface.as_deref().unwrap_or(""))
+        }
+    }
+
+    fn attach(
+        &mut self,
+        id: &str,
+        wanted: &Wanted,
+        found: Interface,
+        xdp_wanted: bool,
+    ) -> Result<(Plug, String), PlugError> {
+        let mut plug = Plug { interface: found, xdp: None, promiscuous: None, told: false };
+        if wanted.uplink {
+            match Promiscuous::new(found.index) {
+                Ok(promiscuous) => plug.promiscuous = Some(promiscuous),
+                Err(error) => tracing::warn!(port = id, %error, "the uplink is not promiscuous"),
+            }
+        }
+        let mut fallback = String::new();
+        if xdp_wanted {
+            match self.attach_xdp(id, wanted.number, found, &mut plug) {
+                Ok(()) => {}
+                Err(error) => fallback = format!("attached by TC only: {error}"),
+            }
+        }
+        if plug.xdp.is_none() {
+            // A process before this one may have left XDP there, without the sockets that it needs.
+            self.fast_path.detach(id, Hook::Xdp)?;
+            self.engine.set_interface(wanted.number, found.up.then(|| plug.binding()));
+        }
+        self.fast_path.attach_tc(id, found.index)?;
+        Ok((plug, fallback))
+    }
+
+    /// Sockets first, then the tables, then the program that uses both.
+    fn attach_xdp(
+        &mut self,
+        id: &str,
+        number: u16,
+        found: Interface,
+        plug: &mut Plug,
+    ) -> Result<(), PlugError> {
+        let queues = found.receive_queues;
+        if queues > QUEUES_MAX {
+            return Err(PlugError::Queues(queues));
+        }
+        let first_socket = self.open_sockets(number, found.index, queues)?;
+        plug.xdp = Some(XdpPlug { first_socket, queues });
+        self.engine.set_interface(number, found.up.then(|| plug.binding()));
+        let attached = self
+            .fast_path
+            .set_device(number, Some(found.index))
+            .and_then(|()| self.fast_path.attach_xdp(id, found.index));
+        if let Err(error) = attached {
+            plug.xdp = None;
+            self.engine.set_interface(number, None);
+            self.close_sockets(number, first_socket, queues);
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// Opens a socket on every queue, each for the worker that serves it, and returns the place of the first.
+    fn open_sockets(&mut self, number: u16, interface_index: u32, queues: u32) -> Result<u32, PlugError> {
+        let first = self.indices.take(queues).ok_or(PlugError::Sockets)?;
+        let mut opened = Vec::new();
+        let mut result = Ok(());
+        for queue in 0..queues {
+            let worker = queue as usize % self.workers.len();
+            let sockets = self.sockets[worker] + queue / self.workers.len() as u32 + 1;
+            let memory = self.workers[worker].memory();
+            result = XskSocket::open(memory, interface_index, queue, &self.xsk, sockets)
+                .map_err(PlugError::from)
+                .and_then(|socket| {
+                    self.fast_path.set_socket(first + queue, Some(socket.as_fd()))?;
+                    opened.push((worker, socket));
+                    Ok(())
+                });
+            if result.is_err() {
+                break;
+            }
+        }
+        if let Err(error) = result {
+            self.indices.release(first, queues);
+            return Err(error);
+        }
+        for (worker, socket) in opened {
+            self.sockets[worker] += 1;
+            self.workers[worker].plug(number, Port::Xsk(Box::new(socket)));
+        }
+        Ok(first)
+    }
+
+    fn close_sockets(&mut self, number: u16, first: u32, queues: u32) {
+        if let Err(error) = self.fast_path.set_device(number, None) {
+            tracing::warn!(port = number, %error, "the port's device stays in the map");
+        }
+        for queue in 0..queues {
+            // The socket leaves the map by itself when the worker closes it; until then no packet should go there.
+            if let Err(error) = self.fast_path.set_socket(first + queue, None) {
+                tracing::warn!(port = number, %error, "the port's socket stays in the map until it is closed");
+            }
+            self.sockets[queue as usize % self.workers.len()] -= 1;
+        }
+        for worker in &self.workers {
+            worker.unplug(number);
+        }
+        self.indices.release(first, queues);
+    }
+
+    /// Takes a port out of its interface.
+    fn unplug(&mut self, id: &str) {
+        let Some(port) = self.ports.get_mut(id) else { return };
+        let number = port.wanted.number;
+        let Some(plug) = port.plug.take() else { return };
+        self.engine.set_interface(number, None);
+        for hook in [Hook::Xdp, Hook::Tc] {
+            if let Err(error) = self.fast_path.detach(id, hook) {
+                tracing::warn!(port = id, %error, "the program stays attached");
+            }
+        }
+        if let Some(XdpPlug { first_socket, queues }) = plug.xdp {
+            self.close_sockets(number, first_socket, queues);
+        }
+        tracing::info!(port = id, interface_index = plug.interface.index, "the port is unplugged");
+    }
+
+    /// How a port stands.
+    pub(super) fn status(&self, id: &str) -> PortStatus {
+        let Some(port) = self.ports.get(id) else {
+            return PortStatus { state: "waiting", attached: "none", ..PortStatus::default() };
+        };
+        let attached = match &port.plug {
+            None => "none",
+            Some(Plug { xdp: Some(_), .. }) => "xdp+tc",
+            Some(_) => "tc",
+        };
+        let (state, reason) =
+            if port.waiting.is_empty() { ("up", &port.fallback) } else { ("waiting", &port.waiting) };
+        let mtu = port.plug.as_ref().map(|plug| plug.interface.mtu);
+        PortStatus { state, reason: reason.clone(), attached, mtu }
+    }
+}
+
+impl Plug {
+    fn binding(&self) -> InterfaceBinding {
+        InterfaceBinding {
+            index: self.interface.index,
+            mac: self.interface.mac,
+            mtu: self.interface.mtu,
+            xdp_transmit: self.xdp.is_some(),
+            first_socket: self.xdp.as_ref().map_or(0, |xdp| xdp.first_socket),
+        }
+    }
+}
+
+/// Why the trunk could not be plugged in.
+#[derive(Debug)]
+pub(super) enum XskOrFastPath {
+    Xsk(XskError),
+    FastPath(FastPathError),
+}

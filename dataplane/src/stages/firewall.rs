@@ -1,0 +1,113 @@
+//! Firewall: the security groups of the sender and of the receiver.
+//!
+//! Groups are lists of what is allowed; a port without groups passes nothing, and a port without port security
+//! everything. They are asked about the first packet of a connection only: its answers belong to it.
+//!
+//! Drops: `FirewallEgress`, `FirewallIngress`.
+
+use std::net::Ipv4Addr;
+
+use edgestack_abi::DropReason;
+
+use super::destination::{Destination, Way};
+use super::route::Route;
+use super::source::Source;
+use crate::config::Direction;
+use crate::pipeline::{Context, Stage, Subject};
+use crate::snapshot::Port;
+use crate::snapshot::security_group::Question;
+use crate::trace::Trace;
+use crate::wire::icmp::ECHO_REQUEST;
+use crate::wire::{PROTOCOL_ICMP, host_address};
+
+/// May the sender send this? Its rules see the address that it wrote; membership of the receiver in a remote group is
+/// that of the workload behind it.
+pub fn egress(
+    context: &Context<'_>,
+    subject: &Subject<'_>,
+    destination: &Destination,
+    trace: &mut Trace,
+) -> Result<(), DropReason> {
+    let receiver = match destination.way {
+        Way::Switched { port } => context.snapshot.port(port),
+        Way::FloatingIp { port, router, sender_router } if sender_router == Some(router) => {
+            context.snapshot.port(port)
+        }
+        Way::FloatingIp { .. } => None,
+        Way::Routed { router } => context.snapshot.port_behind_router(router, destination.address),
+    };
+    let question = Question {
+        direction: Direction::Egress,
+        protocol: subject.key.protocol,
+        destination_port: destination_port(subject),
+        remote_address: host_address(subject.key.destination),
+        remote_port: receiver,
+    };
+    ask(context, subject.port, &question, trace)
+}
+
+/// May the receiver receive this? Its rules see the sender's address as it arrives; a translated sender counts as a
+/// member of no group.
+pub fn ingress(
+    context: &Context<'_>,
+    subject: &Subject<'_>,
+    route: &Route,
+    source: &Source,
+    trace: &mut Trace,
+) -> Result<(), DropReason> {
+    let Some(receiver) = context.snapshot.port(route.port) else { return Ok(()) };
+    let sender = if source.is_translated() { None } else { Some(subject.port) };
+    let question = Question {
+        direction: Direction::Ingress,
+        protocol: subject.key.protocol,
+        destination_port: destination_port(subject),
+        remote_address: source.address,
+        remote_port: sender,
+    };
+    ask(context, receiver, &question, trace)
+}
+
+/// What rules take for the destination port; of ICMP the type, and only requests open a connection.
+fn destination_port(subject: &Subject<'_>) -> u16 {
+    if subject.key.protocol == PROTOCOL_ICMP {
+        return u16::from(ECHO_REQUEST);
+    }
+    u16::from_be(subject.key.destination_port)
+}
+
+fn ask(
+    context: &Context<'_>,
+    port: &Port,
+    question: &Question<'_>,
+    trace: &mut Trace,
+) -> Result<(), DropReason> {
+    let (stage, reason) = match question.direction {
+        Direction::Egress => (Stage::FirewallEgress, DropReason::FirewallEgress),
+        Direction::Ingress => (Stage::FirewallIngress, DropReason::FirewallIngress),
+    };
+    let Some(workload) = &port.workload else { return Ok(()) };
+    if !workload.port_security {
+        trace.step(stage, || format!("port {} has no port security", port.name));
+        return Ok(());
+    }
+    let Some(allowed) = context.snapshot.allows(&workload.security_groups, question) else {
+        trace.step(stage, || denied(context, port, question.remote_address, &workload.security_groups));
+        return Err(reason);
+    };
+    trace.step(stage, || {
+        format!("allowed by rule {} of group {} of port {}", allowed.rule.id, allowed.group.name, port.name)
+    });
+    Ok(())
+}
+
+fn denied(context: &Context<'_>, port: &Port, remote: Ipv4Addr, groups: &[usize]) -> String {
+    if groups.is_empty() {
+        return format!(
+            "port {} has no security group, so nothing but ARP and ping of its gateway passes",
+            port.name
+        );
+    }
+    let names: Vec<_> =
+        groups.iter().map(|group| context.snapshot.security_groups[*group].name.as_str()).collect();
+    format!("no rule of group {} of port {} allows this with {remote}", names.join(", "), port.name)
+}

@@ -1,0 +1,157 @@
+//! Output: the verdicts of both directions, and whether this packet may go out as it is.
+//!
+//! Drops: `TtlExceeded`, `PacketTooBig`, `PortDown`.
+
+use edgestack_abi::flow::{DECREMENT_TTL, REPLY, REWRITE_ETHERNET, TRANSLATE};
+use edgestack_abi::port::PORT_UP;
+use edgestack_abi::session::SESSION_FLOATING_IP;
+use edgestack_abi::{DropReason, FlowKey, FlowVerdict};
+
+use super::destination::{Destination, Way};
+use super::route::Route;
+use super::source::Source;
+use crate::pipeline::{Context, NewSession, Stage, Stop, Subject};
+use crate::rewrite;
+use crate::trace::Trace;
+use crate::wire::headers::{self, Ipv4, Network, Transport};
+use crate::wire::icmp::IcmpError;
+use crate::wire::network_address;
+
+/// Puts together what the stages said.
+pub fn run(
+    context: &Context<'_>,
+    subject: &Subject<'_>,
+    destination: &Destination,
+    route: &Route,
+    source: &Source,
+    trace: &mut Trace,
+) -> NewSession {
+    let original = subject.key;
+    let reply = FlowKey {
+        source: network_address(destination.address),
+        destination: network_address(source.address),
+        source_port: original.destination_port,
+        destination_port: source.port,
+        in_port: route.port,
+        protocol: original.protocol,
+        zero: 0,
+    };
+    let (sent_to, sent_from) = match route.ethernet {
+        Some(ethernet) => (ethernet.destination, ethernet.source),
+        None => (subject.ethernet_destination, subject.ethernet_source),
+    };
+    let routed = if route.ethernet.is_some() { DECREMENT_TTL | REWRITE_ETHERNET } else { 0 };
+    let epoch = context.ports.flow_epoch(original.in_port, route.port);
+    let mut original_verdict = FlowVerdict {
+        epoch,
+        flags: routed,
+        out_port: route.port,
+        source: reply.destination,
+        destination: reply.source,
+        source_port: reply.destination_port,
+        destination_port: reply.source_port,
+        ethernet_destination: sent_to.0,
+        ethernet_source: sent_from.0,
+        match_ethernet_destination: subject.ethernet_destination.0,
+        match_ethernet_source: subject.ethernet_source.0,
+        ..FlowVerdict::default()
+    };
+    let mut reply_verdict = FlowVerdict {
+        epoch,
+        flags: routed | REPLY,
+        out_port: original.in_port,
+        source: original.destination,
+        destination: original.source,
+        source_port: original.destination_port,
+        destination_port: original.source_port,
+        ethernet_destination: subject.ethernet_source.0,
+        ethernet_source: subject.ethernet_destination.0,
+        match_ethernet_destination: sent_from.0,
+        match_ethernet_source: sent_to.0,
+        ..FlowVerdict::default()
+    };
+    finish(&original, &mut original_verdict);
+    finish(&reply, &mut reply_verdict);
+    let by_floating_ip = matches!(destination.way, Way::FloatingIp { .. });
+    let kind = source.kind | if by_floating_ip { SESSION_FLOATING_IP } else { 0 };
+    trace.step(Stage::Output, || "forwarded".to_owned());
+    NewSession { original, original_verdict, reply, reply_verdict, kind, allocation: source.allocation }
+}
+
+/// Fills in whether and by how much the verdict translates packets of `key`.
+fn finish(key: &FlowKey, verdict: &mut FlowVerdict) {
+    let is_same = (verdict.source, verdict.destination) == (key.source, key.destination)
+        && (verdict.source_port, verdict.destination_port) == (key.source_port, key.destination_port);
+    if !is_same {
+        verdict.flags |= TRANSLATE;
+        (verdict.address_delta, verdict.port_delta) = rewrite::deltas(key, verdict);
+    }
+}
+
+/// Whether this packet may go out by its verdict: its time to live, its size, the port.
+pub fn check(context: &Context<'_>, ip: &Ipv4, verdict: &FlowVerdict, trace: &mut Trace) -> Result<(), Stop> {
+    let (flags, mtu) = context.ports.flags_and_mtu(verdict.out_port);
+    let result = if verdict.flags & DECREMENT_TTL != 0 && ip.ttl <= 1 {
+        Err(Stop::Tell(DropReason::TtlExceeded, IcmpError::TtlExceeded))
+    } else if flags & PORT_UP == 0 {
+        Err(Stop::Drop(DropReason::PortDown))
+    } else if ip.total_length > usize::from(mtu) {
+        Err(if ip.dont_fragment {
+            Stop::Tell(DropReason::PacketTooBig, IcmpError::FragmentationNeeded { mtu })
+        } else {
+            Stop::Drop(DropReason::PacketTooBig)
+        })
+    } else {
+        Ok(())
+    };
+    if let Err(Stop::Drop(reason) | Stop::Tell(reason, _)) = result {
+        trace.step(Stage::Output, || format!("{} (port's MTU {mtu})", reason.description()));
+    }
+    result
+}
+
+/// A frame in one line, for people.
+pub fn describe(frame: &[u8]) -> String {
+    let headers = match headers::parse(frame) {
+        Ok(headers) => headers,
+        Err(reason) => return reason.description().to_owned(),
+    };
+    let ethernet = format!("{} > {}", headers.ethernet_source, headers.ethernet_destination);
+    let ip = match headers.network {
+        Network::Arp(arp) if arp.request => {
+            return format!("{ethernet}: arp who has {} tell {}", arp.target_ip, arp.sender_ip);
+        }
+        Network::Arp(arp) => return format!("{ethernet}: arp {} is at {}", arp.sender_ip, arp.sender_mac),
+        Network::Ipv4(ip) => ip,
+    };
+    let (source, destination) = (ip.source, ip.destination);
+    let packet = match ip.transport {
+        Transport::Tcp { source_port, destination_port, flags } => {
+            format!(
+                "tcp {source}:{source_port} > {destination}:{destination_port} flags [{}]",
+                tcp_flags(flags)
+            )
+        }
+        Transport::Udp { source_port, destination_port } => {
+            format!("udp {source}:{source_port} > {destination}:{destination_port}")
+        }
+        Transport::IcmpEcho { request, identifier } => {
+            let kind = if request { "request" } else { "reply" };
+            format!("icmp echo {kind} {source} > {destination} id {identifier}")
+        }
+        Transport::IcmpError { kind, code, inner } => format!(
+            "icmp error {kind}/{code} {source} > {destination} about {}:{} > {}:{}",
+            inner.source, inner.source_port, inner.destination, inner.destination_port
+        ),
+    };
+    format!("{ethernet}: {packet} ttl {} length {}", ip.ttl, ip.total_length)
+}
+
+fn tcp_flags(flags: u8) -> String {
+    ["F", "S", "R", "P", ".", "U"]
+        .iter()
+        .enumerate()
+        .filter(|(bit, _)| flags & (1 << bit) != 0)
+        .map(|(_, name)| *name)
+        .collect()
+}

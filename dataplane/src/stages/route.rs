@@ -1,0 +1,120 @@
+//! Route: by which port, and to which next hop?
+//!
+//! A router knows its own networks, whose workloads are known from the configuration, and one way out: the external
+//! network, directly for its own addresses and by the peer for all others. Next hops outside are found by ARP; the first
+//! packet waits for the answer.
+//!
+//! Drops: `NoRoute`, `UnknownDestination`, `PortDown` (the external network has no uplink), `NeighbourUnresolved`.
+
+use edgestack_abi::DropReason;
+
+use super::destination::{Destination, Way};
+use crate::address::MacAddress;
+use crate::pipeline::{Context, Stage, Stop, Subject};
+use crate::snapshot::{Index, Port};
+use crate::tables::neighbour_table::{Asker, NeighbourKey};
+use crate::trace::Trace;
+
+/// The way on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Number of the egress port.
+    pub port: u16,
+    /// MAC addresses to send with; none: the packet stays within its network, as it is.
+    pub ethernet: Option<Ethernet>,
+    /// The router by whose external leg it leaves.
+    pub leaves_by: Option<Index>,
+}
+
+/// MAC addresses of a routed packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ethernet {
+    /// The next hop.
+    pub destination: MacAddress,
+    /// The router.
+    pub source: MacAddress,
+}
+
+/// Finds the way on.
+pub fn run(
+    context: &Context<'_>,
+    subject: &Subject<'_>,
+    destination: &Destination,
+    trace: &mut Trace,
+) -> Result<Route, Stop> {
+    let result = find(context, subject, destination);
+    trace.step(Stage::Route, || match &result {
+        Ok(route) => describe(context, route),
+        Err(Stop::Hold(neighbour, _)) => {
+            format!("next hop {} is not resolved: asking by ARP", neighbour.ip_address)
+        }
+        Err(Stop::Drop(reason) | Stop::Tell(reason, _)) => reason.description().to_owned(),
+    });
+    result
+}
+
+fn describe(context: &Context<'_>, route: &Route) -> String {
+    let name = context.snapshot.port(route.port).map_or("?", |port| port.name.as_str());
+    match route.ethernet {
+        None => format!("by port {name}, unchanged"),
+        Some(ethernet) => format!("by port {name} to {} from {}", ethernet.destination, ethernet.source),
+    }
+}
+
+fn find(context: &Context<'_>, subject: &Subject<'_>, destination: &Destination) -> Result<Route, Stop> {
+    let snapshot = context.snapshot;
+    match destination.way {
+        Way::Switched { port } => Ok(Route { port, ethernet: None, leaves_by: None }),
+        Way::FloatingIp { router, port, .. } => match snapshot.port(port) {
+            Some(port) => to_workload(context, router, port),
+            None => Err(Stop::Drop(DropReason::UnknownDestination)),
+        },
+        Way::Routed { router } => {
+            if let Some(port) = snapshot.port_behind_router(router, destination.address) {
+                return to_workload(context, router, port);
+            }
+            let networks = &snapshot.routers[router].networks;
+            if networks.iter().any(|network| snapshot.networks[*network].cidr.contains(destination.address)) {
+                return Err(Stop::Drop(DropReason::UnknownDestination));
+            }
+            outside(context, subject, destination, router)
+        }
+    }
+}
+
+fn to_workload(context: &Context<'_>, router: Index, port: &Port) -> Result<Route, Stop> {
+    let workload = port.workload.as_ref().ok_or(Stop::Drop(DropReason::UnknownDestination))?;
+    let ethernet =
+        Ethernet { destination: workload.mac_address, source: context.snapshot.routers[router].mac_address };
+    Ok(Route { port: port.number, ethernet: Some(ethernet), leaves_by: None })
+}
+
+fn outside(
+    context: &Context<'_>,
+    subject: &Subject<'_>,
+    destination: &Destination,
+    router: Index,
+) -> Result<Route, Stop> {
+    let config = &context.snapshot.routers[router];
+    let external = config.external.as_ref().ok_or(Stop::Drop(DropReason::NoRoute))?;
+    let network = &context.snapshot.networks[external.network];
+    let port = network.uplink.ok_or(Stop::Drop(DropReason::PortDown))?;
+    let is_direct = network.cidr.contains(destination.address);
+    let next_hop = if is_direct { Some(destination.address) } else { external.peer_ip };
+    let ip_address = next_hop.ok_or(Stop::Drop(DropReason::NoRoute))?;
+    let configured = external.peer_mac.filter(|_| external.peer_ip == Some(ip_address));
+    let neighbour = NeighbourKey { port, ip_address };
+    let known = configured
+        .or_else(|| context.neighbours.mac_address(neighbour))
+        .or_else(|| subject.keep.map(|keep| keep.next_hop_mac));
+    let asker = Asker { ip_address: external.ip_address, mac_address: config.mac_address };
+    let Some(destination) = known else {
+        return Err(if context.neighbours.has_failed(neighbour) {
+            Stop::Drop(DropReason::NeighbourUnresolved)
+        } else {
+            Stop::Hold(neighbour, asker)
+        });
+    };
+    let ethernet = Ethernet { destination, source: config.mac_address };
+    Ok(Route { port, ethernet: Some(ethernet), leaves_by: Some(router) })
+}

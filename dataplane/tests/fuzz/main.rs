@@ -1,0 +1,92 @@
+//! The fuzz targets' code under the plain test runner: seeded random scripts, and what fuzzing once found.
+//!
+//! `make fuzz` does the same guided by coverage. A finding is kept as a file below `tests/fuzz/regressions/<target>/`,
+//! named for what went wrong.
+
+#[path = "../../fuzz/src/drive.rs"]
+mod drive;
+
+use std::path::Path;
+
+/// Packets that the random scripts send in all.
+const PACKETS: usize = 200_000;
+/// Bytes of a script; a packet takes some twenty.
+const SCRIPT_LENGTH: usize = 20_000;
+/// Any number: the same in every run.
+const SEED: u64 = 0x5eed;
+
+/// Random bytes (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| (self.next() >> 56) as u8).collect()
+    }
+}
+
+#[test]
+fn random_scripts_leave_no_trace() {
+    let mut random = Random(SEED);
+    let mut total = drive::Summary::default();
+    while total.packets < PACKETS {
+        let summary = drive::pipeline(&random.bytes(SCRIPT_LENGTH));
+        total.packets += summary.packets;
+        total.left += summary.left;
+        total.drops.extend(summary.drops);
+    }
+    println!("{total:?}");
+    assert!(total.left > PACKETS / 20, "scripts that forward little test little: {total:?}");
+}
+
+#[test]
+fn random_frames_are_parsed_alike() {
+    let mut random = Random(SEED);
+    for _ in 0..PACKETS {
+        let length = 14 + random.next() as usize % 60;
+        let mut frame = random.bytes(length);
+        // Most random frames end at their EtherType; these do not.
+        frame[12..14].copy_from_slice(&[8, 0]);
+        if let Some(byte) = frame.get_mut(14) {
+            *byte = 0x45;
+        }
+        drive::parse(&frame);
+    }
+}
+
+#[test]
+fn random_captures_are_read_or_refused() {
+    let mut random = Random(SEED);
+    for _ in 0..2_000 {
+        let mut file = edgestack_dataplane::io::pcap_file::file_header(64).to_vec();
+        let length = random.next() as usize % 200;
+        file.extend(random.bytes(length));
+        drive::pcap(&file);
+        let length = random.next() as usize % 64;
+        drive::pcap(&random.bytes(length));
+    }
+}
+
+#[test]
+fn what_fuzzing_found_stays_fixed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/regressions");
+    for (target, run) in [
+        ("parse", (|data: &[u8]| drive::parse(data)) as fn(&[u8])),
+        ("pipeline", |data| {
+            drive::pipeline(data);
+        }),
+        ("pcap", |data| drive::pcap(data)),
+    ] {
+        for entry in std::fs::read_dir(root.join(target)).into_iter().flatten().flatten() {
+            let data = std::fs::read(entry.path()).expect("a regression is readable");
+            run(&data);
+        }
+    }
+}

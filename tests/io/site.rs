@@ -1,0 +1,157 @@
+//! A small site for a runtime: two workloads of one tenant behind a router, a server outside, and their configuration.
+
+use std::path::PathBuf;
+
+use edgestack_dataplane::config::{
+    Attach, Config, Direction, Network, Port, PortKind, Remote, Router, RouterExternal, SecurityGroup,
+    SecurityGroupRule,
+};
+use edgestack_dataplane::fastpath::FastPathSettings;
+use edgestack_dataplane::runtime::{Dataplane, DataplaneSettings};
+use edgestack_tests::LabError;
+use edgestack_tests::link::{Plug, connect};
+use edgestack_tests::namespace::{Namespace, unique_prefix};
+
+use crate::patch::object_path;
+
+/// Namespaces: the host, two workloads, the outside.
+pub(crate) struct Site {
+    pub(crate) host: Namespace,
+    pub(crate) one: Namespace,
+    pub(crate) two: Namespace,
+    pub(crate) outside: Namespace,
+    pub(crate) settings: DataplaneSettings,
+    directory: PathBuf,
+}
+
+pub(crate) const ONE: Plug<'static> = Plug {
+    interface: "one",
+    mac_address: Some("02:00:00:00:01:01"),
+    address: Some("10.0.0.11/24"),
+    gateway: Some("10.0.0.1"),
+    mtu: 1500,
+    checksums: true,
+};
+pub(crate) const TWO: Plug<'static> = Plug {
+    interface: "two",
+    mac_address: Some("02:00:00:00:01:02"),
+    address: Some("10.0.0.12/24"),
+    gateway: Some("10.0.0.1"),
+    mtu: 1500,
+    checksums: true,
+};
+pub(crate) const OUTSIDE: Plug<'static> = Plug {
+    interface: "uplink",
+    mac_address: None,
+    address: Some("198.51.100.1/24"),
+    gateway: None,
+    mtu: 1500,
+    checksums: true,
+};
+
+impl Site {
+    pub(crate) fn new() -> Result<Self, LabError> {
+        let prefix = unique_prefix();
+        let make = |name: &str| Namespace::create(&format!("{prefix}-{name}"));
+        let (host, one, two, outside) = (make("host")?, make("one")?, make("two")?, make("out")?);
+        for (far, plug) in [(&one, &ONE), (&two, &TWO), (&outside, &OUTSIDE)] {
+            connect(&host, far, plug)?;
+        }
+        let directory = std::env::temp_dir().join(&prefix);
+        let fast_path = FastPathSettings {
+            object_path: Some(object_path()),
+            instance: prefix,
+            ..FastPathSettings::default()
+        };
+        let settings =
+            DataplaneSettings { fast_path, run_directory: directory.clone(), ..DataplaneSettings::default() };
+        Ok(Self { host, one, two, outside, settings, directory })
+    }
+
+    /// Starts a dataplane in the host's namespace.
+    pub(crate) fn start(&self) -> Dataplane {
+        self.host.enter(|| Dataplane::start(&self.settings)).expect("enter").expect("start the dataplane")
+    }
+
+    /// Starts one and gives it the configuration.
+    pub(crate) fn start_with(&self, config: &Config) -> Dataplane {
+        let dataplane = self.start();
+        dataplane.apply(config).expect("apply the configuration");
+        dataplane
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Err(error) = self.host.enter(|| Dataplane::unpin(&self.settings)).expect("enter") {
+            eprintln!("unpin: {error}");
+        }
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// The site's configuration, its ports attached as told.
+pub(crate) fn config(attach: Attach) -> Config {
+    let network = |id: &str, cidr: &str, external| Network {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        cidr: cidr.parse().expect("a range"),
+        gateway_ip: Some(if external { [198, 51, 100, 1] } else { [10, 0, 0, 1] }.into()),
+        mtu: 1500,
+        external,
+    };
+    let port = |plug: &Plug<'_>, network: &str, kind| Port {
+        id: format!("port-{}", plug.interface),
+        name: plug.interface.to_owned(),
+        network: network.to_owned(),
+        interface: Some(plug.interface.to_owned()),
+        kind,
+        attach,
+        admin_state_up: true,
+    };
+    let workload = |plug: &Plug<'_>, last: u8| PortKind::Workload {
+        mac_address: plug.mac_address.expect("an address").parse().expect("an address"),
+        ip_address: [10, 0, 0, last].into(),
+        security_groups: vec!["all".to_owned()],
+        allowed_address_pairs: Vec::new(),
+        port_security: true,
+    };
+    let rule = |direction, id: &str| SecurityGroupRule {
+        id: id.to_owned(),
+        direction,
+        protocol: None,
+        port_range_min: None,
+        port_range_max: None,
+        remote: Remote::Any,
+    };
+    Config {
+        networks: vec![
+            network("tenant", "10.0.0.0/24", false),
+            network("external", "198.51.100.0/24", true),
+        ],
+        ports: vec![
+            port(&ONE, "tenant", workload(&ONE, 11)),
+            port(&TWO, "tenant", workload(&TWO, 12)),
+            port(&OUTSIDE, "external", PortKind::Uplink),
+        ],
+        routers: vec![Router {
+            id: "router".to_owned(),
+            name: "router".to_owned(),
+            mac_address: "02:00:00:00:00:01".parse().expect("an address"),
+            networks: vec!["tenant".to_owned()],
+            external: Some(RouterExternal {
+                network: "external".to_owned(),
+                ip_address: [198, 51, 100, 2].into(),
+                enable_snat: true,
+                peer_ip: None,
+                peer_mac: None,
+            }),
+        }],
+        floating_ips: Vec::new(),
+        security_groups: vec![SecurityGroup {
+            id: "all".to_owned(),
+            name: "all".to_owned(),
+            rules: vec![rule(Direction::Ingress, "in"), rule(Direction::Egress, "out")],
+        }],
+    }
+}

@@ -10,6 +10,8 @@ mod mode;
 mod notation;
 mod run;
 mod site;
+#[cfg(feature = "root")]
+mod tier0;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -10,17 +10,31 @@ pub(crate) enum Mode {
     /// As above, and before every step the configuration changes in a way that changes no decision, so that
     /// every flow is decided again in the middle of its life.
     Change,
+    /// Every packet goes to the kernel's XDP program first, and to the engine only if that hands it on.
+    #[cfg(feature = "root")]
+    Xdp,
+    /// Every packet goes to the kernel's TC program first.
+    #[cfg(feature = "root")]
+    Tc,
 }
 
 impl Mode {
     /// The modes that this build can run.
+    #[cfg(not(feature = "root"))]
     pub(crate) const ALL: &'static [Self] = &[Self::Engine, Self::Change];
+    /// The modes that this build can run.
+    #[cfg(feature = "root")]
+    pub(crate) const ALL: &'static [Self] = &[Self::Engine, Self::Change, Self::Xdp, Self::Tc];
 
     /// Name of the mode in the list of tests.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Engine => "engine",
             Self::Change => "change",
+            #[cfg(feature = "root")]
+            Self::Xdp => "xdp",
+            #[cfg(feature = "root")]
+            Self::Tc => "tc",
         }
     }
 }

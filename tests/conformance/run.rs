@@ -17,7 +17,7 @@ use crate::site::Site;
 /// Runs the case in `file`; an error is a report for people.
 pub(crate) fn run(file: &Path, topologies: &Path, mode: Mode) -> Result<(), String> {
     let (case, topology) = Case::load(file, topologies).map_err(|error| error.to_string())?;
-    let mut site = Site::new()?;
+    let mut site = Site::new(mode)?;
     site.apply(&topology.config)?;
     site.settle()?;
     let mut state = State { config: topology.config, hosts: topology.hosts, names: Names::default(), mode };
@@ -34,6 +34,9 @@ pub(crate) fn run(file: &Path, topologies: &Path, mode: Mode) -> Result<(), Stri
                 case.source.join(", "),
             )
         })?;
+    }
+    if let Some(hits) = site.tier0_hits().filter(|hits| *hits < case.tier0_hits) {
+        return Err(format!("{}: tier 0 forwarded {hits} packets, not {}", case.name, case.tier0_hits));
     }
     site.finish().map_err(|problem| format!("{}: at the end: {problem}", case.name))
 }

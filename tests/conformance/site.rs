@@ -10,6 +10,9 @@ use edgestack_dataplane::packet::{BATCH_SIZE, FramePool};
 use edgestack_dataplane::tables::region::Regions;
 
 use crate::compare::Frames;
+use crate::mode::Mode;
+#[cfg(feature = "root")]
+use crate::tier0::{Hook, Tier0};
 
 /// Buckets of the flow table: enough that no case evicts by accident.
 const BUCKETS: u32 = 1024;
@@ -35,18 +38,49 @@ pub(crate) struct Site {
     pool: FramePool,
     now_ticks: u32,
     ports: BTreeMap<u16, String>,
+    #[cfg(feature = "root")]
+    tier0: Option<Tier0>,
 }
 
 impl Site {
-    /// A gateway without configuration.
-    pub(crate) fn new() -> Result<Self, String> {
-        let regions = Regions::anonymous(BUCKETS, SESSIONS, HASH_SEED).map_err(|error| error.to_string())?;
+    /// A gateway without configuration, with the kernel programs in front of it where the mode has them.
+    pub(crate) fn new(mode: Mode) -> Result<Self, String> {
+        #[cfg(feature = "root")]
+        let (tier0, regions) = match mode {
+            Mode::Engine | Mode::Change => (None, Self::anonymous_regions()?),
+            Mode::Xdp => {
+                Tier0::load(Hook::Xdp, BUCKETS, SESSIONS).map(|(tier0, regions)| (Some(tier0), regions))?
+            }
+            Mode::Tc => {
+                Tier0::load(Hook::Tc, BUCKETS, SESSIONS).map(|(tier0, regions)| (Some(tier0), regions))?
+            }
+        };
+        #[cfg(not(feature = "root"))]
+        let regions = match mode {
+            Mode::Engine | Mode::Change => Self::anonymous_regions()?,
+        };
         let engine = Engine::new(regions, EngineSettings::default()).map_err(|error| error.to_string())?;
+        #[cfg(feature = "root")]
+        if tier0.is_some() {
+            engine.set_tier0(true, Tier0::trunk_index(), 0);
+        }
         let worker = engine.worker(0);
         let pool = FramePool::new(FRAMES).map_err(|error| error.to_string())?;
-        let mut site = Self { engine, worker, pool, now_ticks: 1, ports: BTreeMap::new() };
+        let mut site = Self {
+            engine,
+            worker,
+            pool,
+            now_ticks: 1,
+            ports: BTreeMap::new(),
+            #[cfg(feature = "root")]
+            tier0,
+        };
         site.advance(u64::from(TICK_MS))?;
         Ok(site)
+    }
+
+    fn anonymous_regions() -> Result<Regions, String> {
+        Regions::anonymous(BUCKETS, SESSIONS, HASH_SEED).map_err(|error| error.to_string())
     }
 
     /// Applies a configuration and plugs every port into an interface.
@@ -67,6 +101,10 @@ impl Site {
                     first_socket: 0,
                 };
                 self.engine.set_interface(number, Some(binding));
+                #[cfg(feature = "root")]
+                if let Some(tier0) = &mut self.tier0 {
+                    tier0.plug(number)?;
+                }
             }
         }
         Ok(())
@@ -77,10 +115,44 @@ impl Site {
         self.advance(ANNOUNCED_MS).map(|_| ())
     }
 
-    /// Hands the frames to the engine as one batch that came in by `port`.
+    /// Lets the frames come in by `port`: to the engine as one batch or, where there is a tier 0, one by one to that
+    /// first.
     pub(crate) fn send(&mut self, port: &str, frames: &[Vec<u8>]) -> Result<Frames, String> {
         let number =
             self.engine.port_number(port).ok_or_else(|| format!("`send`: there is no port `{port}`"))?;
+        #[cfg(feature = "root")]
+        if self.tier0.is_some() {
+            return self.send_through_tier0(number, frames);
+        }
+        self.process(number, frames)
+    }
+
+    #[cfg(feature = "root")]
+    fn send_through_tier0(&mut self, number: u16, frames: &[Vec<u8>]) -> Result<Frames, String> {
+        let mut left = Frames::new();
+        let ports: Vec<u16> = self.ports.keys().copied().collect();
+        for frame in frames {
+            let Some(tier0) = &mut self.tier0 else { return Ok(left) };
+            let more = match tier0.run(number, &ports, frame)? {
+                Some((port, frame)) => Frames::from([(self.ports[&port].clone(), vec![frame])]),
+                None => self.process(number, std::slice::from_ref(frame))?,
+            };
+            for (port, frames) in more {
+                left.entry(port).or_default().extend(frames);
+            }
+        }
+        Ok(left)
+    }
+
+    /// Packets that tier 0 forwarded; none where there is no tier 0.
+    pub(crate) fn tier0_hits(&self) -> Option<u64> {
+        #[cfg(feature = "root")]
+        return self.tier0.as_ref().map(Tier0::hits);
+        #[cfg(not(feature = "root"))]
+        None
+    }
+
+    fn process(&mut self, number: u16, frames: &[Vec<u8>]) -> Result<Frames, String> {
         let mut output = Vec::new();
         for frames in frames.chunks(BATCH_SIZE) {
             let mut batch = Vec::new();

@@ -125,10 +125,7 @@ pub(crate) fn config(attach: Attach) -> Config {
         remote: Remote::Any,
     };
     Config {
-        networks: vec![
-            network("tenant", "10.0.0.0/24", false),
-            network("external", "198.51.100.0/24", true),
-        ],
+        networks: vec![network("tenant", "10.0.0.0/24", false), network("external", "198.51.100.0/24", true)],
         ports: vec![
             port(&ONE, "tenant", workload(&ONE, 11)),
             port(&TWO, "tenant", workload(&TWO, 12)),

@@ -1,12 +1,21 @@
 //! The runtime on real interfaces: trunk and XDP, interfaces that come and go, restarts, captures.
 
-use edgestack_dataplane::config::Attach;
-use edgestack_dataplane::runtime::Dataplane;
-use edgestack_tests::LabError;
-use edgestack_tests::namespace::Namespace;
-use edgestack_tests::traffic::ping;
+use std::time::Duration;
 
-use crate::site::{Site, config};
+use edgestack_dataplane::capture::{CaptureDirection, CaptureError, CapturedPacket};
+use edgestack_dataplane::config::{Attach, Config};
+use edgestack_dataplane::inspect::PortView;
+use edgestack_dataplane::runtime::{Dataplane, DataplaneSettings};
+use edgestack_tests::link::{connect, disconnect};
+use edgestack_tests::namespace::Namespace;
+use edgestack_tests::traffic::udp::UdpEcho;
+use edgestack_tests::traffic::{ping, udp};
+use edgestack_tests::{LabError, wait};
+
+use crate::site::{ONE, OUTSIDE, Site, config};
+
+/// How long the runtime may take to see what happened to an interface.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 const TWO_ADDRESS: &str = "10.0.0.12";
 const GATEWAY: &str = "10.0.0.1";
@@ -44,4 +53,195 @@ fn packets_pass_by_the_trunk_alone() -> Result<(), LabError> {
 #[test]
 fn packets_pass_by_xdp_alone() -> Result<(), LabError> {
     ping_everywhere(Attach::Xdp, ["xdp+tc", "xdp+tc", "xdp+tc"])
+}
+
+/// Waits until the port with this name is in the state.
+fn wait_for(dataplane: &Dataplane, name: &str, state: &str) -> Result<PortView, LabError> {
+    wait::value(&format!("port {name} to be {state}"), PATIENCE, || {
+        let ports = dataplane.ports();
+        let port = ports.into_iter().find(|port| port.name == name).expect("the port");
+        if port.state == state { Ok(port) } else { Err(format!("{port:#?}")) }
+    })
+}
+
+#[test]
+fn an_interface_may_come_late_go_and_come_back() -> Result<(), LabError> {
+    let site = Site::new()?;
+    let _echo = UdpEcho::start(&site.outside, 7)?;
+    disconnect(&site.host, ONE.interface)?;
+    let dataplane = site.start_with(&config(Attach::Auto));
+    let port = wait_for(&dataplane, "one", "waiting")?;
+    assert_eq!((port.attached.as_str(), port.reason.as_str()), ("none", "interface one does not exist"));
+    let error = dataplane.capture("one", 1).expect_err("nothing to capture");
+    assert_eq!(error, CaptureError::NoInterface("one".to_owned()));
+
+    connect(&site.host, &site.one, &ONE)?;
+    wait_for(&dataplane, "one", "up")?;
+    let socket = udp::bind(&site.one, 4000)?;
+    let outside = format!("{OUTSIDE_ADDRESS}:7");
+    let seen_as = udp::ask(&socket, &outside)?.expect("an answer");
+
+    // Deleted and made again: another index, the same flow, with the same translation.
+    disconnect(&site.host, ONE.interface)?;
+    wait_for(&dataplane, "one", "waiting")?;
+    drop(socket);
+    connect(&site.host, &site.one, &ONE)?;
+    wait_for(&dataplane, "one", "up")?;
+    let socket = udp::bind(&site.one, 4000)?;
+    assert_eq!(udp::ask(&socket, &outside)?, Some(seen_as.clone()));
+
+    // The uplink, with XDP and sockets of its own; its neighbour is found again.
+    disconnect(&site.host, OUTSIDE.interface)?;
+    wait_for(&dataplane, "uplink", "waiting")?;
+    connect(&site.host, &site.outside, &OUTSIDE)?;
+    assert_eq!(wait_for(&dataplane, "uplink", "up")?.attached, "xdp+tc");
+    wait::value("the answers to come again", PATIENCE, || match udp::ask(&socket, &outside) {
+        Ok(Some(answer)) if answer == seen_as => Ok(()),
+        other => Err(format!("{other:?}\n{:#?}", dataplane.drops())),
+    })?;
+
+    site.host.run("ip link set one down")?;
+    assert_eq!(wait_for(&dataplane, "one", "waiting")?.reason, "interface one is down");
+    site.host.run("ip link set one up")?;
+    wait_for(&dataplane, "one", "up")?;
+    assert_answers(&dataplane, &site.one, TWO_ADDRESS, 3);
+    Ok(())
+}
+
+#[test]
+fn a_restart_is_not_noticed() -> Result<(), LabError> {
+    let site = Site::new()?;
+    let config = config(Attach::Auto);
+    let _echo = UdpEcho::start(&site.outside, 7)?;
+    let outside = format!("{OUTSIDE_ADDRESS}:7");
+    let socket = udp::bind(&site.one, 4000)?;
+    let first = site.start_with(&config);
+    let seen_as = udp::ask(&socket, &outside)?.expect("an answer");
+    assert_eq!(udp::ask(&socket, &outside)?.as_deref(), Some(seen_as.as_str()));
+    let sessions = first.counters().sessions;
+
+    let error = site.host.enter(|| Dataplane::start(&site.settings))?.expect_err("one is running");
+    let message = error.to_string();
+    assert!(message.contains(&format!("process with id {}", std::process::id())), "{message}");
+
+    drop(first);
+    for _ in 0..10 {
+        assert_eq!(udp::ask(&socket, &outside)?.as_deref(), Some(seen_as.as_str()), "no engine runs");
+    }
+    let second = site.start();
+    for _ in 0..10 {
+        assert_eq!(udp::ask(&socket, &outside)?.as_deref(), Some(seen_as.as_str()), "not yet configured");
+    }
+    second.apply(&config).expect("apply");
+    for _ in 0..10 {
+        assert_eq!(udp::ask(&socket, &outside)?.as_deref(), Some(seen_as.as_str()), "adopted");
+    }
+    assert_eq!(second.counters().sessions, sessions);
+    assert_answers(&second, &site.two, OUTSIDE_ADDRESS, 3);
+
+    // A port that is not configured any more loses its programs, also when its daemon did not run meanwhile.
+    drop(second);
+    let mut without_two = config;
+    without_two.ports.retain(|port| port.name != "two");
+    let third = site.start_with(&without_two);
+    assert_answers(&third, &site.one, OUTSIDE_ADDRESS, 3);
+    assert!(ping::ping(&site.two, OUTSIDE_ADDRESS, 1)?.none_answered());
+    Ok(())
+}
+
+#[test]
+fn without_the_fast_path_the_answers_are_the_same() -> Result<(), LabError> {
+    let mut site = Site::new()?;
+    site.settings.fast_path_enabled = false;
+    let dataplane = site.start_with(&config(Attach::Auto));
+    assert_answers(&dataplane, &site.one, TWO_ADDRESS, 10);
+    assert_answers(&dataplane, &site.one, OUTSIDE_ADDRESS, 10);
+    let counters = dataplane.counters();
+    assert_eq!(counters.tier0_packets, 0);
+    assert!(counters.engine_packets >= 40, "{counters:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_capture_sees_every_packet_of_its_port_both_ways() -> Result<(), LabError> {
+    let site = Site::new()?;
+    let dataplane = site.start_with(&config(Attach::Auto));
+    assert_answers(&dataplane, &site.one, OUTSIDE_ADDRESS, 3);
+    let tier0_before = dataplane.counters().tier0_packets;
+    assert_eq!(
+        dataplane.capture("three", 1).expect_err("no such port"),
+        CaptureError::UnknownPort("three".to_owned())
+    );
+    for port in ["one", "port-uplink"] {
+        let capture = dataplane.capture(port, 1000).expect("a capture");
+        assert_answers(&dataplane, &site.one, OUTSIDE_ADDRESS, 5);
+        let packets: Vec<CapturedPacket> = capture.try_iter().collect();
+        let count = |direction, address: [u8; 4]| {
+            let is_echo = |packet: &&CapturedPacket| {
+                packet.direction == direction
+                    && packet.bytes.get(23) == Some(&1)
+                    && (packet.bytes[26..30] == address || packet.bytes[30..34] == address)
+            };
+            packets.iter().filter(is_echo).count()
+        };
+        // Addresses as on the wire of that port: inside before translation, outside after.
+        let address = if port == "one" { [10, 0, 0, 11] } else { [198, 51, 100, 2] };
+        let counts = [CaptureDirection::In, CaptureDirection::Out].map(|way| count(way, address));
+        assert_eq!(counts, [5, 5], "{port}: {packets:#?}");
+        assert_eq!(dataplane.counters().tier0_packets, tier0_before, "all of it went through the engine");
+    }
+    // Nobody reads any more: tier 0 forwards again.
+    wait::until("tier 0 to forward again", PATIENCE, || {
+        assert_answers(&dataplane, &site.one, OUTSIDE_ADDRESS, 3);
+        dataplane.counters().tier0_packets > tier0_before
+    })
+}
+
+#[test]
+fn every_frame_is_accounted_for() -> Result<(), LabError> {
+    let mut site = Site::new()?;
+    site.settings.workers = 2;
+    let dataplane = site.start_with(&config(Attach::Xdp));
+    for (from, to) in [(&site.one, TWO_ADDRESS), (&site.two, OUTSIDE_ADDRESS)] {
+        assert_answers(&dataplane, from, to, 20);
+    }
+    let nothing = Config::default();
+    dataplane.apply(&nothing).expect("apply nothing");
+    // What is left are the frames of the trunk's fill rings, one for each worker.
+    let filled = u64::from(site.settings.xsk.fill_ring_frames);
+    wait::value("all frames but the trunk's to return", PATIENCE, || {
+        let frames = dataplane.frames();
+        let missing: Vec<u64> = frames.iter().map(|(available, all)| all - available).collect();
+        if missing.iter().all(|missing| *missing <= filled) { Ok(()) } else { Err(format!("{missing:?}")) }
+    })
+}
+
+#[test]
+fn a_start_that_cannot_be_says_why() -> Result<(), LabError> {
+    let mut site = Site::new()?;
+    let whole = site.settings.clone();
+    let fails = |settings: &DataplaneSettings| {
+        let error =
+            site.host.enter(|| Dataplane::start(settings)).expect("enter").expect_err("it cannot start");
+        error.to_string()
+    };
+    let mut settings = whole.clone();
+    settings.fast_path.object_path = Some("/no/such/object.o".into());
+    let message = fails(&settings);
+    assert!(message.contains("/no/such/object.o") && message.contains("make ebpf"), "{message}");
+
+    let mut settings = whole.clone();
+    settings.run_directory = "/proc/no-such".into();
+    let message = fails(&settings);
+    assert!(message.contains("run_directory"), "{message}");
+
+    let mut settings = whole.clone();
+    settings.frames = 1024;
+    let message = fails(&settings);
+    assert!(message.contains("raise `frames`"), "{message}");
+    site.settings = whole;
+    // Nothing of the failed starts is left in the way.
+    let dataplane = site.start_with(&config(Attach::Auto));
+    assert_answers(&dataplane, &site.one, TWO_ADDRESS, 3);
+    Ok(())
 }

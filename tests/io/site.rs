@@ -42,7 +42,7 @@ pub(crate) const TWO: Plug<'static> = Plug {
 };
 pub(crate) const OUTSIDE: Plug<'static> = Plug {
     interface: "uplink",
-    mac_address: None,
+    mac_address: Some("02:00:00:00:02:01"),
     address: Some("198.51.100.1/24"),
     gateway: None,
     mtu: 1500,

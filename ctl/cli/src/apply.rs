@@ -137,9 +137,9 @@ impl Done {
 pub(crate) async fn apply(session: &Session, args: &ApplyArgs) -> Result<(), CliError> {
     let objects = read(&args.file)?;
     let mut report = Report { session, dry_run: args.dry_run, results: Vec::new() };
-    // Rules name other groups of the file, so all groups come before any rules.
-    if !args.dry_run {
-        for group in objects.iter().filter(|object| names_groups(object)) {
+    // A rule may name any group of the file, so all groups come before any rules.
+    if !args.dry_run && objects.iter().any(names_groups) {
+        for group in objects.iter().filter(|object| object.kind == Kind::SecurityGroup) {
             ensure_without_rules(session, group, &mut report).await?;
         }
     }
@@ -267,13 +267,15 @@ async fn ensure(
         Kind::FloatingIp => forget_former_target(&found, &mut fields),
         Kind::Network | Kind::Port | Kind::SecurityGroupRule => {}
     }
-    let changes = changes(object.kind, &found, &fields);
+    let mut changes = changes(object.kind, &found, &fields);
     if changes.is_empty() {
         return Ok((Outcome::Unchanged, changes));
     }
     if !dry_run {
         session.client.update::<Value>(object.kind, &text(&found, "/id"), &fields).await?;
     }
+    // What follows from a field of the file, such as the target of a floating IP, is not worth a line.
+    changes.retain(|change| object.fields.contains_key(&change.field));
     Ok((Outcome::Updated, changes))
 }
 

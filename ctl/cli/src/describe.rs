@@ -4,15 +4,18 @@ use serde_json::Value;
 
 use crate::output::Table;
 use crate::session::Section;
-use crate::value::{list, scalar, text};
+use crate::value::{age_since, list, scalar, text};
 
 /// The object as text.
 pub(crate) fn object(object: &Value, sections: &[Section], color: bool) -> String {
     let mut table = Table::new(Vec::<String>::new());
-    for (key, value) in object.as_object().into_iter().flatten() {
+    let mut fields: Vec<(&String, &Value)> = object.as_object().into_iter().flatten().collect();
+    // Stable: what is of one rank keeps the order of the daemon.
+    fields.sort_by_key(|(key, _)| rank(key));
+    for (key, value) in fields {
         let replaced = sections.iter().any(|section| section.replaces == Some(key));
         if key != "status" && !replaced {
-            for (index, line) in lines(value).into_iter().enumerate() {
+            for (index, line) in lines(key, value).into_iter().enumerate() {
                 table.row([if index == 0 { format!("{}:", label(key)) } else { " ".to_owned() }, line]);
             }
         }
@@ -43,9 +46,23 @@ fn conditions(object: &Value, color: bool) -> String {
     ["\nConditions:\n", &table.render(true, color)].concat()
 }
 
+/// Where a field stands: who it is first, when it changed last.
+fn rank(key: &str) -> usize {
+    const LAST: [&str; 4] = ["description", "generation", "created_at", "updated_at"];
+    match key {
+        "name" => 0,
+        "id" => 1,
+        _ => LAST.iter().position(|last| *last == key).map_or(2, |position| 3 + position),
+    }
+}
+
 /// The lines of a field: one, but for a list of objects, which has one for each.
-fn lines(value: &Value) -> Vec<String> {
+fn lines(key: &str, value: &Value) -> Vec<String> {
     match value {
+        Value::String(time) if key.ends_with("_at") => {
+            let age = age_since(time);
+            vec![if age.is_empty() { time.clone() } else { format!("{time} ({age} ago)") }]
+        }
         Value::Array(items) if items.iter().any(Value::is_object) => items.iter().map(inline).collect(),
         _ => vec![inline(value)],
     }
@@ -86,7 +103,7 @@ mod tests {
     #[test]
     fn an_object_is_its_fields_its_status_and_its_conditions() {
         let router = json!({
-            "id": "r1", "name": "edge", "enable_snat": true, "internal": ["blue", "green"],
+            "created_at": "never", "id": "r1", "name": "edge", "enable_snat": true, "internal": ["blue", "green"],
             "external": {"network": "public", "ip": "203.0.113.2"}, "peer_router": null,
             "routes": [{"destination": "10.9.0.0/16", "nexthop": "10.0.0.7"}, {"destination": "10.8.0.0/16"}],
             "status": {"phase": "Waiting", "conditions": [
@@ -95,14 +112,15 @@ mod tests {
         });
         assert_eq!(
             super::object(&router, &[], false),
-            "ID:           r1\n\
-             Name:         edge\n\
+            "Name:         edge\n\
+             ID:           r1\n\
              Enable SNAT:  yes\n\
              Internal:     blue, green\n\
              External:     network public, ip 203.0.113.2\n\
              Peer router:  -\n\
              Routes:       destination 10.9.0.0/16, nexthop 10.0.0.7\n              \
              destination 10.8.0.0/16\n\
+             Created at:   never\n\
              Status:       Waiting\n\
              \n\
              Conditions:\n\

@@ -8,6 +8,7 @@ use edgestack_model::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::rule_text::RuleText;
 use crate::value::scalar;
 
 /// A field that changes.
@@ -44,10 +45,24 @@ pub(crate) fn changes(kind: Kind, object: &Value, fields: &Map<String, Value>) -
         .chain(to.keys())
         .filter(|key| from.get(*key) != to.get(*key))
         .map(|key| {
-            let shown = |fields: &Map<String, Value>| fields.get(key).map(scalar).unwrap_or_default();
-            Change { field: key.clone(), from: shown(&from), to: shown(&to) }
+            let (before, after) = (from.get(key), to.get(key));
+            let is_rules = kind == Kind::SecurityGroup && key == "rules";
+            let (from, to) = if is_rules {
+                (without(before, after), without(after, before))
+            } else {
+                (before.map(scalar).unwrap_or_default(), after.map(scalar).unwrap_or_default())
+            };
+            Change { field: key.clone(), from, to }
         })
         .collect()
+}
+
+/// The entries of one list that another one does not have.
+fn without(list: Option<&Value>, other: Option<&Value>) -> String {
+    let entries = |list: Option<&Value>| list.and_then(Value::as_array).cloned().unwrap_or_default();
+    let other = entries(other);
+    let own: Vec<String> = entries(list).iter().filter(|entry| !other.contains(entry)).map(scalar).collect();
+    own.join(", ")
 }
 
 fn spec<S: Spec>(body: &Value) -> Option<Value> {
@@ -63,7 +78,8 @@ fn group(body: &Value) -> Option<Value> {
     let draft = read_draft::<SecurityGroupSpec>(body).ok()?;
     let mut rules: Vec<String> = Vec::new();
     for rule in draft.spec.wanted_rules.unwrap_or_default() {
-        rules.push([rule.identity(), rule.description].join(" ").trim_end().to_owned());
+        let text = RuleText::of(&serde_json::to_value(&rule).ok()?);
+        rules.push([text, rule.description].join(" ").trim_end().to_owned());
     }
     rules.sort();
     Some(json!({ "description": draft.spec.description, "rules": rules }))
@@ -122,10 +138,7 @@ mod tests {
         let same = json!([{"direction": "egress"},
             {"direction": "ingress", "protocol": "TCP", "port_range_min": 80, "port_range_max": 80}]);
         assert_eq!(shown(same), [""; 0]);
-        assert_eq!(
-            shown(json!([{"direction": "egress"}])),
-            ["rules: egress:all:-:-:any,ingress:tcp:80:80:any > egress:all:-:-:any"]
-        );
+        assert_eq!(shown(json!([{"direction": "egress"}])), ["rules: ingress tcp 80 > "]);
     }
 
     #[test]

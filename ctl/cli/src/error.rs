@@ -105,7 +105,7 @@ impl CliError {
         match self {
             Self::Client(error) => error.code(),
             Self::Usage { .. } => "usage",
-            Self::NotFound(_) => "notFound",
+            Self::NotFound(_) => "not_found",
             Self::Conflict { .. } => "conflict",
             Self::File { .. } => "file",
             Self::Output(_) => "output",

@@ -61,6 +61,26 @@ impl RuleText {
         }
     }
 
+    /// A rule of the API as it would be written. Groups are named as the rule names them.
+    pub(crate) fn of(rule: &Value) -> String {
+        let direction = text(rule, "/direction");
+        let mut words = vec![direction.clone()];
+        let ports = shown_ports(rule);
+        let protocol = text(rule, "/protocol");
+        if protocol != "all" && !protocol.is_empty() {
+            words.push(protocol);
+            words.extend((!ports.is_empty()).then_some(ports));
+        }
+        let (group, prefix) = (text(rule, "/remote_group_id"), text(rule, "/remote_ip_prefix"));
+        let joint = if direction == "egress" { "to" } else { "from" };
+        if !group.is_empty() {
+            words.extend([joint.to_owned(), format!("sg:{group}")]);
+        } else if !prefix.is_empty() && prefix != "0.0.0.0/0" {
+            words.extend([joint.to_owned(), prefix]);
+        }
+        words.join(" ")
+    }
+
     /// The fields of the rule in a request.
     pub(crate) fn fields(&self) -> Result<Value, String> {
         let direction =
@@ -198,6 +218,20 @@ mod tests {
         ];
         for (text, fields) in cases {
             assert_eq!(RuleText::parse(text).and_then(|rule| rule.fields()).unwrap(), fields, "{text}");
+        }
+    }
+
+    #[test]
+    fn rules_are_shown_as_they_are_written() {
+        for text in [
+            "egress",
+            "egress udp to 10.0.0.7/32",
+            "ingress tcp 8000-8100 from sg:web",
+            "ingress icmp 8/0 from 10.0.0.0/8",
+            "ingress gre",
+        ] {
+            let fields = RuleText::parse(text).and_then(|rule| rule.fields()).unwrap();
+            assert_eq!(RuleText::of(&fields), text);
         }
     }
 

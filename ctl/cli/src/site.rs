@@ -4,7 +4,7 @@
 //! Reading checks every object against the model, so that a file with a mistake changes nothing. A rule of a
 //! security group may be written as text (`ingress tcp 22 from 0.0.0.0/0`).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use edgestack_client::{ClientError, FieldError, Kind, Problem};
 use edgestack_model::{FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupSpec, read_draft};
@@ -34,6 +34,7 @@ pub(crate) fn parse(text: &str, origin: &str) -> Result<Vec<SiteObject>, CliErro
     for (index, document) in documents(text, origin)?.into_iter().enumerate() {
         reader.document(index + 1, document);
     }
+    reader.name_groups();
     reader.refuse_repeated();
     if !reader.errors.is_empty() {
         let plural = if reader.errors.len() == 1 { "" } else { "s" };
@@ -67,7 +68,7 @@ fn invalid(detail: String, errors: Vec<FieldError>) -> CliError {
         title: "The site file has mistakes".to_owned(),
         status: 422,
         detail,
-        code: "invalidSite".to_owned(),
+        code: "invalid_site".to_owned(),
         errors,
     })))
 }
@@ -75,6 +76,8 @@ fn invalid(detail: String, errors: Vec<FieldError>) -> CliError {
 #[derive(Default)]
 struct SiteReader {
     objects: Vec<SiteObject>,
+    /// Names of the file's security groups by their ids.
+    group_names: HashMap<String, String>,
     errors: Vec<FieldError>,
 }
 
@@ -129,6 +132,12 @@ impl SiteReader {
         let Value::Object(mut fields) = item else {
             return self.refuse(place, format!("a {kind} must be an object, not {item}"), None);
         };
+        if kind == Kind::SecurityGroup
+            && let (Some(Value::String(id)), Some(Value::String(name))) =
+                (fields.get("id"), fields.get("name"))
+        {
+            self.group_names.insert(id.clone(), name.clone());
+        }
         for field in SERVER_FIELDS {
             fields.remove(field);
         }
@@ -167,6 +176,18 @@ impl SiteReader {
                     self.refuse(&format!("{place}/rules/{index}"), message, None);
                     // Something well formed, so that the mistake is told once.
                     *rule = json!({ "direction": "egress" });
+                }
+            }
+        }
+    }
+
+    /// In the output of `-o yaml` rules name groups by ids, which are others when the groups are made again.
+    fn name_groups(&mut self) {
+        for object in &mut self.objects {
+            let Some(Value::Array(rules)) = object.fields.get_mut("rules") else { continue };
+            for group in rules.iter_mut().filter_map(|rule| rule.get_mut("remote_group_id")) {
+                if let Some(name) = group.as_str().and_then(|id| self.group_names.get(id)) {
+                    *group = name.as_str().into();
                 }
             }
         }
@@ -246,9 +267,9 @@ total: 2
 ---
 # Rules in both forms.
 security_group:
-  id: 0199
+  id: '0199'
   name: web
-  rules: ['ingress tcp 80', {direction: egress}]
+  rules: ['ingress tcp 80', {direction: ingress, remote_group_id: '0199'}]
 ---
 port: {name: web-1, network: blue, mac_address: 02:00:00:00:00:01, security_groups: [web]}
 ";
@@ -273,6 +294,7 @@ port: {name: web-1, network: blue, mac_address: 02:00:00:00:00:01, security_grou
         assert_eq!(names, ["network blue", "network wan", "security group web", "port web-1", "router edge"]);
         assert_eq!(objects[2].fields["rules"][0]["port_range_min"], 80);
         assert_eq!(objects[2].fields.get("id"), None);
+        assert_eq!(objects[2].fields["rules"][1]["remote_group_id"], "web");
         assert_eq!(objects[4].fields["external"], json!({"network": "wan"}));
     }
 

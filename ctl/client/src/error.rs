@@ -97,15 +97,15 @@ impl ClientError {
     /// Short name, as the `code` of a problem.
     pub fn code(&self) -> &str {
         match self {
-            Self::SocketMissing { .. } => "socketMissing",
-            Self::NotRunning { .. } => "daemonNotRunning",
-            Self::PermissionDenied { .. } => "permissionDenied",
+            Self::SocketMissing { .. } => "socket_missing",
+            Self::NotRunning { .. } => "daemon_not_running",
+            Self::PermissionDenied { .. } => "permission_denied",
             Self::Connect { .. } => "connect",
-            Self::Transport { .. } => "connectionLost",
+            Self::Transport { .. } => "connection_lost",
             Self::Timeout { .. } => "timeout",
             Self::Problem(problem) => &problem.code,
-            Self::Unexpected { .. } | Self::Decode { .. } => "unexpectedAnswer",
-            Self::TooLong { .. } => "answerTooLong",
+            Self::Unexpected { .. } | Self::Decode { .. } => "unexpected_answer",
+            Self::TooLong { .. } => "answer_too_long",
             Self::Request(_) => "request",
         }
     }

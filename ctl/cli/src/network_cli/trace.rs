@@ -72,7 +72,7 @@ pub(crate) async fn run(session: &Session, args: TraceArgs) -> Result<(), CliErr
     }
     match args.expect {
         Some(expected) if expected != report.verdict => {
-            eprintln!("error[unexpectedVerdict]: the verdict is {}, not {expected}", report.verdict);
+            eprintln!("error[unexpected_verdict]: the verdict is {}, not {expected}", report.verdict);
             Err(CliError::Told(exit::GENERAL))
         }
         _ => Ok(()),

@@ -216,14 +216,14 @@ fn a_socket_without_a_daemon_is_explained() {
     let missing = scratch("missing.sock");
     let result = run(&missing, &["list-ports"]);
     assert_eq!(result.code, Some(7));
-    assert!(result.stderr.contains("error[socketMissing]: there is no socket at /"), "{result:?}");
+    assert!(result.stderr.contains("error[socket_missing]: there is no socket at /"), "{result:?}");
     assert!(result.stderr.contains("hint: start the daemon"), "{result:?}");
     let dead = scratch("dead.sock");
     drop(UnixListener::bind(&dead).unwrap());
     let result = run(&dead, &["list-ports", "-o", "json"]);
     assert_eq!(result.code, Some(7));
     let document: Value = serde_json::from_str(&result.stderr).unwrap();
-    assert_eq!(document["code"], "daemonNotRunning");
+    assert_eq!(document["code"], "daemon_not_running");
 }
 
 #[test]

@@ -1,5 +1,7 @@
-//! Black-box tests of `edgectl`: the real program, run against a daemon that answers as each test tells it to.
+//! Black-box tests of `edgectl`: the real program, run against a daemon that answers as each test tells it to,
+//! and against the real `edgestackd` without its dataplane.
 
 mod commands;
+mod daemon;
 mod dataplane;
 mod support;

@@ -26,6 +26,7 @@ mod site;
 mod value;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use edgestack_client::{Client, Method};
@@ -78,7 +79,7 @@ fn session(global: &GlobalArgs) -> Session {
         quiet: global.quiet,
         color: global.color.enabled(),
     };
-    Session { client, output }
+    Session { client: Arc::new(client), output }
 }
 
 async fn run(session: &Session, command: Command) -> Result<(), CliError> {

@@ -2,6 +2,7 @@
 //! remove). What differs between nouns is in their [`Noun`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use edgestack_client::{Client, Kind};
 use serde_json::{Map, Value, json};
@@ -14,7 +15,7 @@ use crate::value;
 /// One run of the command.
 pub(crate) struct Session {
     /// The daemon.
-    pub client: Client,
+    pub client: Arc<Client>,
     /// Where results go.
     pub output: Output,
 }

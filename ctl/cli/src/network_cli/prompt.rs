@@ -5,6 +5,7 @@
 
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, ValueEnum};
 use rustyline::completion::{Completer, Pair};
@@ -18,7 +19,7 @@ use rustyline::{Context, Editor, Helper};
 use super::show::TableName;
 use super::{NetworkCommand, run_command};
 use crate::error::{CliError, exit};
-use crate::output::print;
+use crate::output::{Format, Output, print};
 use crate::session::Session;
 
 /// Lines that the history keeps.
@@ -34,6 +35,9 @@ const HISTORY_LINES_MAX: usize = 1000;
     disable_help_flag = true
 )]
 struct Line {
+    /// Form of the output
+    #[arg(short, long, global = true, value_enum)]
+    output: Option<Format>,
     #[command(subcommand)]
     command: NetworkCommand,
 }
@@ -102,7 +106,11 @@ async fn run_line(session: &Session, line: &str) -> Result<(), CliError> {
     }
     let words = split_words(line).map_err(|message| CliError::Usage { message, hint: None })?;
     match Line::try_parse_from(words) {
-        Ok(line) => run_command(session, line.command).await,
+        Ok(line) => {
+            let format = line.output.unwrap_or(session.output.format);
+            let output = Output { format, ..session.output };
+            run_command(&Session { client: Arc::clone(&session.client), output }, line.command).await
+        }
         Err(error) if error.use_stderr() => {
             let _ = error.print();
             Err(CliError::Told(exit::USAGE))

@@ -181,6 +181,8 @@ fn the_prompt_takes_commands_from_standard_input() {
         Run::of(&child.wait_with_output().unwrap())
     };
     let text = prompt("# a note\nshow drops\n\ntrace web-1 tcp >10.0.1.9:22\nexit\nshow nonsense\n").fine();
+    let json: Value = serde_json::from_str(&prompt("show nat -o json\n").fine()).unwrap();
+    assert_eq!(json, json!({"nat": []}));
     assert!(text.contains("ttl_expired") && text.contains("DROP"), "{text}");
     let result = prompt("show nonsense\nshow drops\n");
     assert_eq!((result.code, result.stdout.as_str()), (Some(2), ""));

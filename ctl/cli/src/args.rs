@@ -281,10 +281,13 @@ mod tests {
     }
 
     #[test]
-    fn the_help_text_names_every_command() {
+    fn the_help_text_and_the_reference_name_every_command() {
         let named: Vec<&str> = COMMANDS.split([' ', ',', '\n', ':']).collect();
+        let reference = include_str!("../../../docs/edgectl.md");
         for command in Cli::command().get_subcommands() {
-            assert!(named.contains(&command.get_name()), "{} is not in the help text", command.get_name());
+            let name = command.get_name();
+            assert!(named.contains(&name), "{name} is not in the help text");
+            assert!(reference.contains(&format!("`{name}`")), "{name} is not in docs/edgectl.md");
         }
     }
 

@@ -1,3 +1,92 @@
-//! The EdgeStack daemon.
+//! `edgestackd`: reads the command line and the configuration, starts the daemon, and turns signals into its end.
 
-fn main() {}
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use edgestackd::config::{Config, DEFAULT_PATH, LogFormat};
+use edgestackd::daemon;
+use edgestackd::http::error::chain;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+/// Exit code of a configuration that cannot be used.
+const EXIT_CONFIG: u8 = 2;
+
+/// The EdgeStack daemon: control plane and dataplane of one edge host.
+#[derive(Debug, Parser)]
+#[command(name = "edgestackd", version, about)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+    /// Read and check the configuration, say what is wrong with it, and do nothing else.
+    #[arg(long)]
+    check: bool,
+    /// Detach the kernel programs of this configuration's instance and remove its tables: traffic through it stops.
+    #[arg(long, conflicts_with = "check")]
+    unpin: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match Config::load(&arguments.config) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("edgestackd: {error}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if arguments.check {
+        println!("{}: the configuration is right", arguments.config.display());
+        return ExitCode::SUCCESS;
+    }
+    start_log(&config);
+    if arguments.unpin {
+        return unpin(&config);
+    }
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = %chain(error.as_ref()), "edgestackd could not start");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(config: &Config) {
+    let filter = EnvFilter::new(config.log.level.get_ref());
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    match config.log.format {
+        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+fn unpin(config: &Config) -> ExitCode {
+    let instance = config.dataplane.instance.get_ref();
+    tracing::info!(instance, "nothing is pinned");
+    ExitCode::SUCCESS
+}
+
+fn run(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (stop, stopped) = watch::channel(false);
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+                _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+            }
+            let _ = stop.send(true);
+        });
+        daemon::run(config, stopped).await?;
+        Ok(())
+    })
+}

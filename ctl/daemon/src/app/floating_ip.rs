@@ -1,0 +1,136 @@
+//! Rules of floating IPs.
+
+use edgestack_model::reader::Refusal;
+use edgestack_model::{FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec};
+
+use super::error::AppError;
+use super::network::require_external;
+use super::record::{Entry, parse_owner};
+use super::write::{Write, find};
+use super::{Noun, immutable};
+
+impl Noun for FloatingIpSpec {
+    fn resolve(&mut self, previous: Option<&Self>, write: &mut Write<'_>) -> Result<(), AppError> {
+        let network = write.refer::<NetworkSpec>("network", &self.network)?;
+        if let Some(network) = &network {
+            self.network.clone_from(&network.record.name);
+            require_external(&network.record.spec, true, "network", &network.record.name, write);
+            resolve_address(self, network, previous, write)?;
+        }
+        if let Some(previous) = previous {
+            if self.network != previous.network {
+                write.refuse("network", immutable("network", &previous.network));
+            }
+            if self.floating_ip != previous.floating_ip {
+                let kept = previous.floating_ip.map_or_else(String::new, |address| address.to_string());
+                write.refuse("floating_ip", immutable("floating_ip", &kept));
+            }
+        }
+        match self.instance_name.clone() {
+            Some(instance) => associate(self, &instance, write)?,
+            None => self.router = None,
+        }
+        Ok(())
+    }
+
+    fn default_name(&self, id: &str) -> String {
+        self.floating_ip
+            .map_or_else(|| id.to_owned(), |address| format!("fip-{}", address.to_string().replace('.', "-")))
+    }
+}
+
+fn resolve_address(
+    spec: &mut FloatingIpSpec,
+    network: &Entry<NetworkSpec>,
+    previous: Option<&FloatingIpSpec>,
+    write: &mut Write<'_>,
+) -> Result<(), AppError> {
+    if spec.floating_ip.is_none() {
+        spec.floating_ip = previous.and_then(|previous| previous.floating_ip);
+    }
+    let outer = &network.record.spec;
+    if let Some(address) = spec.floating_ip {
+        let pool = outer.effective_pool();
+        let outside = || {
+            let message = format!("{address} is not in the pool {} to {}", pool.start, pool.end);
+            Refusal::new("outside_pool", message, "leave it out for the lowest free address")
+        };
+        let refusal = outer.refuse_host(address).or_else(|| (!pool.contains(address)).then(outside));
+        if let Some(refusal) = refusal {
+            write.refuse("floating_ip", refusal);
+            return Ok(());
+        }
+    }
+    spec.floating_ip = write.claim_address(network, spec.floating_ip, "floating_ip")?;
+    Ok(())
+}
+
+/// Finds the port, its address and the router by which it is reached; what the request says of them must agree.
+fn associate(spec: &mut FloatingIpSpec, instance: &str, write: &mut Write<'_>) -> Result<(), AppError> {
+    let Some(port) = write.refer::<PortSpec>("instance_name", instance)? else { return Ok(()) };
+    spec.instance_name = Some(port.record.name.clone());
+    let network_name = port.record.spec.network.clone();
+    let fixed_ip = port.record.spec.ip_address;
+    let Some(network) = write.find::<NetworkSpec>(&network_name)? else { return Ok(()) };
+    if let Some(given) = &spec.target_network
+        && *given != network_name
+        && *given != network.record.id
+    {
+        let message = format!("the port `{}` is in the network `{network_name}`", port.record.name);
+        write.refuse("target_network", Refusal::new("mismatch", message, "leave target_network out"));
+    }
+    if let (Some(given), Some(fixed_ip)) = (spec.target_ip, fixed_ip)
+        && given != fixed_ip
+    {
+        let message = format!("the port `{}` has the address {fixed_ip}", port.record.name);
+        write.refuse("target_ip", Refusal::new("mismatch", message, "leave target_ip out"));
+    }
+    let what = format!(
+        "{} of the port `{}`",
+        fixed_ip.map_or_else(String::new, |ip| ip.to_string()),
+        port.record.name
+    );
+    write.claim(
+        format!("claims/floating-ports/{}", port.record.id),
+        "instance_name",
+        "already_associated",
+        what,
+    );
+    spec.target_network = Some(network_name);
+    spec.target_ip = fixed_ip;
+    find_router(spec, &network, write)
+}
+
+fn find_router(
+    spec: &mut FloatingIpSpec,
+    network: &Entry<NetworkSpec>,
+    write: &mut Write<'_>,
+) -> Result<(), AppError> {
+    let owner = write.store().get(&format!("claims/routed-networks/{}", network.record.id))?;
+    let id = owner.as_ref().and_then(|owner| parse_owner(&owner.value)).map(|(_, id, _)| id.to_owned());
+    let router = match id {
+        Some(id) => write.refer::<RouterSpec>("router", &id)?,
+        None => None,
+    };
+    let joins = router.filter(|router| {
+        let external = router.record.spec.external.as_ref();
+        external.is_some_and(|external| external.network == spec.network)
+    });
+    let Some(router) = joins else {
+        let message = format!("no router joins the network `{}` to `{}`", network.record.name, spec.network);
+        let hint = format!(
+            "add `{}` to the `internal` of a router whose `external` is `{}`",
+            network.record.name, spec.network
+        );
+        write.refuse("instance_name", Refusal::new("no_router", message, hint));
+        return Ok(());
+    };
+    if let Some(given) = &spec.router
+        && find::<RouterSpec>(write.store(), given)?.is_none_or(|given| given.record.id != router.record.id)
+    {
+        let message = format!("the router of the instance's network is `{}`", router.record.name);
+        write.refuse("router", Refusal::new("mismatch", message, "leave router out"));
+    }
+    spec.router = Some(router.record.name);
+    Ok(())
+}

@@ -1,0 +1,351 @@
+//! The rules: what may be created, changed and deleted, and what the server fills in.
+//!
+//! [`App`] does the same few things for every kind of object; what is particular to a kind is its [`Noun`], in the
+//! file of its name. Called by `http/`, on threads that may block. Never talks to the dataplane: reconcilers watch
+//! the store.
+
+pub mod error;
+mod floating_ip;
+mod network;
+mod port;
+pub mod record;
+mod router;
+mod security_group;
+mod security_group_rule;
+pub mod write;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use edgestack_model::{Draft, Object, Spec, Status};
+use jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+
+pub use error::AppError;
+use record::{
+    Entry, Record, describe_owner, object_key, object_prefix, parse_owner, status_key, uses_prefix,
+};
+use write::Write;
+
+use crate::store::{Store, StoreError};
+
+/// Times that a write is tried again because others changed what it had looked at.
+const ATTEMPTS_MAX: u32 = 8;
+
+/// What is particular to a kind of object.
+pub trait Noun: Spec {
+    /// Replaces references by names, fills in what the request left open, claims what only one object may have and
+    /// notes everything that is wrong with the request against the other objects.
+    fn resolve(&mut self, previous: Option<&Self>, write: &mut Write<'_>) -> Result<(), AppError>;
+
+    /// The name of an object whose request gave none.
+    fn default_name(&self, id: &str) -> String {
+        id.to_owned()
+    }
+
+    /// The object that a request without a known name stands for all the same.
+    fn twin(&self, _write: &Write<'_>) -> Result<Option<Entry<Self>>, AppError> {
+        Ok(None)
+    }
+
+    /// Further operations that go with the creation or the change of the object.
+    fn after_put(_record: &Record<Self>, _wanted: &Self, _write: &mut Write<'_>) -> Result<(), AppError> {
+        Ok(())
+    }
+
+    /// Refuses the removal for reasons other than being used, and adds further operations that go with it.
+    fn before_delete(_entry: &Entry<Self>, _write: &mut Write<'_>) -> Result<(), AppError> {
+        Ok(())
+    }
+
+    /// Fields that differ between the stored object and a request, beside those of the stored spec.
+    fn more_differences(
+        _entry: &Entry<Self>,
+        _wanted: &Self,
+        _store: &dyn Store,
+    ) -> Result<Vec<String>, AppError> {
+        Ok(Vec::new())
+    }
+
+    /// Takes out of the fields of an object what a request cannot set.
+    fn only_settable(_fields: &mut serde_json::Map<String, Value>) {}
+
+    /// Adds what answers show beside the stored fields.
+    fn complete(_objects: &mut [Object<Self>], _store: &dyn Store) -> Result<(), AppError> {
+        Ok(())
+    }
+}
+
+/// The application: the rules over a store.
+#[derive(Clone)]
+pub struct App {
+    store: Arc<dyn Store>,
+    /// Writes of this process follow each other, so that they need not be tried again because of each other.
+    writer: Arc<Mutex<()>>,
+    /// Interfaces of uplinks, which no workload's port may have.
+    reserved_interfaces: Arc<[String]>,
+}
+
+/// An object with its entity tag.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shown<S: Spec> {
+    /// The object.
+    pub object: Object<S>,
+    /// Its entity tag.
+    pub etag: String,
+}
+
+/// What became of a request to create an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Created<S: Spec> {
+    /// It was made.
+    New(Shown<S>),
+    /// It was there already, just as requested.
+    Existing(Shown<S>),
+}
+
+impl App {
+    /// The rules over `store`, on a host whose uplinks have `reserved_interfaces`.
+    pub fn new(store: Arc<dyn Store>, reserved_interfaces: Vec<String>) -> Self {
+        Self { store, writer: Arc::default(), reserved_interfaces: reserved_interfaces.into() }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The object that `reference` (a name or an id) stands for.
+    pub fn get<S: Noun>(&self, reference: &str) -> Result<Shown<S>, AppError> {
+        let entry = self.entry::<S>(reference)?;
+        self.show(entry)
+    }
+
+    /// All objects of a kind, in the order they were made.
+    pub fn list<S: Noun>(&self) -> Result<Vec<Object<S>>, AppError> {
+        let mut objects = list_objects::<S>(self.store.as_ref())?;
+        S::complete(&mut objects, self.store.as_ref())?;
+        Ok(objects)
+    }
+
+    /// Creates an object, or returns the one that is just as requested.
+    pub fn create<S: Noun>(&self, draft: &Draft<S>) -> Result<Created<S>, AppError> {
+        let id = Uuid::now_v7().to_string();
+        let (entry, new) = self.attempt(|| self.try_create(&id, draft))?;
+        let shown = self.show(entry)?;
+        Ok(if new { Created::New(shown) } else { Created::Existing(shown) })
+    }
+
+    fn try_create<S: Noun>(&self, id: &str, draft: &Draft<S>) -> Result<(Entry<S>, bool), AppError> {
+        let mut write = self.write::<S>(id);
+        if let Some(name) = &draft.name
+            && let Some(existing) = write::find::<S>(self.store.as_ref(), name)?
+        {
+            return Ok((self.same_or_refuse(existing, draft)?, false));
+        }
+        let mut spec = draft.spec.clone();
+        spec.resolve(None, &mut write)?;
+        if let Some(twin) = if write.is_clean() { spec.twin(&write)? } else { None } {
+            return Ok((twin, false));
+        }
+        write.finish_refusals()?;
+        let name = draft.name.clone().unwrap_or_else(|| spec.default_name(id));
+        if let Some(existing) = write::find::<S>(self.store.as_ref(), &name)? {
+            return Ok((self.same_or_refuse(existing, draft)?, false));
+        }
+        let now = Timestamp::now();
+        let record = Record {
+            id: id.to_owned(),
+            name,
+            generation: 1,
+            created_at: now,
+            updated_at: now,
+            spec,
+            keys: Vec::new(),
+        };
+        S::after_put(&record, &draft.spec, &mut write)?;
+        self.store.commit(&write.put(record, None)?)?;
+        Ok((self.entry(id)?, true))
+    }
+
+    /// The existing object if it is what the draft asks for.
+    fn same_or_refuse<S: Noun>(&self, existing: Entry<S>, draft: &Draft<S>) -> Result<Entry<S>, AppError> {
+        let mut write = self.write::<S>(&existing.record.id);
+        let mut wanted = draft.spec.clone();
+        wanted.resolve(Some(&existing.record.spec), &mut write)?;
+        write.finish_refusals()?;
+        let mut differences = differences(&wanted, &existing.record.spec);
+        differences.extend(S::more_differences(&existing, &draft.spec, self.store.as_ref())?);
+        if differences.is_empty() {
+            return Ok(existing);
+        }
+        Err(AppError::Exists { kind: S::KIND, name: existing.record.name, differences })
+    }
+
+    /// Replaces all fields of an object by those of the draft.
+    pub fn replace<S: Noun>(
+        &self,
+        reference: &str,
+        draft: &Draft<S>,
+        if_match: Option<&str>,
+    ) -> Result<Shown<S>, AppError> {
+        self.update(reference, if_match, |_| Ok(draft.clone()))
+    }
+
+    /// Changes an object: `change` makes the draft from what is stored.
+    pub fn update<S: Noun>(
+        &self,
+        reference: &str,
+        if_match: Option<&str>,
+        change: impl Fn(&Object<S>) -> Result<Draft<S>, AppError>,
+    ) -> Result<Shown<S>, AppError> {
+        let entry = self.attempt(|| {
+            let previous = self.entry::<S>(reference)?;
+            check_etag(&previous, if_match)?;
+            let draft = change(&self.show(previous.clone())?.object)?;
+            self.try_update(&previous, &draft)
+        })?;
+        self.show(entry)
+    }
+
+    fn try_update<S: Noun>(&self, previous: &Entry<S>, draft: &Draft<S>) -> Result<Entry<S>, AppError> {
+        let mut write = self.write::<S>(&previous.record.id);
+        for (field, given, kept) in
+            [("id", &draft.id, &previous.record.id), ("name", &draft.name, &previous.record.name)]
+        {
+            if given.as_ref().is_some_and(|given| given != kept && *given != previous.record.id) {
+                write.refuse(field, immutable(field, kept));
+            }
+        }
+        let mut spec = draft.spec.clone();
+        spec.resolve(Some(&previous.record.spec), &mut write)?;
+        let mut record = previous.record.clone();
+        if spec != record.spec {
+            record.spec = spec;
+            record.generation += 1;
+            record.updated_at = Timestamp::now();
+        }
+        write.finish_refusals()?;
+        S::after_put(&record, &draft.spec, &mut write)?;
+        let more = !write.transaction().operations.is_empty();
+        let changed = record != previous.record || more;
+        let transaction = write.put(record, Some(previous))?;
+        if changed {
+            self.store.commit(&transaction)?;
+        }
+        self.entry(&previous.record.id)
+    }
+
+    /// Removes an object that nobody uses.
+    pub fn delete<S: Noun>(&self, reference: &str, if_match: Option<&str>) -> Result<Record<S>, AppError> {
+        self.attempt(|| {
+            let entry = self.entry::<S>(reference)?;
+            check_etag(&entry, if_match)?;
+            let mut write = self.write::<S>(&entry.record.id);
+            let users = self.users(&entry)?;
+            if !users.is_empty() {
+                return Err(AppError::InUse { kind: S::KIND, name: entry.record.name, users });
+            }
+            S::before_delete(&entry, &mut write)?;
+            self.store.commit(&write.delete(&entry)?)?;
+            Ok(entry.record)
+        })
+    }
+
+    /// Who stands in the way of the removal of an object.
+    fn users<S: Noun>(&self, entry: &Entry<S>) -> Result<Vec<String>, AppError> {
+        let listing = self.store.list(&uses_prefix::<S>(&entry.record.id))?;
+        let others = listing
+            .entries
+            .iter()
+            .filter(|user| parse_owner(&user.value).is_none_or(|(_, id, _)| id != entry.record.id));
+        Ok(others.map(|user| describe_owner(&user.value)).collect())
+    }
+
+    fn entry<S: Noun>(&self, reference: &str) -> Result<Entry<S>, AppError> {
+        let entry = write::find(self.store.as_ref(), reference)?;
+        entry.ok_or_else(|| AppError::NotFound { kind: S::KIND, reference: reference.to_owned() })
+    }
+
+    fn show<S: Noun>(&self, entry: Entry<S>) -> Result<Shown<S>, AppError> {
+        let etag = entry.etag();
+        let status = self.store.get(&status_key(S::KIND.plural(), &entry.record.id))?;
+        let mut objects =
+            [entry.record.into_object(decode_status(status.as_ref().map(|status| &*status.value)))];
+        S::complete(&mut objects, self.store.as_ref())?;
+        let [object] = objects;
+        Ok(Shown { object, etag })
+    }
+
+    fn write<S: Noun>(&self, id: &str) -> Write<'_> {
+        Write::new(self.store.as_ref(), S::KIND, id, &self.reserved_interfaces)
+    }
+
+    /// Runs a write, again where the store says that something it had looked at has changed.
+    fn attempt<T>(&self, mut write: impl FnMut() -> Result<T, AppError>) -> Result<T, AppError> {
+        let _one_at_a_time = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match write() {
+                Err(AppError::Store(StoreError::Conflict { .. })) if attempts < ATTEMPTS_MAX => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Whether the object `id` of a kind exists.
+    pub fn exists<S: Noun>(&self, id: &str) -> Result<bool, AppError> {
+        Ok(self.store.get(&object_key::<S>(id))?.is_some())
+    }
+}
+
+/// All objects of a kind with their statuses, in the order they were made.
+fn list_objects<S: Spec>(store: &dyn Store) -> Result<Vec<Object<S>>, AppError> {
+    let mut statuses = store.list(&status_key(S::KIND.plural(), ""))?.entries.into_iter().peekable();
+    let mut objects = Vec::new();
+    for stored in store.list(&object_prefix::<S>())?.entries {
+        let record = Entry::<S>::decode(&stored)?.record;
+        // Both listings are in the order of the ids.
+        let key = status_key(S::KIND.plural(), &record.id);
+        while statuses.next_if(|status| status.key < key).is_some() {}
+        let status = statuses.next_if(|status| status.key == key);
+        objects.push(record.into_object(decode_status(status.as_ref().map(|status| &*status.value))));
+    }
+    Ok(objects)
+}
+
+/// The refusal of a change to a field that never changes.
+pub(crate) fn immutable(field: &str, kept: &str) -> edgestack_model::reader::Refusal {
+    let hint = format!("leave it at `{kept}`, or delete the object and create another");
+    edgestack_model::reader::Refusal::new("immutable", format!("`{field}` cannot be changed"), hint)
+}
+
+fn check_etag<S: Spec>(entry: &Entry<S>, if_match: Option<&str>) -> Result<(), AppError> {
+    let Some(wanted) = if_match else { return Ok(()) };
+    let found = entry.etag();
+    if wanted.split(',').any(|tag| matches!(tag.trim(), "*") || tag.trim() == found) {
+        return Ok(());
+    }
+    let name = entry.record.name.clone();
+    Err(AppError::Changed { kind: S::KIND, name, wanted: wanted.to_owned(), found })
+}
+
+fn decode_status(value: Option<&[u8]>) -> Status {
+    // A status that cannot be read is as good as none: the reconciler writes it anew.
+    value.and_then(|value| serde_json::from_slice(value).ok()).unwrap_or_default()
+}
+
+/// Names of the fields in which two specs differ.
+fn differences<S: Spec>(left: &S, right: &S) -> Vec<String> {
+    let fields = |spec: &S| match serde_json::to_value(spec) {
+        Ok(Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let (left, right) = (fields(left), fields(right));
+    let mut names: Vec<String> = left.keys().chain(right.keys()).cloned().collect();
+    names.sort_unstable();
+    names.dedup();
+    names.retain(|name| left.get(name) != right.get(name));
+    names
+}

@@ -1,0 +1,118 @@
+//! Rules of ports.
+
+use edgestack_model::address::MacAddress;
+use edgestack_model::reader::Refusal;
+use edgestack_model::security_group::DEFAULT_GROUP;
+use edgestack_model::{NetworkSpec, PortSpec, SecurityGroupSpec};
+
+use super::error::AppError;
+use super::network::require_external;
+use super::record::{Entry, parse_owner};
+use super::write::Write;
+use super::{Noun, immutable, security_group};
+
+/// Addresses that are tried before a port goes without one of its own making.
+const MAC_ATTEMPTS_MAX: u32 = 16;
+
+impl Noun for PortSpec {
+    fn resolve(&mut self, previous: Option<&Self>, write: &mut Write<'_>) -> Result<(), AppError> {
+        let network = write.refer::<NetworkSpec>("network", &self.network)?;
+        if let Some(network) = &network {
+            self.network.clone_from(&network.record.name);
+            resolve_addresses(self, network, previous, write)?;
+        }
+        if let Some(previous) = previous {
+            if self.network != previous.network {
+                write.refuse("network", immutable("network", &previous.network));
+            }
+            if self.ip_address != previous.ip_address {
+                keep_floating_ip(write)?;
+            }
+        }
+        resolve_groups(self, write)?;
+        if let Some(interface) = &self.interface {
+            if write.is_reserved_interface(interface) {
+                let message = format!("the interface `{interface}` is an uplink of this host");
+                write.conflict(
+                    "interface",
+                    Refusal::new("interface_in_use", message, "name the workload's own"),
+                );
+            }
+            let what = format!("the interface `{interface}`");
+            write.claim(format!("claims/interfaces/{interface}"), "interface", "interface_in_use", what);
+        }
+        Ok(())
+    }
+}
+
+fn resolve_addresses(
+    spec: &mut PortSpec,
+    network: &Entry<NetworkSpec>,
+    previous: Option<&PortSpec>,
+    write: &mut Write<'_>,
+) -> Result<(), AppError> {
+    require_external(&network.record.spec, false, "network", &network.record.name, write);
+    let kept = previous.filter(|previous| previous.network == spec.network);
+    if spec.ip_address.is_none() {
+        spec.ip_address = kept.and_then(|kept| kept.ip_address);
+    }
+    let refusal = spec.ip_address.and_then(|address| network.record.spec.refuse_host(address));
+    match refusal {
+        Some(refusal) => write.refuse("ip_address", refusal),
+        None => spec.ip_address = write.claim_address(network, spec.ip_address, "ip_address")?,
+    }
+    if spec.mac_address.is_none() {
+        spec.mac_address = kept.and_then(|kept| kept.mac_address);
+    }
+    let claim = |mac: MacAddress| format!("claims/macs/{}/{mac}", network.record.id);
+    if spec.mac_address.is_none() {
+        for attempt in 0..MAC_ATTEMPTS_MAX {
+            let mac = MacAddress::generated(write.id(), attempt);
+            if write.other_owner(&claim(mac))?.is_none() {
+                spec.mac_address = Some(mac);
+                break;
+            }
+        }
+    }
+    if let Some(mac) = spec.mac_address {
+        let what = format!("the MAC address {mac} of the network `{}`", network.record.name);
+        write.claim(claim(mac), "mac_address", "mac_in_use", what);
+    } else {
+        let refusal =
+            Refusal::new("missing", "no free MAC address was found", "give the port a `mac_address`");
+        write.refuse("mac_address", refusal);
+    }
+    Ok(())
+}
+
+/// Names in place of ids; the `default` group, made where there is none, in place of nothing.
+fn resolve_groups(spec: &mut PortSpec, write: &mut Write<'_>) -> Result<(), AppError> {
+    let wanted = if let Some(wanted) = &spec.security_groups {
+        wanted.clone()
+    } else {
+        security_group::ensure_default(write.store())?;
+        vec![DEFAULT_GROUP.to_owned()]
+    };
+    let mut names = Vec::with_capacity(wanted.len());
+    for (index, reference) in wanted.iter().enumerate() {
+        let field = format!("security_groups/{index}");
+        let Some(group) = write.refer::<SecurityGroupSpec>(&field, reference)? else { continue };
+        if names.contains(&group.record.name) {
+            let message = format!("the group `{}` stands twice in the list", group.record.name);
+            write.refuse(&field, Refusal::new("duplicate", message, "leave one out"));
+        }
+        names.push(group.record.name);
+    }
+    spec.security_groups = Some(names);
+    Ok(())
+}
+
+/// A floating IP stands for the port's address: it cannot change under it.
+fn keep_floating_ip(write: &mut Write<'_>) -> Result<(), AppError> {
+    let owner = write.store().get(&format!("claims/floating-ports/{}", write.id()))?;
+    if let Some((_, _, name)) = owner.as_ref().and_then(|owner| parse_owner(&owner.value)) {
+        let message = format!("the floating ip {name} stands for the port's address");
+        write.conflict("ip_address", Refusal::new("in_use", message, "disassociate it first"));
+    }
+    Ok(())
+}

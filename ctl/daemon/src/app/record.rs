@@ -1,0 +1,128 @@
+//! How an object lies in the store, and under which keys.
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `objects/<plural>/<id>` | the [`Record`] |
+//! | `status/<plural>/<id>` | its status, written by reconcilers |
+//! | `names/<plural>/<name>` | the owner |
+//! | `claims/...` | the owner of something that only one object may have (an address, an interface, ...) |
+//! | `uses/<plural>/<id>/<user plural>/<user id>` | an owner that refers to the object |
+//!
+//! An owner is `<plural>/<id>/<name>`. A record lists the keys of the last three groups that are its own, so that
+//! they go with it.
+
+use edgestack_model::{Object, Spec, Status};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::error::AppError;
+use crate::store::{Stored, Transaction};
+
+/// Prefix of all objects.
+pub const OBJECTS: &str = "objects/";
+/// Prefix of all statuses.
+pub const STATUSES: &str = "status/";
+
+/// An object as it is stored: the status is kept apart, because others write it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Record<S: Spec> {
+    /// Identifier.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Raised with each change of `spec`.
+    pub generation: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When `spec` was last changed.
+    pub updated_at: Timestamp,
+    /// The fields of the kind.
+    pub spec: S,
+    /// Keys of the store that are the object's own: its name, its claims and its uses of others.
+    pub keys: Vec<String>,
+}
+
+/// A record with the revision that wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry<S: Spec> {
+    /// The record.
+    pub record: Record<S>,
+    /// Revision of the store.
+    pub revision: u64,
+}
+
+impl<S: Spec> Entry<S> {
+    /// Reads what the store holds.
+    pub fn decode(stored: &Stored) -> Result<Self, AppError> {
+        let record = serde_json::from_slice(&stored.value)
+            .map_err(|source| AppError::Corrupt { key: stored.key.clone(), source })?;
+        Ok(Self { record, revision: stored.revision })
+    }
+
+    /// The entity tag: changes with every write of the object, not with its status.
+    pub fn etag(&self) -> String {
+        format!("\"{}-{}\"", self.record.generation, self.revision)
+    }
+}
+
+impl<S: Spec> Record<S> {
+    /// The object as the API shows it.
+    pub fn into_object(self, status: Status) -> Object<S> {
+        let Self { id, name, generation, created_at, updated_at, spec, keys: _ } = self;
+        Object { id, name, spec, generation, created_at, updated_at, status }
+    }
+
+    /// Adds the writing of the record itself to a transaction.
+    pub fn put(&self, transaction: &mut Transaction) -> Result<(), AppError> {
+        let key = object_key::<S>(&self.id);
+        let value =
+            serde_json::to_vec(self).map_err(|source| AppError::Corrupt { key: key.clone(), source })?;
+        transaction.put(key, value);
+        Ok(())
+    }
+
+    /// What the object's own keys hold.
+    pub fn owner(&self) -> String {
+        format!("{}/{}/{}", S::KIND.plural(), self.id, self.name)
+    }
+}
+
+/// Key of an object.
+pub fn object_key<S: Spec>(id: &str) -> String {
+    format!("{OBJECTS}{}/{id}", S::KIND.plural())
+}
+
+/// Prefix of all objects of a kind.
+pub fn object_prefix<S: Spec>() -> String {
+    format!("{OBJECTS}{}/", S::KIND.plural())
+}
+
+/// Key of an object's status.
+pub fn status_key(plural: &str, id: &str) -> String {
+    format!("{STATUSES}{plural}/{id}")
+}
+
+/// Key of a name.
+pub fn name_key<S: Spec>(name: &str) -> String {
+    format!("names/{}/{name}", S::KIND.plural())
+}
+
+/// Prefix of those that use an object.
+pub fn uses_prefix<S: Spec>(id: &str) -> String {
+    format!("uses/{}/{id}/", S::KIND.plural())
+}
+
+/// An owner taken apart: plural, id and name.
+pub fn parse_owner(value: &[u8]) -> Option<(&str, &str, &str)> {
+    let mut parts = std::str::from_utf8(value).ok()?.splitn(3, '/');
+    Some((parts.next()?, parts.next()?, parts.next()?))
+}
+
+/// An owner for people: `port web`.
+pub fn describe_owner(value: &[u8]) -> String {
+    match parse_owner(value) {
+        Some((plural, _, name)) => format!("{} {name}", plural.trim_end_matches('s').replace('_', " ")),
+        None => "another object".to_owned(),
+    }
+}

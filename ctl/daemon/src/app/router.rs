@@ -1,0 +1,139 @@
+//! Rules of routers.
+
+use edgestack_model::address::MacAddress;
+use edgestack_model::reader::Refusal;
+use edgestack_model::{FloatingIpSpec, NetworkSpec, RouterSpec};
+
+use super::Noun;
+use super::error::AppError;
+use super::network::require_external;
+use super::record::{Entry, object_key, parse_owner, uses_prefix};
+use super::write::Write;
+
+impl Noun for RouterSpec {
+    fn resolve(&mut self, previous: Option<&Self>, write: &mut Write<'_>) -> Result<(), AppError> {
+        if self.mac.is_none() {
+            let kept = previous.and_then(|previous| previous.mac);
+            self.mac = Some(kept.unwrap_or_else(|| MacAddress::generated(write.id(), 0)));
+        }
+        let networks = resolve_internal(self, write)?;
+        let external = resolve_external(self, previous, write)?;
+        refuse_overlaps(&networks, external.as_ref(), write);
+        check_peer(self, external.as_ref(), write);
+        if let Some(previous) = previous {
+            keep_floating_ips(self, previous, write)?;
+        }
+        Ok(())
+    }
+}
+
+fn resolve_internal(
+    spec: &mut RouterSpec,
+    write: &mut Write<'_>,
+) -> Result<Vec<(usize, Entry<NetworkSpec>)>, AppError> {
+    let mut networks: Vec<(usize, Entry<NetworkSpec>)> = Vec::with_capacity(spec.internal.len());
+    for (index, reference) in spec.internal.iter_mut().enumerate() {
+        let field = format!("internal/{index}");
+        let Some(network) = write.refer::<NetworkSpec>(&field, reference)? else { continue };
+        let name = network.record.name.clone();
+        require_external(&network.record.spec, false, &field, &name, write);
+        if networks.iter().any(|(_, other)| other.record.id == network.record.id) {
+            let message = format!("the network `{name}` stands twice in the list");
+            write.refuse(&field, Refusal::new("duplicate", message, "leave one out"));
+        }
+        let key = format!("claims/routed-networks/{}", network.record.id);
+        write.claim(key, &field, "network_in_use", format!("the network `{name}`"));
+        *reference = name;
+        networks.push((index, network));
+    }
+    Ok(networks)
+}
+
+fn resolve_external(
+    spec: &mut RouterSpec,
+    previous: Option<&RouterSpec>,
+    write: &mut Write<'_>,
+) -> Result<Option<Entry<NetworkSpec>>, AppError> {
+    let Some(external) = &mut spec.external else { return Ok(None) };
+    let Some(network) = write.refer::<NetworkSpec>("external/network", &external.network)? else {
+        return Ok(None);
+    };
+    external.network.clone_from(&network.record.name);
+    require_external(&network.record.spec, true, "external/network", &network.record.name, write);
+    if external.ip.is_none() {
+        let kept = previous.and_then(|previous| previous.external.as_ref());
+        external.ip = kept.filter(|kept| kept.network == external.network).and_then(|kept| kept.ip);
+    }
+    let refusal = external.ip.and_then(|address| network.record.spec.refuse_host(address));
+    match refusal {
+        Some(refusal) => write.refuse("external/ip", refusal),
+        None => external.ip = write.claim_address(&network, external.ip, "external/ip")?,
+    }
+    Ok(Some(network))
+}
+
+fn check_peer(spec: &RouterSpec, external: Option<&Entry<NetworkSpec>>, write: &mut Write<'_>) {
+    let (Some(peer), Some(network)) = (&spec.peer_router, external) else { return };
+    let cidr = network.record.spec.cidr;
+    if !cidr.contains(&peer.ip) || peer.ip == cidr.network() || peer.ip == cidr.broadcast() {
+        let message = format!("{} is no host address of the external network's {cidr}", peer.ip);
+        write
+            .refuse("peer_router/ip", Refusal::new("outside_cidr", message, format!("an address of {cidr}")));
+    }
+    if spec.external.as_ref().is_some_and(|external| external.ip == Some(peer.ip)) {
+        let message = format!("{} is the router's own address", peer.ip);
+        write.refuse("peer_router/ip", Refusal { code: "address_in_use", message, hint: None });
+    }
+}
+
+/// Floating IPs are reached through this router: what they need cannot be taken away under them.
+fn keep_floating_ips(
+    spec: &RouterSpec,
+    previous: &RouterSpec,
+    write: &mut Write<'_>,
+) -> Result<(), AppError> {
+    let lost: Vec<&String> =
+        previous.internal.iter().filter(|network| !spec.internal.contains(network)).collect();
+    let external = |spec: &RouterSpec| spec.external.as_ref().map(|external| external.network.clone());
+    let moved = external(previous) != external(spec);
+    if lost.is_empty() && !moved {
+        return Ok(());
+    }
+    let users = write.store().list(&uses_prefix::<RouterSpec>(write.id()))?;
+    for user in users.entries {
+        let Some((_, id, name)) = parse_owner(&user.value) else { continue };
+        let Some(stored) = write.store().get(&object_key::<FloatingIpSpec>(id))? else { continue };
+        let spec = Entry::<FloatingIpSpec>::decode(&stored)?.record.spec;
+        let through = spec.target_network.as_ref().filter(|network| lost.contains(network));
+        let field = match through {
+            Some(_) => "internal",
+            None if moved => "external",
+            None => continue,
+        };
+        let message = format!("the floating ip {name} is reached through this router");
+        write.conflict(field, Refusal::new("in_use", message, "disassociate it first"));
+    }
+    Ok(())
+}
+
+/// A router tells its networks apart by their addresses.
+fn refuse_overlaps(
+    networks: &[(usize, Entry<NetworkSpec>)],
+    external: Option<&Entry<NetworkSpec>>,
+    write: &mut Write<'_>,
+) {
+    for (position, (index, network)) in networks.iter().enumerate() {
+        let earlier = networks[..position].iter().map(|(_, other)| other);
+        for other in earlier.chain(external) {
+            let (ours, theirs) = (network.record.spec.cidr, other.record.spec.cidr);
+            if other.record.id != network.record.id && (ours.contains(&theirs) || theirs.contains(&ours)) {
+                let message = format!(
+                    "{ours} of the network `{}` overlaps {theirs} of the network `{}`",
+                    network.record.name, other.record.name
+                );
+                let hint = "networks of one router must not overlap";
+                write.refuse(&format!("internal/{index}"), Refusal::new("overlapping_cidr", message, hint));
+            }
+        }
+    }
+}

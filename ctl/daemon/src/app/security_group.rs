@@ -1,0 +1,161 @@
+//! Rules of security groups, and the `default` group of ports that name none.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use edgestack_model::security_group::DEFAULT_GROUP;
+use edgestack_model::security_group_rule::{Direction, EthernetType, Protocol};
+use edgestack_model::{Object, SecurityGroupRuleSpec, SecurityGroupSpec, Spec};
+use jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::error::AppError;
+use super::record::{Entry, Record, name_key};
+use super::write::Write;
+use super::{Noun, decode_status, list_objects, security_group_rule};
+use crate::store::{Store, Transaction};
+
+impl Noun for SecurityGroupSpec {
+    fn resolve(&mut self, _previous: Option<&Self>, _write: &mut Write<'_>) -> Result<(), AppError> {
+        // The rules are objects of their own: `after_put` takes those of the request.
+        self.rules.clear();
+        self.wanted_rules = None;
+        Ok(())
+    }
+
+    fn more_differences(
+        entry: &Entry<Self>,
+        wanted: &Self,
+        store: &dyn Store,
+    ) -> Result<Vec<String>, AppError> {
+        let Some(wanted) = &wanted.wanted_rules else { return Ok(Vec::new()) };
+        let mut identities = BTreeSet::new();
+        for rule in wanted {
+            let rule =
+                security_group_rule::inline(rule.clone(), &entry.record.id, &entry.record.name, store)?;
+            identities.insert(rule.identity());
+        }
+        let rules = security_group_rule::of_group(store, &entry.record.id)?;
+        let existing: BTreeSet<String> = rules.iter().map(|rule| rule.record.spec.identity()).collect();
+        Ok(if identities == existing { Vec::new() } else { vec!["rules".to_owned()] })
+    }
+
+    fn after_put(record: &Record<Self>, wanted: &Self, write: &mut Write<'_>) -> Result<(), AppError> {
+        match &wanted.wanted_rules {
+            Some(wanted) => replace_rules(record, wanted, write),
+            None => Ok(()),
+        }
+    }
+
+    fn before_delete(entry: &Entry<Self>, write: &mut Write<'_>) -> Result<(), AppError> {
+        if entry.record.name == DEFAULT_GROUP {
+            let reason = "it is the group of ports that name none; its rules can be changed";
+            return Err(AppError::Protected { kind: Self::KIND, name: DEFAULT_GROUP.to_owned(), reason });
+        }
+        for rule in security_group_rule::of_group(write.store(), &entry.record.id)? {
+            security_group_rule::remove(&rule, write);
+        }
+        Ok(())
+    }
+
+    fn only_settable(fields: &mut serde_json::Map<String, Value>) {
+        let Some(Value::Array(rules)) = fields.get_mut("rules") else { return };
+        for rule in rules.iter_mut().filter_map(Value::as_object_mut) {
+            for key in ["id", "name", "security_group_id", "generation", "created_at", "updated_at", "status"]
+            {
+                rule.remove(key);
+            }
+            rule.retain(|_, value| !value.is_null());
+        }
+    }
+
+    fn complete(objects: &mut [Object<Self>], store: &dyn Store) -> Result<(), AppError> {
+        if let [object] = objects {
+            let mut rules = Vec::new();
+            for rule in security_group_rule::of_group(store, &object.id)? {
+                let status =
+                    store.get(&super::status_key(SecurityGroupRuleSpec::KIND.plural(), &rule.record.id))?;
+                rules.push(
+                    rule.record.into_object(decode_status(status.as_ref().map(|status| &*status.value))),
+                );
+            }
+            object.spec.rules = rules;
+            return Ok(());
+        }
+        let mut rules: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for rule in list_objects::<SecurityGroupRuleSpec>(store)? {
+            rules.entry(rule.spec.security_group_id.clone()).or_default().push(rule);
+        }
+        for object in objects {
+            object.spec.rules = rules.remove(&object.id).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+/// Makes the rules of a group those of a request: what is there already stays as it is.
+fn replace_rules(
+    group: &Record<SecurityGroupSpec>,
+    wanted: &[SecurityGroupRuleSpec],
+    write: &mut Write<'_>,
+) -> Result<(), AppError> {
+    let mut missing = BTreeMap::new();
+    for (index, rule) in wanted.iter().enumerate() {
+        let mut rule = rule.clone();
+        rule.security_group_id.clone_from(&group.id);
+        let field = format!("rules/{index}/remote_group_id");
+        security_group_rule::resolve_remote(&mut rule, &group.name, &field, write)?;
+        missing.insert(rule.identity(), rule);
+    }
+    for existing in security_group_rule::of_group(write.store(), &group.id)? {
+        if missing.remove(&existing.record.spec.identity()).is_none() {
+            security_group_rule::remove(&existing, write);
+        }
+    }
+    for rule in missing.into_values() {
+        security_group_rule::add(rule, write.transaction())?;
+    }
+    Ok(())
+}
+
+/// Makes the `default` group where there is none: egress to everywhere, ingress from the group itself.
+pub(super) fn ensure_default(store: &dyn Store) -> Result<(), AppError> {
+    let key = name_key::<SecurityGroupSpec>(DEFAULT_GROUP);
+    if store.get(&key)?.is_some() {
+        return Ok(());
+    }
+    let id = Uuid::now_v7().to_string();
+    let now = Timestamp::now();
+    let record = Record {
+        id: id.clone(),
+        name: DEFAULT_GROUP.to_owned(),
+        generation: 1,
+        created_at: now,
+        updated_at: now,
+        spec: SecurityGroupSpec {
+            description: "Group of ports that name none: egress to everywhere, ingress from the same group."
+                .to_owned(),
+            rules: Vec::new(),
+            wanted_rules: None,
+        },
+        keys: vec![key.clone()],
+    };
+    let mut transaction = Transaction::default();
+    transaction.require(key.clone(), 0).put(key, record.owner());
+    record.put(&mut transaction)?;
+    let rule = |direction, remote_group_id| SecurityGroupRuleSpec {
+        security_group_id: id.clone(),
+        direction,
+        protocol: Protocol::All,
+        port_range_min: None,
+        port_range_max: None,
+        ethernet_type: EthernetType::All,
+        remote_ip_prefix: None,
+        remote_group_id,
+        description: String::new(),
+    };
+    security_group_rule::add(rule(Direction::Egress, None), &mut transaction)?;
+    security_group_rule::add(rule(Direction::Ingress, Some(id.clone())), &mut transaction)?;
+    store.commit(&transaction)?;
+    Ok(())
+}

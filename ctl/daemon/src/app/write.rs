@@ -1,0 +1,256 @@
+//! One write in the making: what it looked at, what it claims, what is wrong with it.
+//!
+//! The rules of a noun ([`super::Noun::resolve`]) look up references and claim addresses here; what they find wrong
+//! they note, so that all of it is reported at once. At the end the write is one transaction of the store, whose
+//! conditions are everything that was looked at: had another write changed it meanwhile, the store refuses and
+//! [`super::App`] starts over.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use edgestack_model::reader::Refusal;
+use edgestack_model::{FieldError, Kind, NetworkSpec, Spec};
+
+use super::error::AppError;
+use super::record::{
+    Entry, Record, describe_owner, name_key, object_key, parse_owner, status_key, uses_prefix,
+};
+use crate::store::{Store, Transaction};
+
+/// A write in the making, for one object.
+pub struct Write<'a> {
+    store: &'a dyn Store,
+    kind: Kind,
+    id: String,
+    transaction: Transaction,
+    claims: BTreeMap<String, Claim>,
+    invalid: Vec<FieldError>,
+    conflicts: Vec<FieldError>,
+    reserved_interfaces: &'a [String],
+}
+
+/// Something that only one object may have.
+struct Claim {
+    field: String,
+    code: &'static str,
+    what: String,
+}
+
+impl<'a> Write<'a> {
+    /// A write of the object `id`.
+    pub fn new(store: &'a dyn Store, kind: Kind, id: &str, reserved_interfaces: &'a [String]) -> Self {
+        Self {
+            store,
+            kind,
+            id: id.to_owned(),
+            transaction: Transaction::default(),
+            claims: BTreeMap::new(),
+            invalid: Vec::new(),
+            conflicts: Vec::new(),
+            reserved_interfaces,
+        }
+    }
+
+    /// Id of the object that is written.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Notes that the request is wrong in the field `field` (a pointer below the object, such as `external/ip`).
+    pub fn refuse(&mut self, field: &str, refusal: Refusal) {
+        let error = self.field_error(field, refusal);
+        self.invalid.push(error);
+    }
+
+    /// Notes that another object is in the way of the field `field`.
+    pub fn conflict(&mut self, field: &str, refusal: Refusal) {
+        let error = self.field_error(field, refusal);
+        self.conflicts.push(error);
+    }
+
+    /// Whether nothing was refused so far.
+    pub fn is_clean(&self) -> bool {
+        self.invalid.is_empty() && self.conflicts.is_empty()
+    }
+
+    fn field_error(&self, field: &str, refusal: Refusal) -> FieldError {
+        let pointer = format!("/{}/{field}", self.kind.singular());
+        FieldError { pointer, code: refusal.code.to_owned(), message: refusal.message, hint: refusal.hint }
+    }
+
+    /// The object that `reference` (a name or an id) stands for. The write will only happen if it is unchanged then.
+    pub fn find<S: Spec>(&mut self, reference: &str) -> Result<Option<Entry<S>>, AppError> {
+        let entry = find::<S>(self.store, reference)?;
+        if let Some(entry) = &entry {
+            self.transaction.require(object_key::<S>(&entry.record.id), entry.revision);
+        }
+        Ok(entry)
+    }
+
+    /// The object that the field `field` refers to: noted as used by the one that is written, refused where there
+    /// is none.
+    pub fn refer<S: Spec>(&mut self, field: &str, reference: &str) -> Result<Option<Entry<S>>, AppError> {
+        let entry = self.find::<S>(reference)?;
+        if let Some(entry) = &entry {
+            let key = format!("{}{}/{}", uses_prefix::<S>(&entry.record.id), self.kind.plural(), self.id);
+            self.claims
+                .insert(key, Claim { field: field.to_owned(), code: "in_use", what: "the use".to_owned() });
+        } else {
+            let message = format!("there is no {} `{reference}`", S::KIND);
+            self.refuse(field, Refusal::new("not_found", message, format!("create the {} first", S::KIND)));
+        }
+        Ok(entry)
+    }
+
+    /// Claims something that only one object may have; `what` names it in the message to the second.
+    pub fn claim(&mut self, key: String, field: &str, code: &'static str, what: impl Into<String>) {
+        self.claims.insert(key, Claim { field: field.to_owned(), code, what: what.into() });
+    }
+
+    /// Whether an uplink has the interface.
+    pub fn is_reserved_interface(&self, interface: &str) -> bool {
+        self.reserved_interfaces.iter().any(|reserved| reserved == interface)
+    }
+
+    /// Who has a claim, if it is somebody else.
+    pub fn other_owner(&self, key: &str) -> Result<Option<String>, AppError> {
+        let Some(stored) = self.store.get(key)? else { return Ok(None) };
+        let mine = parse_owner(&stored.value).is_some_and(|(_, id, _)| id == self.id);
+        Ok((!mine).then(|| describe_owner(&stored.value)))
+    }
+
+    /// Claims an address of a network: `wanted`, or the lowest free one of its pool.
+    pub fn claim_address(
+        &mut self,
+        network: &Entry<NetworkSpec>,
+        wanted: Option<Ipv4Addr>,
+        field: &str,
+    ) -> Result<Option<Ipv4Addr>, AppError> {
+        let network_id = network.record.id.as_str();
+        let address = match wanted {
+            Some(address) => address,
+            None => {
+                if let Some(address) = self.lowest_free(network)? {
+                    address
+                } else {
+                    let pool = network.record.spec.effective_pool();
+                    let message = format!(
+                        "the pool {} to {} of the network `{}` has no free address",
+                        pool.start, pool.end, network.record.name
+                    );
+                    let hint = "widen the network's ip_pool, or delete what is no longer needed";
+                    self.conflict(field, Refusal::new("pool_exhausted", message, hint));
+                    return Ok(None);
+                }
+            }
+        };
+        let what = format!("{address} of the network `{}`", network.record.name);
+        self.claim(address_key(network_id, address), field, "address_in_use", what);
+        Ok(Some(address))
+    }
+
+    fn lowest_free(&self, network: &Entry<NetworkSpec>) -> Result<Option<Ipv4Addr>, AppError> {
+        let spec = &network.record.spec;
+        let pool = spec.effective_pool();
+        let mut candidate = pool.start.to_bits();
+        // Keys hold the address in hexadecimal, so they come in the order of the addresses.
+        for taken in self.store.list(&address_prefix(&network.record.id))?.entries {
+            let address = taken.key.rsplit('/').next().and_then(|hex| u32::from_str_radix(hex, 16).ok());
+            if address == Some(candidate) {
+                candidate += 1;
+            }
+        }
+        let edge = |address: u32| {
+            address == spec.cidr.network().to_bits() || address == spec.cidr.broadcast().to_bits()
+        };
+        Ok((candidate <= pool.end.to_bits() && !edge(candidate)).then(|| Ipv4Addr::from_bits(candidate)))
+    }
+
+    /// Adds to the transaction what belongs to the object: other objects that come and go with it.
+    pub fn transaction(&mut self) -> &mut Transaction {
+        &mut self.transaction
+    }
+
+    /// The store, for reading.
+    pub fn store(&self) -> &'a dyn Store {
+        self.store
+    }
+
+    /// Finishes the write of `record`: its keys that are new must be free, those it no longer has are given up.
+    pub fn put<S: Spec>(
+        mut self,
+        mut record: Record<S>,
+        previous: Option<&Entry<S>>,
+    ) -> Result<Transaction, AppError> {
+        let owner = record.owner();
+        let claims = std::mem::take(&mut self.claims);
+        let mut keys: Vec<String> = claims.keys().cloned().collect();
+        keys.push(name_key::<S>(&record.name));
+        let old: &[String] = previous.map_or(&[], |previous| &previous.record.keys);
+        for (key, claim) in &claims {
+            if old.contains(key) {
+                continue;
+            }
+            if let Some(other) = self.other_owner(key)? {
+                let Claim { field, code, what } = claim;
+                let refusal =
+                    Refusal { code, message: format!("{what} is taken by the {other}"), hint: None };
+                self.conflict(field, refusal);
+            }
+        }
+        self.finish_refusals()?;
+        for key in keys.iter().filter(|key| !old.contains(key)) {
+            self.transaction.require(key.clone(), 0).put(key.clone(), owner.clone());
+        }
+        for key in old.iter().filter(|key| !keys.contains(key)) {
+            self.transaction.delete(key.clone());
+        }
+        record.keys = keys;
+        let revision = previous.map_or(0, |previous| previous.revision);
+        self.transaction.require(object_key::<S>(&record.id), revision);
+        record.put(&mut self.transaction)?;
+        Ok(self.transaction)
+    }
+
+    /// Finishes the removal of an object.
+    pub fn delete<S: Spec>(mut self, entry: &Entry<S>) -> Result<Transaction, AppError> {
+        self.finish_refusals()?;
+        let id = &entry.record.id;
+        self.transaction.require(object_key::<S>(id), entry.revision).delete(object_key::<S>(id));
+        self.transaction.delete(status_key(S::KIND.plural(), id));
+        for key in &entry.record.keys {
+            self.transaction.delete(key.clone());
+        }
+        Ok(self.transaction)
+    }
+
+    /// Everything that was refused, as one error.
+    pub fn finish_refusals(&mut self) -> Result<(), AppError> {
+        let kind = self.kind;
+        if !self.invalid.is_empty() {
+            let mut errors = std::mem::take(&mut self.invalid);
+            errors.append(&mut self.conflicts);
+            return Err(AppError::Invalid { kind, errors });
+        }
+        if !self.conflicts.is_empty() {
+            return Err(AppError::Conflict { kind, errors: std::mem::take(&mut self.conflicts) });
+        }
+        Ok(())
+    }
+}
+
+/// The object that `reference` (a name or an id) stands for.
+pub fn find<S: Spec>(store: &dyn Store, reference: &str) -> Result<Option<Entry<S>>, AppError> {
+    let by_name = store.get(&name_key::<S>(reference))?;
+    let id = by_name.as_ref().and_then(|owner| parse_owner(&owner.value)).map_or(reference, |(_, id, _)| id);
+    store.get(&object_key::<S>(id))?.as_ref().map(Entry::decode).transpose()
+}
+
+/// Key of the claim on an address of a network.
+pub fn address_key(network_id: &str, address: Ipv4Addr) -> String {
+    format!("{}{:08x}", address_prefix(network_id), address.to_bits())
+}
+
+fn address_prefix(network_id: &str) -> String {
+    format!("claims/addresses/{network_id}/")
+}

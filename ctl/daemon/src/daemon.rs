@@ -1,0 +1,98 @@
+//! The daemon put together: store, rules, dataplane, reconciler, listeners; and taken apart in the reverse order.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::http::server::{ControlSocket, ListenError, serve_tcp};
+use crate::http::{self, Api};
+use crate::metrics::Metrics;
+use crate::reconcile::Progress;
+use crate::reconcile::network::{Reconciler, Uplink};
+use crate::store::{RedbStore, Store, StoreError};
+
+/// Why the daemon could not start. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A directory cannot be made.
+    #[error("cannot make the directory {}; set `{field}` to one that can be written", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// The field of the configuration.
+        field: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A socket cannot be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+}
+
+/// Starts everything, runs until `stop` says so, and ends everything. Pinned programs go on forwarding.
+pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), DaemonError> {
+    make_directory(&config.state_dir, "state_dir")?;
+    make_directory(&config.run_dir, "run_dir")?;
+    let store: Arc<dyn Store> = Arc::new(RedbStore::open(&config.store_path())?);
+    let socket = ControlSocket::bind(&config.socket_path())?;
+    let metrics_listener = match config.metrics.listen {
+        Some(address) => Some(TcpListener::bind(address).await.map_err(|source| ListenError::System {
+            action: "listen at the `metrics.listen` address",
+            place: address.to_string(),
+            source,
+        })?),
+        None => None,
+    };
+    let gateway = Arc::new(Gateway::off("`dataplane.enabled` is false"));
+    let uplinks = uplinks(&config);
+    let progress = Arc::new(Progress::default());
+    let reserved = uplinks.iter().map(|uplink| uplink.interface.clone()).collect();
+    let api = Api {
+        app: App::new(Arc::clone(&store), reserved),
+        gateway: Arc::clone(&gateway),
+        progress: Arc::clone(&progress),
+        metrics: Arc::new(Metrics::new(Arc::clone(&gateway), Arc::clone(&store), Arc::clone(&progress))),
+    };
+    let reconciler = Reconciler::new(store, gateway, progress, uplinks);
+    let reconciling = tokio::spawn(reconciler.run(stop.clone()));
+    let metrics_serving = metrics_listener.map(|listener| {
+        let router = http::service::routes().with_state(api.clone());
+        tokio::spawn(serve_tcp(listener, router, stop.clone()))
+    });
+    tracing::info!(socket = %config.socket_path().display(), "edgestackd is listening");
+    socket.serve(http::router(api), stop).await;
+    for task in [Some(reconciling), metrics_serving].into_iter().flatten() {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "a task of the daemon failed");
+        }
+    }
+    tracing::info!("edgestackd has stopped; established flows go on in the kernel");
+    Ok(())
+}
+
+/// The uplinks of a configuration.
+pub fn uplinks(config: &Config) -> Vec<Uplink> {
+    let uplink = |uplink: &crate::config::Uplink| Uplink {
+        name: uplink.name.get_ref().clone(),
+        interface: uplink.interface.get_ref().clone(),
+        physical_network: uplink.physical_network.get_ref().clone(),
+        attach: uplink.attach,
+    };
+    config.uplink.iter().map(uplink).collect()
+}
+
+fn make_directory(path: &std::path::Path, field: &'static str) -> Result<(), DaemonError> {
+    std::fs::create_dir_all(path).map_err(|source| DaemonError::Directory {
+        path: path.to_owned(),
+        field,
+        source,
+    })
+}

@@ -1,0 +1,197 @@
+//! Paths that look into the dataplane: what is plugged in, what flows, what was dropped and why.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use edgestack_dataplane::capture::{Capture, SNAP_LENGTH_MAX};
+use edgestack_dataplane::inspect::TraceRequest;
+use edgestack_dataplane::io::pcap_file;
+use hyper::body::Frame;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::body::read_json;
+use super::error::Failure;
+use super::{Api, NETWORK_PREFIX};
+use crate::gateway::{Gateway, GatewayError};
+
+/// Flows in one answer where the request does not say.
+const FLOWS_LIMIT_DEFAULT: usize = 1000;
+/// Most flows in one answer.
+const FLOWS_LIMIT_MAX: usize = 100_000;
+/// Chunks of a capture that wait for the client.
+const CAPTURE_CHUNKS: usize = 64;
+/// How often a capture without packets looks whether its client is still there.
+const CAPTURE_POLL: Duration = Duration::from_millis(200);
+
+/// The paths.
+pub(super) fn routes() -> Router<Api> {
+    let path = |name: &str| format!("{NETWORK_PREFIX}/{name}");
+    Router::new()
+        .route(&path("ports"), get(ports))
+        .route(&path("flows"), get(flows))
+        .route(&path("nat"), get(nat))
+        .route(&path("neighbours"), get(neighbours))
+        .route(&path("drops"), get(drops))
+        .route(&path("counters"), get(counters))
+        .route(&path("snapshot"), get(snapshot))
+        .route(&path("trace"), post(trace))
+        .route(&path("capture"), get(capture))
+}
+
+/// Asks the dataplane on a thread that may block.
+async fn ask<T: Send + 'static>(
+    api: &Api,
+    question: impl FnOnce(&Gateway) -> Result<T, GatewayError> + Send + 'static,
+) -> Result<T, Failure> {
+    let gateway = api.gateway.clone();
+    let answer = tokio::task::spawn_blocking(move || question(&gateway)).await;
+    match answer {
+        Ok(answer) => answer.map_err(Failure::from),
+        Err(error) => Err(Failure::internal(format!("the dataplane did not answer: {error}"))),
+    }
+}
+
+impl From<GatewayError> for Failure {
+    fn from(error: GatewayError) -> Self {
+        let detail = error.to_string();
+        match error {
+            GatewayError::Off { .. } => Self::dataplane_off(detail),
+            GatewayError::Trace(_) => {
+                let title = "The packet cannot be traced";
+                Self::new(StatusCode::BAD_REQUEST, "invalid", title, detail)
+            }
+            GatewayError::Capture(_) => {
+                let title = "The capture cannot be started";
+                Self::new(StatusCode::CONFLICT, "conflict", title, detail)
+            }
+            GatewayError::UnknownPort(_) => {
+                Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such port", detail)
+            }
+        }
+    }
+}
+
+async fn ports(State(api): State<Api>) -> Result<Response, Failure> {
+    let ports = ask(&api, Gateway::ports).await?;
+    Ok(axum::Json(json!({ "ports": ports })).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FlowsQuery {
+    limit: Option<usize>,
+}
+
+async fn flows(
+    State(api): State<Api>,
+    query: Result<Query<FlowsQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(query) = query.map_err(|error| Failure::malformed(error.body_text()))?;
+    let limit = query.limit.unwrap_or(FLOWS_LIMIT_DEFAULT).min(FLOWS_LIMIT_MAX);
+    let flows = ask(&api, move |gateway| gateway.flows(limit)).await?;
+    Ok(axum::Json(json!({ "flows": flows })).into_response())
+}
+
+async fn nat(State(api): State<Api>) -> Result<Response, Failure> {
+    let nat = ask(&api, Gateway::nat).await?;
+    Ok(axum::Json(json!({ "nat": nat })).into_response())
+}
+
+async fn neighbours(State(api): State<Api>) -> Result<Response, Failure> {
+    let neighbours = ask(&api, Gateway::neighbours).await?;
+    Ok(axum::Json(json!({ "neighbours": neighbours })).into_response())
+}
+
+async fn drops(State(api): State<Api>) -> Result<Response, Failure> {
+    let drops = ask(&api, Gateway::drops).await?;
+    Ok(axum::Json(json!({ "drops": drops })).into_response())
+}
+
+async fn counters(State(api): State<Api>) -> Result<Response, Failure> {
+    let counters = ask(&api, Gateway::counters).await?;
+    Ok(axum::Json(json!({ "counters": counters })).into_response())
+}
+
+async fn snapshot(State(api): State<Api>) -> Result<Response, Failure> {
+    let snapshot = ask(&api, Gateway::snapshot).await?;
+    Ok(axum::Json(json!({ "snapshot": snapshot })).into_response())
+}
+
+async fn trace(State(api): State<Api>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+    let body = read_json(&headers, body).await?;
+    let request: TraceRequest = serde_json::from_value(body)
+        .map_err(|error| Failure::malformed(format!("the described packet: {error}")))?;
+    let report = ask(&api, move |gateway| gateway.trace(&request)).await?;
+    Ok(axum::Json(report).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaptureQuery {
+    port: String,
+    limit: Option<u64>,
+}
+
+/// Streams a pcap file until `limit` packets were seen or the client goes away.
+async fn capture(
+    State(api): State<Api>,
+    query: Result<Query<CaptureQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(CaptureQuery { port, limit }) = query.map_err(|error| Failure::malformed(error.body_text()))?;
+    let limit = limit.unwrap_or(u64::MAX);
+    let packets = ask(&api, move |gateway| gateway.capture(&port, limit)).await?;
+    let (sender, receiver) = mpsc::channel(CAPTURE_CHUNKS);
+    tokio::task::spawn_blocking(move || copy_packets(&packets, &sender, limit));
+    let mut response = Body::new(Chunks(receiver)).into_response();
+    let media_type = HeaderValue::from_static("application/vnd.tcpdump.pcap");
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    Ok(response)
+}
+
+fn copy_packets(packets: &Capture, sender: &mpsc::Sender<Bytes>, limit: u64) {
+    let header = pcap_file::file_header(SNAP_LENGTH_MAX as u32);
+    if sender.blocking_send(Bytes::copy_from_slice(&header)).is_err() {
+        return;
+    }
+    let mut seen = 0;
+    while seen < limit && !sender.is_closed() {
+        let packet = match packets.recv_timeout(CAPTURE_POLL) {
+            Ok(packet) => packet,
+            Err(error) if error.is_disconnected() => return,
+            Err(_) => continue,
+        };
+        seen += 1;
+        let length = packet.bytes.len() as u32;
+        let record = pcap_file::record_header(packet.timestamp_ns, length, packet.original_length);
+        let mut chunk = Vec::with_capacity(record.len() + packet.bytes.len());
+        chunk.extend_from_slice(&record);
+        chunk.extend_from_slice(&packet.bytes);
+        if sender.blocking_send(Bytes::from(chunk)).is_err() {
+            return;
+        }
+    }
+}
+
+/// A body that comes in chunks from a thread.
+struct Chunks(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Chunks {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.0.poll_recv(context).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+}

@@ -1,0 +1,51 @@
+//! Paths of floating IPs: those that every kind has. PUT also associates and disassociates, as in EdgeStack: a body
+//! with `instance_name` associates, one without disassociates, and what such a body leaves out of the address itself
+//! stays as it is.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use axum::routing::put;
+use edgestack_model::FloatingIpSpec;
+use serde_json::{Value, json};
+
+use super::body::read_json;
+use super::error::Failure;
+use super::objects::{self, draft, if_match, run};
+use super::{Api, PREFIX};
+
+/// The paths.
+pub(super) fn routes() -> Router<Api> {
+    let associate = format!("{PREFIX}/floating_ips/{{name}}");
+    objects::routes_without_put::<FloatingIpSpec>().route(&associate, put(replace))
+}
+
+async fn replace(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let if_match = if_match(&headers)?;
+    let body = read_json(&headers, body).await?;
+    let shown = run(&api, move |app| {
+        app.update::<FloatingIpSpec>(&name, if_match.as_deref(), |previous| {
+            let mut body = body.clone();
+            let kept = [
+                ("network", json!(previous.spec.network)),
+                ("floating_ip", json!(previous.spec.floating_ip)),
+                ("description", json!(previous.spec.description)),
+            ];
+            if let Some(Value::Object(fields)) = body.get_mut("floating_ip") {
+                for (key, value) in kept {
+                    fields.entry(key).or_insert(value);
+                }
+            }
+            draft(&body)
+        })
+    })
+    .await?;
+    Ok(objects::answer(StatusCode::OK, &shown))
+}

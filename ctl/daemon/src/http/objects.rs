@@ -1,0 +1,185 @@
+//! The paths that every kind of object has: list, create, read, replace, change, delete, manifest.
+//!
+//! Each handler takes the request apart, calls the rules on a thread that may block, and maps the answer. What a kind
+//! has beside these is in the file of its name.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
+use edgestack_model::{Object, read_draft};
+use serde_json::{Map, Value, json};
+
+use super::body::{merge, read_json};
+use super::error::Failure;
+use super::{Api, PREFIX};
+use crate::app::{App, AppError, Created, Noun, Shown};
+
+/// The paths of the kind `S`.
+pub(super) fn routes<S: Noun>() -> Router<Api> {
+    let one = format!("{PREFIX}/{}/{{name}}", S::KIND.plural());
+    routes_without_put::<S>().route(&one, put(replace::<S>))
+}
+
+/// The paths of the kind `S`, whose PUT is special.
+pub(super) fn routes_without_put<S: Noun>() -> Router<Api> {
+    let collection = format!("{PREFIX}/{}", S::KIND.plural());
+    Router::new()
+        .route(&collection, get(list::<S>).post(create::<S>))
+        .route(&format!("{collection}/{{name}}"), get(show::<S>).patch(change::<S>).delete(delete::<S>))
+        .route(&format!("{collection}/{{name}}/manifest"), get(manifest::<S>))
+}
+
+/// Runs rules on a thread that may block.
+pub(super) async fn run<T: Send + 'static>(
+    api: &Api,
+    work: impl FnOnce(&App) -> Result<T, AppError> + Send + 'static,
+) -> Result<T, Failure> {
+    let app = api.app.clone();
+    match tokio::task::spawn_blocking(move || work(&app)).await {
+        Ok(result) => result.map_err(Failure::from),
+        Err(error) => {
+            tracing::error!(%error, "a request failed in the middle");
+            Err(Failure::internal("the request failed in the middle; the daemon's log says why"))
+        }
+    }
+}
+
+async fn list<S: Noun>(State(api): State<Api>) -> Result<Response, Failure> {
+    let objects = run(&api, App::list::<S>).await?;
+    Ok(axum::Json(json!({ S::KIND.plural(): objects, "total": objects.len() })).into_response())
+}
+
+async fn create<S: Noun>(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let body = read_json(&headers, body).await?;
+    let created = run(&api, move |app| {
+        let draft = draft::<S>(&body)?;
+        app.create(&draft)
+    })
+    .await?;
+    Ok(match created {
+        Created::New(shown) => {
+            let location = format!("{PREFIX}/{}/{}", S::KIND.plural(), shown.object.id);
+            let mut response = answer(StatusCode::CREATED, &shown);
+            if let Ok(location) = HeaderValue::from_str(&location) {
+                response.headers_mut().insert(header::LOCATION, location);
+            }
+            response
+        }
+        Created::Existing(shown) => answer(StatusCode::OK, &shown),
+    })
+}
+
+async fn show<S: Noun>(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let shown = run(&api, move |app| app.get::<S>(&name)).await?;
+    let mut response = axum::Json(json!({ S::KIND.singular(): shown.object })).into_response();
+    tag(&mut response, &shown.etag);
+    let unchanged =
+        headers.get(header::IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == shown.etag.as_bytes());
+    if unchanged {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = Body::empty();
+    }
+    Ok(response)
+}
+
+async fn replace<S: Noun>(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let if_match = if_match(&headers)?;
+    let body = read_json(&headers, body).await?;
+    let shown = run(&api, move |app| {
+        let draft = draft::<S>(&body)?;
+        app.replace(&name, &draft, if_match.as_deref())
+    })
+    .await?;
+    Ok(answer(StatusCode::OK, &shown))
+}
+
+async fn change<S: Noun>(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let if_match = if_match(&headers)?;
+    let patch = read_json(&headers, body).await?;
+    if !patch.is_object() {
+        return Err(Failure::malformed("a merge patch is a JSON object"));
+    }
+    let shown = run(&api, move |app| {
+        app.update(&name, if_match.as_deref(), |previous: &Object<S>| {
+            let mut body = json!({ S::KIND.singular(): fields(previous) });
+            merge(&mut body, &patch);
+            draft(&body)
+        })
+    })
+    .await?;
+    Ok(answer(StatusCode::OK, &shown))
+}
+
+async fn delete<S: Noun>(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let if_match = if_match(&headers)?;
+    let record = run(&api, move |app| app.delete::<S>(&name, if_match.as_deref())).await?;
+    Ok(axum::Json(json!({ "message": "OK", "id": record.id, "name": record.name })).into_response())
+}
+
+async fn manifest<S: Noun>(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Failure> {
+    let shown = run(&api, move |app| app.get::<S>(&name)).await?;
+    let manifest = super::manifest::render(&json!({ S::KIND.singular(): fields(&shown.object) }));
+    Ok(axum::Json(json!({ "manifest": manifest })).into_response())
+}
+
+/// Reads a wrapped body, or says everything that is wrong with it.
+pub(super) fn draft<S: Noun>(body: &Value) -> Result<edgestack_model::Draft<S>, AppError> {
+    read_draft(body).map_err(|errors| AppError::Invalid { kind: S::KIND, errors })
+}
+
+/// The fields of an object that a request may set: what a manifest holds and a merge patch changes.
+pub(super) fn fields<S: Noun>(object: &Object<S>) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("name".to_owned(), Value::String(object.name.clone()));
+    if let Ok(Value::Object(spec)) = serde_json::to_value(&object.spec) {
+        fields.extend(spec.into_iter().filter(|(_, value)| !value.is_null()));
+    }
+    S::only_settable(&mut fields);
+    fields
+}
+
+/// The answer to a create or an update.
+pub(super) fn answer<S: Noun>(status: StatusCode, shown: &Shown<S>) -> Response {
+    let Object { id, name, .. } = &shown.object;
+    let body = json!({ "message": "OK", "id": id, "name": name, S::KIND.singular(): shown.object });
+    let mut response = (status, axum::Json(body)).into_response();
+    tag(&mut response, &shown.etag);
+    response
+}
+
+/// The entity tag that a write demands.
+pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    let tag = headers.get(header::IF_MATCH).map(HeaderValue::to_str).transpose();
+    Ok(tag.map_err(|_| Failure::malformed("the header If-Match is no text"))?.map(str::to_owned))
+}
+
+fn tag(response: &mut Response, etag: &str) {
+    if let Ok(etag) = HeaderValue::from_str(etag) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+}

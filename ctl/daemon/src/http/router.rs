@@ -1,0 +1,116 @@
+//! Paths of routers: those that every kind has, and the peer router as a sub-resource.
+//!
+//! A router has one peer router. The paths are in the plural because EdgeStack's commands are.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get};
+use edgestack_model::reader::Reader;
+use edgestack_model::router::PeerRouter;
+use edgestack_model::{Draft, FieldError, Kind, RouterSpec};
+use serde_json::{Value, json};
+
+use super::body::read_json;
+use super::error::Failure;
+use super::objects::{self, if_match, run};
+use super::{Api, PREFIX};
+use crate::app::AppError;
+
+/// The paths.
+pub(super) fn routes() -> Router<Api> {
+    let peers = format!("{PREFIX}/routers/{{name}}/peer_routers");
+    objects::routes::<RouterSpec>()
+        .route(&peers, get(list_peers).post(set_peer))
+        .route(&format!("{peers}/{{ip}}"), delete(remove_peer))
+}
+
+async fn list_peers(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Failure> {
+    let router = run(&api, move |app| app.get::<RouterSpec>(&name)).await?.object;
+    let peers: Vec<PeerRouter> = router.spec.peer_router.into_iter().collect();
+    Ok(axum::Json(json!({ "peer_routers": peers, "total": peers.len() })).into_response())
+}
+
+async fn set_peer(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let if_match = if_match(&headers)?;
+    let body = read_json(&headers, body).await?;
+    let peer = read_peer(&body).map_err(|errors| AppError::Invalid { kind: Kind::Router, errors })?;
+    let shown = run(&api, move |app| {
+        app.update::<RouterSpec>(&name, if_match.as_deref(), |router| {
+            if let Some(existing) = router.spec.peer_router.as_ref().filter(|existing| **existing != peer) {
+                let errors = vec![FieldError {
+                    pointer: "/peer_router/ip".to_owned(),
+                    code: "already_exists".to_owned(),
+                    message: format!("the router has the peer router {} already", existing.ip),
+                    hint: Some("remove it first".to_owned()),
+                }];
+                return Err(AppError::Conflict { kind: Kind::Router, errors });
+            }
+            if router.spec.external.is_none() {
+                let errors = vec![FieldError {
+                    pointer: "/peer_router".to_owned(),
+                    code: "not_allowed".to_owned(),
+                    message: "a peer router is reached by the external network, and the router has none"
+                        .to_owned(),
+                    hint: Some("set the router's `external` first".to_owned()),
+                }];
+                return Err(AppError::Invalid { kind: Kind::Router, errors });
+            }
+            let mut spec = router.spec.clone();
+            spec.peer_router = Some(peer.clone());
+            Ok(Draft { id: None, name: None, spec })
+        })
+    })
+    .await?;
+    let mut response = objects::answer(StatusCode::CREATED, &shown);
+    let peer = &shown.object.spec.peer_router;
+    let body = json!({ "message": "OK", "id": shown.object.id, "name": shown.object.name,
+        "peer_router": peer, "router": shown.object });
+    *response.body_mut() = Body::from(body.to_string());
+    response.headers_mut().remove(axum::http::header::CONTENT_LENGTH);
+    Ok(response)
+}
+
+async fn remove_peer(
+    State(api): State<Api>,
+    Path((name, ip)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let if_match = if_match(&headers)?;
+    let shown = run(&api, move |app| {
+        app.update::<RouterSpec>(&name, if_match.as_deref(), |router| {
+            let mut spec = router.spec.clone();
+            match spec.peer_router.take() {
+                Some(peer) if peer.ip.to_string() == ip => Ok(Draft { id: None, name: None, spec }),
+                _ => Err(AppError::NotFoundPeer { router: router.name.clone(), ip: ip.clone() }),
+            }
+        })
+    })
+    .await?;
+    Ok(objects::answer(StatusCode::OK, &shown))
+}
+
+/// Reads `{"peer_router": {"ip": ..., "mac": ...}}`.
+fn read_peer(body: &Value) -> Result<PeerRouter, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let mut peer = None;
+    if let Some(mut outer) = Reader::new(body, String::new(), &mut errors) {
+        if outer.has("peer_router") {
+            peer = outer.object("peer_router", PeerRouter::read);
+        } else {
+            outer.required("peer_router", "{\"ip\": \"203.0.113.1\"}", |_| Ok(()));
+        }
+        outer.finish();
+    }
+    match peer {
+        Some(peer) if errors.is_empty() => Ok(peer),
+        _ => Err(errors),
+    }
+}

@@ -1,0 +1,256 @@
+//! Listeners: the control socket, and the TCP listener for metrics.
+//!
+//! Each connection is a task; connections, headers and idle times have limits. A stop lets requests that are under way
+//! end, within a limit too.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// Connections of one listener at a time.
+const CONNECTIONS_MAX: usize = 512;
+/// How long a client may take to send the head of a request, and to leave a connection idle.
+const HEADER_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long requests under way may take to end when the daemon stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after a failed accept: out of descriptors, most likely.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Members of this group may use the control socket.
+const SOCKET_GROUP: &str = "edgestack";
+/// Permissions of the control socket.
+const SOCKET_MODE: u32 = 0o660;
+
+/// Why a listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Another daemon answers there.
+    #[error("another edgestackd answers at {}; stop it, or set another `socket`", path.display())]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Something that is no socket stands in the way.
+    #[error("{} exists and is no socket; move it away, or set another `socket`", path.display())]
+    NoSocket {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("cannot {action} {place}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        place: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// The control socket, bound; removed when dropped.
+#[derive(Debug)]
+pub struct ControlSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl ControlSocket {
+    /// Binds the socket at `path`. A socket that nobody answers at is replaced.
+    pub fn bind(path: &Path) -> Result<Self, ListenError> {
+        let failed = |action| {
+            let place = path.display().to_string();
+            move |source| ListenError::System { action, place, source }
+        };
+        remove_stale(path)?;
+        let listener = UnixListener::bind(path).map_err(failed("listen at"))?;
+        let socket = Self { listener, path: path.to_owned() };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))
+            .map_err(failed("set the permissions of"))?;
+        if let Some(group) = group_id(SOCKET_GROUP) {
+            std::os::unix::fs::chown(path, None, Some(group)).map_err(failed("set the group of"))?;
+        }
+        Ok(socket)
+    }
+
+    /// Serves `router` until `stop` says so.
+    pub async fn serve(self, router: Router, stop: watch::Receiver<bool>) {
+        let connections = Connections::new(router, stop);
+        loop {
+            let Some(permit) = connections.slot().await else { break };
+            let mut stop = connections.stop.clone();
+            let accepted = tokio::select! {
+                () = stopped(&mut stop) => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => connections.spawn(stream, permit),
+                Err(error) => pause(&error).await,
+            }
+        }
+        connections.finish().await;
+    }
+}
+
+/// Serves `router` at a TCP address until `stop` says so.
+pub async fn serve_tcp(listener: TcpListener, router: Router, stop: watch::Receiver<bool>) {
+    let connections = Connections::new(router, stop);
+    loop {
+        let Some(permit) = connections.slot().await else { break };
+        let mut stop = connections.stop.clone();
+        let accepted = tokio::select! {
+            () = stopped(&mut stop) => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => connections.spawn(stream, permit),
+            Err(error) => pause(&error).await,
+        }
+    }
+    connections.finish().await;
+}
+
+/// The connections of one listener.
+struct Connections {
+    router: Router,
+    slots: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Connections {
+    fn new(router: Router, stop: watch::Receiver<bool>) -> Self {
+        Self { router, slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)), stop }
+    }
+
+    /// Waits for a place for one more connection; None when it is time to stop.
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            () = stopped(&mut stop) => None,
+            permit = Arc::clone(&self.slots).acquire_owned() => permit.ok(),
+        }
+    }
+
+    fn spawn(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let service = TowerToHyperService::new(self.router.clone());
+        let mut stop = self.stop.clone();
+        tokio::spawn(async move {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stopped(&mut stop) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(permit);
+        });
+    }
+
+    /// Waits for the connections to end.
+    async fn finish(self) {
+        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        if tokio::time::timeout(STOP_TIMEOUT, self.slots.acquire_many(all)).await.is_err() {
+            tracing::warn!("requests were still under way when the daemon stopped");
+        }
+    }
+}
+
+/// Waits until it is time to stop.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error says that nobody is left to say so, which is as good.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn pause(error: &io::Error) {
+    tracing::warn!(%error, "a connection could not be accepted");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+/// Removes a socket that is left over from a daemon that did not end in order.
+fn remove_stale(path: &Path) -> Result<(), ListenError> {
+    let failed = |action| {
+        let place = path.display().to_string();
+        move |source| ListenError::System { action, place, source }
+    };
+    let metadata = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("look at")(error)),
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(ListenError::NoSocket { path: path.to_owned() });
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(ListenError::InUse { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(failed("remove the stale socket"))
+        }
+        Err(error) => Err(failed("connect to")(error)),
+    }
+}
+
+/// The id of a group of this machine.
+fn group_id(name: &str) -> Option<u32> {
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixListener;
+
+    use super::{ControlSocket, ListenError};
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "the file of a dead listener stays");
+        let socket = ControlSocket::bind(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        assert!(matches!(ControlSocket::bind(&path), Err(ListenError::InUse { .. })));
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn other_files_are_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "mine").unwrap();
+        assert!(matches!(ControlSocket::bind(&path), Err(ListenError::NoSocket { .. })));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+}

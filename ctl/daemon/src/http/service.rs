@@ -1,0 +1,58 @@
+//! Paths about the daemon itself: version, health, metrics.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+
+use super::Api;
+use super::error::Failure;
+
+/// Media type of Prometheus' text format.
+const METRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The paths.
+pub fn routes() -> Router<Api> {
+    Router::new()
+        .route("/version", get(version))
+        .route("/healthz", get(health))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+}
+
+async fn version(State(api): State<Api>) -> Response {
+    let body = json!({
+        "name": "edgestackd",
+        "version": env!("CARGO_PKG_VERSION"),
+        "abi_version": edgestack_abi::maps::ABI_VERSION,
+        "schema_version": crate::store::SCHEMA_VERSION,
+        "dataplane": api.gateway.state(),
+    });
+    axum::Json(body).into_response()
+}
+
+async fn health() -> Response {
+    axum::Json(json!({ "status": "ok" })).into_response()
+}
+
+/// Ready: everything that was stored when the daemon started is in effect.
+async fn ready(State(api): State<Api>) -> Result<Response, Failure> {
+    match api.progress.not_ready() {
+        None => Ok(axum::Json(json!({ "status": "ready" })).into_response()),
+        Some(reason) => {
+            let title = "The daemon is not ready";
+            Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", title, reason))
+        }
+    }
+}
+
+async fn metrics(State(api): State<Api>) -> Result<Response, Failure> {
+    let text = tokio::task::spawn_blocking(move || api.metrics.render()).await;
+    let text = text.map_err(|error| Failure::internal(error.to_string()))?;
+    let text = text.map_err(|error| Failure::internal(format!("the metrics cannot be written: {error}")))?;
+    let mut response = text.into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(METRICS_TEXT));
+    Ok(response)
+}

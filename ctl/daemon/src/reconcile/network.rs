@@ -1,0 +1,416 @@
+//! The reconciler of the dataplane: stored objects become one [`Config`], which is applied whole.
+//!
+//! It watches first and lists then, so that no change is missed; waits a moment after a change, so that many changes
+//! at once are one application; and does everything anew on a timer, so that whatever it missed does not stay.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use edgestack_dataplane::address::{Cidr, MacAddress};
+use edgestack_dataplane::config::{
+    AddressPair, Attach, Config, Direction, FloatingIp, FloatingIpTarget, Network, Port, PortKind, Remote,
+    Router, RouterExternal, SecurityGroup, SecurityGroupRule,
+};
+use edgestack_model::security_group_rule::Direction as RuleDirection;
+use edgestack_model::{
+    FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec, Status, port,
+};
+use ipnet::Ipv4Net;
+use tokio::sync::watch;
+
+use super::Progress;
+use super::mirror::Mirror;
+use super::status::{self, Situation};
+use crate::app::record::{OBJECTS, Record, STATUSES};
+use crate::gateway::Gateway;
+use crate::store::{OPERATIONS_MAX, Store, StoreError, Transaction, Watch};
+
+/// How long the reconciler waits after a change for more of them.
+const SETTLE: Duration = Duration::from_millis(2);
+/// How long it waits at most while changes keep coming.
+const SETTLE_MAX: Duration = Duration::from_millis(20);
+/// How often it looks after the ports' interfaces.
+const OBSERVE_EVERY: Duration = Duration::from_secs(1);
+/// How often it lists everything anew.
+const RESYNC_EVERY: Duration = Duration::from_mins(5);
+/// Pause after a failure.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// An interface to the outside, from the daemon's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uplink {
+    /// Name for people.
+    pub name: String,
+    /// The host's interface.
+    pub interface: String,
+    /// The physical network behind it, matched with `physnet_name` of external networks.
+    pub physical_network: String,
+    /// How tier 0 is attached.
+    pub attach: port::Attach,
+}
+
+impl Uplink {
+    /// Id of the uplink's port in the dataplane.
+    pub fn port_id(&self, network_id: &str) -> String {
+        format!("uplink-{}-{network_id}", self.name)
+    }
+}
+
+/// The reconciler.
+pub struct Reconciler {
+    store: Arc<dyn Store>,
+    gateway: Arc<Gateway>,
+    progress: Arc<Progress>,
+    uplinks: Vec<Uplink>,
+    mirror: Mirror,
+    /// Statuses as they were last written.
+    statuses: BTreeMap<String, Status>,
+    /// The configuration in effect.
+    applied: Option<Config>,
+    refused: Vec<(String, String)>,
+}
+
+impl Reconciler {
+    /// A reconciler that has not run yet.
+    pub fn new(
+        store: Arc<dyn Store>,
+        gateway: Arc<Gateway>,
+        progress: Arc<Progress>,
+        uplinks: Vec<Uplink>,
+    ) -> Self {
+        Self {
+            store,
+            gateway,
+            progress,
+            uplinks,
+            mirror: Mirror::default(),
+            statuses: BTreeMap::new(),
+            applied: None,
+            refused: Vec::new(),
+        }
+    }
+
+    /// Runs until `stop` says so.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            let watch = tokio::select! {
+                _ = stop.changed() => return,
+                result = self.sync() => result,
+            };
+            let followed = match watch {
+                Ok(watch) => self.follow(watch, &mut stop).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = followed {
+                tracing::error!(%error, "desired state could not be read; trying again");
+                self.progress.failed(error.to_string());
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        }
+    }
+
+    /// Reads everything and brings it into effect; returns the watch that goes on from there.
+    async fn sync(&mut self) -> Result<Watch, StoreError> {
+        let store = Arc::clone(&self.store);
+        let (listing, statuses) = blocking(move || Ok((store.list(OBJECTS)?, store.list(STATUSES)?))).await?;
+        self.mirror = Mirror::new(&listing);
+        self.statuses = statuses
+            .entries
+            .into_iter()
+            .map(|entry| (entry.key, serde_json::from_slice(&entry.value).unwrap_or_default()))
+            .collect();
+        self.apply().await?;
+        Ok(self.store.watch(OBJECTS, listing.revision))
+    }
+
+    /// Takes over changes until it is time to read everything anew.
+    async fn follow(&mut self, mut watch: Watch, stop: &mut watch::Receiver<bool>) -> Result<(), StoreError> {
+        let resync = tokio::time::sleep(RESYNC_EVERY);
+        tokio::pin!(resync);
+        loop {
+            let events = tokio::select! {
+                _ = stop.changed() => return Ok(()),
+                () = &mut resync => return Ok(()),
+                () = tokio::time::sleep(OBSERVE_EVERY) => {
+                    self.observe().await?;
+                    continue;
+                }
+                events = watch.next() => events,
+            };
+            // Behind the log: read everything anew.
+            let Ok(mut events) = events else { return Ok(()) };
+            let started = Instant::now();
+            while started.elapsed() < SETTLE_MAX {
+                tokio::time::sleep(SETTLE).await;
+                match watch.pending() {
+                    Ok(more) if more.is_empty() => break,
+                    Ok(more) => events.extend(more),
+                    Err(_) => return Ok(()),
+                }
+            }
+            for event in &events {
+                self.mirror.update(event);
+            }
+            self.apply().await?;
+        }
+    }
+
+    /// Brings the mirror into effect and writes what became of it.
+    async fn apply(&mut self) -> Result<(), StoreError> {
+        let started = Instant::now();
+        let config = build(&self.mirror, &self.uplinks);
+        if self.applied.as_ref() != Some(&config) {
+            let gateway = Arc::clone(&self.gateway);
+            let (config, result) = blocking(move || {
+                let result = gateway.apply(&config);
+                Ok((config, result))
+            })
+            .await?;
+            match result {
+                Ok(report) => {
+                    tracing::info!(
+                        ports = config.ports.len(),
+                        routers = config.routers.len(),
+                        touched_ports = report.touched_ports.len(),
+                        elapsed_us = started.elapsed().as_micros() as u64,
+                        "desired state is in effect"
+                    );
+                    self.applied = Some(config);
+                    self.refused.clear();
+                    self.progress.applied(started.elapsed());
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the dataplane refused the configuration; the one before stays");
+                    self.refused = error
+                        .problems
+                        .iter()
+                        .map(|problem| {
+                            (problem.object.clone(), format!("{}: {}", problem.field, problem.message))
+                        })
+                        .collect();
+                    self.progress.failed(error.to_string());
+                }
+            }
+        }
+        self.observe().await
+    }
+
+    /// Writes the statuses that changed.
+    async fn observe(&mut self) -> Result<(), StoreError> {
+        let gateway = Arc::clone(&self.gateway);
+        let ports = blocking(move || Ok(gateway.ports().ok())).await?;
+        let ports = ports.map(|ports| ports.into_iter().map(|port| (port.id.clone(), port)).collect());
+        let situation = Situation { uplinks: &self.uplinks, ports, refused: &self.refused };
+        let statuses = status::compute(&self.mirror, &situation);
+        let mut writes = Vec::new();
+        for (key, status) in &statuses {
+            if self.statuses.get(key) != Some(status) {
+                writes.push((key.clone(), serde_json::to_vec(status).unwrap_or_default()));
+            }
+        }
+        for chunk in writes.chunks(OPERATIONS_MAX) {
+            let mut transaction = Transaction::default();
+            for (key, value) in chunk {
+                transaction.put(key.clone(), value.clone());
+            }
+            let store = Arc::clone(&self.store);
+            blocking(move || store.commit(&transaction)).await?;
+        }
+        self.statuses = statuses;
+        Ok(())
+    }
+}
+
+/// Runs work that may block where that does no harm.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => {
+            Err(StoreError::Backend { path: String::new(), action: "finish a task", source: Box::new(error) })
+        }
+    }
+}
+
+/// The dataplane's configuration for everything that is stored.
+pub fn build(mirror: &Mirror, uplinks: &[Uplink]) -> Config {
+    let names = Names::new(mirror);
+    let mut config = Config {
+        networks: mirror.networks.values().map(network).collect(),
+        ports: mirror.ports.values().filter_map(|port| workload(port, &names)).collect(),
+        routers: mirror.routers.values().map(|router| self::router(router, &names)).collect(),
+        floating_ips: mirror
+            .floating_ips
+            .values()
+            .filter_map(|floating| floating_ip(floating, &names))
+            .collect(),
+        security_groups: security_groups(mirror),
+    };
+    for network in mirror.networks.values().filter(|network| network.spec.external) {
+        let physnet = network.spec.physnet_name.as_deref();
+        for uplink in uplinks.iter().filter(|uplink| Some(uplink.physical_network.as_str()) == physnet) {
+            config.ports.push(Port {
+                id: uplink.port_id(&network.id),
+                name: uplink.name.clone(),
+                network: network.id.clone(),
+                interface: Some(uplink.interface.clone()),
+                kind: PortKind::Uplink,
+                attach: attach(uplink.attach),
+                admin_state_up: true,
+            });
+        }
+    }
+    config
+}
+
+/// Ids by name: objects refer to each other by name, the dataplane by id.
+struct Names<'a> {
+    networks: HashMap<&'a str, &'a str>,
+    ports: HashMap<&'a str, &'a str>,
+    routers: HashMap<&'a str, &'a str>,
+    groups: HashMap<&'a str, &'a str>,
+}
+
+impl<'a> Names<'a> {
+    fn new(mirror: &'a Mirror) -> Self {
+        fn index<S: edgestack_model::Spec>(records: &BTreeMap<String, Record<S>>) -> HashMap<&str, &str> {
+            records.values().map(|record| (record.name.as_str(), record.id.as_str())).collect()
+        }
+        Self {
+            networks: index(&mirror.networks),
+            ports: index(&mirror.ports),
+            routers: index(&mirror.routers),
+            groups: index(&mirror.security_groups),
+        }
+    }
+}
+
+fn id(names: &HashMap<&str, &str>, name: &str) -> Option<String> {
+    names.get(name).map(|id| (*id).to_owned())
+}
+
+fn network(record: &Record<NetworkSpec>) -> Network {
+    let spec = &record.spec;
+    Network {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        cidr: cidr(spec.cidr),
+        gateway_ip: spec.gateway_ip,
+        mtu: spec.mtu,
+        external: spec.external,
+    }
+}
+
+fn workload(record: &Record<PortSpec>, names: &Names<'_>) -> Option<Port> {
+    let PortSpec {
+        network,
+        mac_address,
+        ip_address,
+        security_groups,
+        allowed_address_pairs,
+        port_security,
+        admin_state_up,
+        interface,
+        attach: wanted_attach,
+        description: _,
+    } = &record.spec;
+    let groups = security_groups.iter().flatten().filter_map(|group| id(&names.groups, group)).collect();
+    let pairs = allowed_address_pairs.iter().map(|pair| AddressPair {
+        ip_address: cidr(pair.ip_address),
+        mac_address: pair.mac_address.map(|mac| MacAddress(mac.0)),
+    });
+    Some(Port {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        network: id(&names.networks, network)?,
+        interface: interface.clone(),
+        kind: PortKind::Workload {
+            mac_address: MacAddress((*mac_address)?.0),
+            ip_address: (*ip_address)?,
+            security_groups: groups,
+            allowed_address_pairs: pairs.collect(),
+            port_security: *port_security,
+        },
+        attach: attach(*wanted_attach),
+        admin_state_up: *admin_state_up,
+    })
+}
+
+fn router(record: &Record<RouterSpec>, names: &Names<'_>) -> Router {
+    let RouterSpec { mac, enable_snat, internal, external, peer_router, description: _ } = &record.spec;
+    let external = external.as_ref().and_then(|external| {
+        Some(RouterExternal {
+            network: id(&names.networks, &external.network)?,
+            ip_address: external.ip?,
+            enable_snat: *enable_snat,
+            peer_ip: peer_router.as_ref().map(|peer| peer.ip),
+            peer_mac: peer_router.as_ref().and_then(|peer| peer.mac).map(|mac| MacAddress(mac.0)),
+        })
+    });
+    Router {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        mac_address: mac.map_or_else(MacAddress::default, |mac| MacAddress(mac.0)),
+        networks: internal.iter().filter_map(|network| id(&names.networks, network)).collect(),
+        external,
+    }
+}
+
+fn floating_ip(record: &Record<FloatingIpSpec>, names: &Names<'_>) -> Option<FloatingIp> {
+    let spec = &record.spec;
+    let port = spec.instance_name.as_ref().and_then(|instance| id(&names.ports, instance));
+    let router = spec.router.as_ref().and_then(|router| id(&names.routers, router));
+    Some(FloatingIp {
+        id: record.id.clone(),
+        floating_ip: spec.floating_ip?,
+        network: id(&names.networks, &spec.network)?,
+        target: port.zip(router).map(|(port, router)| FloatingIpTarget { port, router }),
+    })
+}
+
+fn security_groups(mirror: &Mirror) -> Vec<SecurityGroup> {
+    let mut rules: HashMap<&str, Vec<SecurityGroupRule>> = HashMap::new();
+    for record in mirror.rules.values() {
+        rules.entry(record.spec.security_group_id.as_str()).or_default().push(rule(record));
+    }
+    let group = |record: &Record<SecurityGroupSpec>| SecurityGroup {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        rules: rules.remove(record.id.as_str()).unwrap_or_default(),
+    };
+    mirror.security_groups.values().map(group).collect()
+}
+
+fn rule(record: &Record<SecurityGroupRuleSpec>) -> SecurityGroupRule {
+    let spec = &record.spec;
+    let remote = match (&spec.remote_group_id, spec.remote_ip_prefix) {
+        (Some(group), _) => Remote::Group { group: group.clone() },
+        (None, Some(prefix)) if prefix.prefix_len() > 0 => Remote::Cidr { cidr: cidr(prefix) },
+        (None, _) => Remote::Any,
+    };
+    SecurityGroupRule {
+        id: record.id.clone(),
+        direction: match spec.direction {
+            RuleDirection::Ingress => Direction::Ingress,
+            RuleDirection::Egress => Direction::Egress,
+        },
+        protocol: spec.protocol.number(),
+        port_range_min: spec.port_range_min,
+        port_range_max: spec.port_range_max,
+        remote,
+    }
+}
+
+fn cidr(range: Ipv4Net) -> Cidr {
+    Cidr::containing(range.network(), range.prefix_len())
+}
+
+fn attach(attach: port::Attach) -> Attach {
+    match attach {
+        port::Attach::Auto => Attach::Auto,
+        port::Attach::Xdp => Attach::Xdp,
+        port::Attach::Tc => Attach::Tc,
+    }
+}

@@ -1,0 +1,185 @@
+//! Statuses: what became of each object, computed from the mirror and from what the dataplane says of its ports.
+//!
+//! Every object says what it waits for. Written only here, and only where something changed.
+
+use std::collections::BTreeMap;
+
+use edgestack_dataplane::inspect::PortView;
+use edgestack_model::{Condition, ConditionStatus, Kind, Phase, Spec, Status};
+
+use super::mirror::Mirror;
+use super::network::Uplink;
+use crate::app::record::{Record, status_key};
+
+/// What statuses are computed from, beside the objects.
+#[derive(Debug)]
+pub struct Situation<'a> {
+    /// Uplinks of the daemon's configuration.
+    pub uplinks: &'a [Uplink],
+    /// What the dataplane says of its ports, by id; none while it is off.
+    pub ports: Option<BTreeMap<String, PortView>>,
+    /// What the dataplane refused, by kind and name of the object; the key is empty for the whole configuration.
+    pub refused: &'a [(String, String)],
+}
+
+/// The status of every object, by the key of the store.
+pub fn compute(mirror: &Mirror, situation: &Situation<'_>) -> BTreeMap<String, Status> {
+    let mut statuses = BTreeMap::new();
+    for network in mirror.networks.values() {
+        insert(&mut statuses, network, network_condition(network, situation), situation);
+    }
+    for port in mirror.ports.values() {
+        insert(&mut statuses, port, port_condition(port, situation), situation);
+    }
+    for router in mirror.routers.values() {
+        insert(&mut statuses, router, router_condition(router, mirror, situation), situation);
+    }
+    for floating_ip in mirror.floating_ips.values() {
+        insert(&mut statuses, floating_ip, floating_ip_condition(floating_ip, mirror, situation), situation);
+    }
+    for group in mirror.security_groups.values() {
+        insert(&mut statuses, group, realized(situation), situation);
+    }
+    for rule in mirror.rules.values() {
+        insert(&mut statuses, rule, realized(situation), situation);
+    }
+    statuses
+}
+
+/// A phase and the condition `Ready` that explains it.
+struct Finding {
+    phase: Phase,
+    ready: bool,
+    reason: &'static str,
+    message: String,
+}
+
+impl Finding {
+    fn active() -> Self {
+        Self { phase: Phase::Active, ready: true, reason: "Realized", message: String::new() }
+    }
+
+    fn pending(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { phase: Phase::Pending, ready: false, reason, message: message.into() }
+    }
+
+    fn down(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { phase: Phase::Down, ready: false, reason, message: message.into() }
+    }
+}
+
+fn insert<S: Spec>(
+    statuses: &mut BTreeMap<String, Status>,
+    record: &Record<S>,
+    finding: Finding,
+    situation: &Situation<'_>,
+) {
+    let label = format!("{} {}", S::KIND, record.name);
+    let refusal = situation.refused.iter().find(|(object, _)| *object == label);
+    let finding = match refusal {
+        Some((_, message)) => {
+            Finding { phase: Phase::Error, ready: false, reason: "Refused", message: message.clone() }
+        }
+        None => finding,
+    };
+    let condition = Condition {
+        kind: "Ready".to_owned(),
+        status: if finding.ready { ConditionStatus::True } else { ConditionStatus::False },
+        reason: finding.reason.to_owned(),
+        message: finding.message,
+    };
+    let status =
+        Status { phase: finding.phase, observed_generation: record.generation, conditions: vec![condition] };
+    statuses.insert(status_key(S::KIND.plural(), &record.id), status);
+}
+
+/// What holds for every object before anything of its own does.
+fn realized(situation: &Situation<'_>) -> Finding {
+    if situation.ports.is_none() {
+        return Finding::pending("DataplaneOff", "the dataplane does not run on this host");
+    }
+    match situation.refused.first() {
+        Some((object, message)) => Finding::pending(
+            "ApplyRefused",
+            format!("the dataplane keeps the configuration before, because of the {object}: {message}"),
+        ),
+        None => Finding::active(),
+    }
+}
+
+fn network_condition(network: &Record<edgestack_model::NetworkSpec>, situation: &Situation<'_>) -> Finding {
+    let spec = &network.spec;
+    if !spec.external {
+        return realized(situation);
+    }
+    let physnet = spec.physnet_name.as_deref().unwrap_or_default();
+    let Some(uplink) = situation.uplinks.iter().find(|uplink| uplink.physical_network == physnet) else {
+        let message =
+            format!("no [[uplink]] of the daemon's configuration has physical_network = \"{physnet}\"");
+        return Finding::pending("NoUplink", message);
+    };
+    match situation.ports.as_ref().and_then(|ports| ports.get(&uplink.port_id(&network.id))) {
+        Some(port) if port.state != "up" => Finding::pending("WaitingForUplink", port.reason.clone()),
+        _ => realized(situation),
+    }
+}
+
+fn port_condition(port: &Record<edgestack_model::PortSpec>, situation: &Situation<'_>) -> Finding {
+    if !port.spec.admin_state_up {
+        return Finding::down("AdminDown", "admin_state_up is false");
+    }
+    let Some(interface) = &port.spec.interface else {
+        return Finding::pending("NotPlugged", "no `interface` is set: the port waits for one");
+    };
+    let Some(ports) = &situation.ports else { return realized(situation) };
+    match ports.get(&port.id) {
+        Some(view) if view.state == "up" => Finding::active(),
+        Some(view) => {
+            let message = if view.reason.is_empty() {
+                format!("the interface `{interface}` is {}", view.state)
+            } else {
+                view.reason.clone()
+            };
+            Finding::pending("WaitingForInterface", message)
+        }
+        None => match realized(situation) {
+            Finding { phase: Phase::Active, .. } => Finding::pending(
+                "WaitingForInterface",
+                format!("the interface `{interface}` is not attached yet"),
+            ),
+            other => other,
+        },
+    }
+}
+
+fn router_condition(
+    router: &Record<edgestack_model::RouterSpec>,
+    mirror: &Mirror,
+    situation: &Situation<'_>,
+) -> Finding {
+    let Some(external) = &router.spec.external else { return realized(situation) };
+    let network = mirror.networks.values().find(|network| network.name == external.network);
+    match network.map(|network| network_condition(network, situation)) {
+        Some(Finding { ready: false, message, reason, .. }) => {
+            Finding::pending(reason, format!("the external network `{}`: {message}", external.network))
+        }
+        _ => realized(situation),
+    }
+}
+
+fn floating_ip_condition(
+    floating_ip: &Record<edgestack_model::FloatingIpSpec>,
+    mirror: &Mirror,
+    situation: &Situation<'_>,
+) -> Finding {
+    let Some(instance) = &floating_ip.spec.instance_name else {
+        return Finding::down("NotAssociated", "it stands for no instance");
+    };
+    let port = mirror.ports.values().find(|port| port.name == *instance);
+    match port.map(|port| port_condition(port, situation)) {
+        Some(Finding { ready: false, message, reason, .. }) => {
+            Finding::pending(reason, format!("the {} `{instance}`: {message}", Kind::Port))
+        }
+        _ => realized(situation),
+    }
+}

@@ -1,0 +1,132 @@
+//! Both back ends against the same expectations.
+
+use super::{Compacted, MemoryStore, RedbStore, Store, StoreError, Transaction};
+
+fn each(check: impl Fn(&dyn Store)) {
+    check(&MemoryStore::default());
+    let directory = tempfile::tempdir().unwrap();
+    check(&RedbStore::open(&directory.path().join("store.redb")).unwrap());
+}
+
+fn put(store: &dyn Store, key: &str, value: &str) -> u64 {
+    store.commit(Transaction::default().put(key, value)).unwrap()
+}
+
+#[test]
+fn values_are_read_back_with_the_revision_that_wrote_them() {
+    each(|store| {
+        assert_eq!(store.get("a").unwrap(), None);
+        let first = put(store, "a", "1");
+        let second = put(store, "b", "2");
+        assert_eq!((first, second), (1, 2));
+        let stored = store.get("a").unwrap().unwrap();
+        assert_eq!((stored.value.as_slice(), stored.revision), (b"1".as_slice(), 1));
+        assert_eq!(store.revision(), 2);
+    });
+}
+
+#[test]
+fn listings_hold_the_prefix_and_nothing_else() {
+    each(|store| {
+        for key in ["a/2", "a/1", "ab", "b/1", "a"] {
+            put(store, key, key);
+        }
+        let listing = store.list("a/").unwrap();
+        let keys: Vec<&str> = listing.entries.iter().map(|entry| entry.key.as_str()).collect();
+        assert_eq!(keys, ["a/1", "a/2"]);
+        assert_eq!(listing.revision, 5);
+    });
+}
+
+#[test]
+fn a_transaction_happens_whole_or_not_at_all() {
+    each(|store| {
+        let revision = put(store, "a", "1");
+        let refused =
+            store.commit(Transaction::default().require("a", revision + 7).put("a", "2").delete("a"));
+        assert!(matches!(refused, Err(StoreError::Conflict { found: 1, wanted: 8, .. })), "{refused:?}");
+        let refused = store.commit(Transaction::default().require("a", 0).put("b", "2"));
+        assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+        assert_eq!(store.get("b").unwrap(), None);
+        assert_eq!(store.revision(), revision);
+        let done =
+            Transaction::default().require("a", revision).require("b", 0).put("b", "2").delete("a").clone();
+        assert_eq!(store.commit(&done).unwrap(), revision + 1);
+        assert_eq!(store.get("a").unwrap(), None);
+    });
+}
+
+#[test]
+fn limits_hold() {
+    each(|store| {
+        let large = vec![0; super::VALUE_BYTES_MAX + 1];
+        let refused = store.commit(Transaction::default().put("a", large));
+        assert!(matches!(refused, Err(StoreError::TooLarge { .. })), "{refused:?}");
+        let mut many = Transaction::default();
+        for _ in 0..=super::OPERATIONS_MAX {
+            many.delete("a");
+        }
+        assert!(matches!(store.commit(&many), Err(StoreError::TooLarge { .. })));
+    });
+}
+
+#[tokio::test]
+async fn a_watch_sees_changes_in_order_and_only_its_prefix() {
+    for store in [Box::new(MemoryStore::default()) as Box<dyn Store>] {
+        put(store.as_ref(), "a/1", "before");
+        let mut watch = store.watch("a/", store.revision());
+        assert_eq!(watch.pending().unwrap(), []);
+        put(store.as_ref(), "b/1", "other");
+        put(store.as_ref(), "a/2", "new");
+        store.commit(Transaction::default().delete("a/1")).unwrap();
+        let events = watch.next().await.unwrap();
+        let seen: Vec<(u64, &str, bool)> =
+            events.iter().map(|event| (event.revision, event.key.as_str(), event.value.is_some())).collect();
+        assert_eq!(seen, [(3, "a/2", true), (4, "a/1", false)]);
+        assert_eq!(watch.pending().unwrap(), []);
+    }
+}
+
+#[test]
+fn a_watch_that_fell_behind_is_told() {
+    let store = MemoryStore::default();
+    let mut behind = store.watch("", 0);
+    for number in 0..=super::event_log::EVENTS_MAX {
+        put(&store, "a", &number.to_string());
+    }
+    assert_eq!(behind.pending(), Err(Compacted { wanted: 0, oldest: 1 }));
+    let mut current = store.watch("", store.revision() - 1);
+    assert_eq!(current.pending().unwrap().len(), 1);
+}
+
+#[test]
+fn the_file_keeps_everything_and_lets_one_process_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let store = RedbStore::open(&path).unwrap();
+    put(&store, "a", "1");
+    assert!(matches!(RedbStore::open(&path), Err(StoreError::InUse { .. })));
+    drop(store);
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(store.get("a").unwrap().unwrap().value, b"1");
+    assert_eq!(put(&store, "b", "2"), 2, "revisions go on after a restart");
+    let mut watch = store.watch("", 0);
+    assert!(watch.pending().is_err(), "changes before the restart are compacted");
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let database = redb::Database::create(&path).unwrap();
+    let write = database.begin_write().unwrap();
+    write
+        .open_table(redb::TableDefinition::<&str, u64>::new("properties"))
+        .unwrap()
+        .insert("schema_version", super::SCHEMA_VERSION + 1)
+        .unwrap();
+    write.commit().unwrap();
+    drop(database);
+    let refused = RedbStore::open(&path).unwrap_err();
+    assert!(refused.to_string().contains("schema version 2"), "{refused}");
+}

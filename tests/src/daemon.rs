@@ -194,13 +194,13 @@ impl DaemonSettings {
     /// The configuration file's text.
     pub fn config_text(&self) -> String {
         let mut text = format!(
-            "instance = \"{}\"\n\n[store]\npath = \"{}\"\n\n[control]\nsocket = \"{}\"\n\n[dataplane]\n\
-             fast_path = \"{}\"\n{}\n",
-            self.instance,
-            self.directory.join("edgestack.redb").display(),
+            "state_dir = \"{directory}\"\nrun_dir = \"{directory}\"\nsocket = \"{}\"\n\n[dataplane]\n\
+             instance = \"{}\"\nfast_path = \"{}\"\n{}\n",
             self.socket_path().display(),
+            self.instance,
             if self.fast_path { "on" } else { "off" },
             self.dataplane,
+            directory = self.directory.display(),
         );
         for uplink in &self.uplinks {
             let Uplink { interface, physical_network, attach } = uplink;

@@ -15,8 +15,8 @@ use toml::Spanned;
 pub const DEFAULT_PATH: &str = "/etc/edgestack/edgestackd.toml";
 /// Uplinks of one host.
 pub const UPLINKS_MAX: usize = 64;
-/// Letters of an instance's name; it becomes part of interface names.
-pub const INSTANCE_LETTERS_MAX: usize = 8;
+/// Letters of an instance's name; it becomes the name of a directory.
+pub const INSTANCE_LETTERS_MAX: usize = 64;
 /// Name of the instance whose pins and interfaces have the plain names.
 pub const DEFAULT_INSTANCE: &str = "default";
 
@@ -85,6 +85,10 @@ pub struct Dataplane {
     pub frames: Spanned<u32>,
     /// How long a worker polls without a packet before it sleeps, in microseconds.
     pub spin_us: u32,
+    /// False: packets are copied even where the driver could do without.
+    pub zero_copy: bool,
+    /// How long the kernel polls an interface on behalf of a worker, in microseconds; 0 leaves that to interrupts.
+    pub busy_poll_us: u32,
     /// Entries of the flow table, two for each connection.
     pub flow_table_entries: Spanned<u32>,
     /// Most connections at a time.
@@ -170,8 +174,10 @@ impl Default for Dataplane {
             fast_path: Switch::On,
             workers: spanless(0),
             worker_cpus: Vec::new(),
-            frames: spanless(8192),
+            frames: spanless(16_384),
             spin_us: 20,
+            zero_copy: true,
+            busy_poll_us: 0,
             flow_table_entries: spanless(1 << 18),
             sessions: spanless(1 << 16),
             instance: spanless(DEFAULT_INSTANCE.to_owned()),
@@ -329,7 +335,7 @@ impl Check<'_> {
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         if !well_formed {
-            let fix = format!("1 to {INSTANCE_LETTERS_MAX} of a-z, 0-9 and `-`");
+            let fix = format!("1 to {INSTANCE_LETTERS_MAX} letters, digits, `-` and `_`");
             self.refuse("dataplane.instance", &dataplane.instance, &fix);
         }
         let entries = *dataplane.flow_table_entries.get_ref();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use edgestack_dataplane::runtime::StartError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -35,6 +36,9 @@ pub enum DaemonError {
     /// A socket cannot be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The dataplane cannot be started.
+    #[error("the dataplane cannot be started; `enabled = false` in [dataplane] runs the API without it")]
+    Dataplane(#[from] StartError),
 }
 
 /// Starts everything, runs until `stop` says so, and ends everything. Pinned programs go on forwarding.
@@ -51,7 +55,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
         })?),
         None => None,
     };
-    let gateway = Arc::new(Gateway::off("`dataplane.enabled` is false"));
+    let gateway = Arc::new(Gateway::start(&config)?);
     let uplinks = uplinks(&config);
     let progress = Arc::new(Progress::default());
     let reserved = uplinks.iter().map(|uplink| uplink.interface.clone()).collect();

@@ -4,19 +4,29 @@
 //! for hosts that only keep desired state); every question about traffic is then refused with the reason.
 
 use edgestack_dataplane::capture::{Capture, CaptureError};
-use edgestack_dataplane::config::Config;
-use edgestack_dataplane::engine::{ApplyReport, ConfigError};
+use edgestack_dataplane::config::Config as Desired;
+use edgestack_dataplane::engine::{ApplyReport, ConfigError, EngineSettings, Timeouts, TraceError};
+use edgestack_dataplane::fastpath::{FastPathSettings, TableSizes, diagnose};
 use edgestack_dataplane::inspect::{
     CountersView, DropView, FlowView, NatView, NeighbourView, PortView, TraceReport, TraceRequest,
 };
+use edgestack_dataplane::io::xsk::XskSettings;
+use edgestack_dataplane::runtime::{Dataplane, DataplaneSettings, StartError};
+
+use crate::config::{Config, Switch};
+
+/// Entries of one bucket of the flow table.
+const BUCKET_ENTRIES: u32 = edgestack_abi::flow::BUCKET_ENTRIES as u32;
 
 /// The dataplane, or why there is none.
 #[derive(Debug)]
 pub enum Gateway {
+    /// It carries traffic.
+    Running(Box<Dataplane>),
     /// It does not run.
     Off {
         /// Why.
-        reason: String,
+        reason: &'static str,
     },
 }
 
@@ -27,90 +37,171 @@ pub enum GatewayError {
     #[error("the dataplane does not run: {reason}")]
     Off {
         /// Why.
-        reason: String,
+        reason: &'static str,
     },
-    /// The port is not known to the dataplane.
-    #[error("the dataplane has no port `{0}`")]
-    UnknownPort(String),
     /// The described packet cannot be.
-    #[error("{0}")]
-    Trace(String),
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// The capture could not be started.
     #[error(transparent)]
-    Capture(CaptureError),
+    Capture(#[from] CaptureError),
 }
 
 impl Gateway {
-    /// A dataplane that does not run.
-    pub fn off(reason: impl Into<String>) -> Self {
-        Self::Off { reason: reason.into() }
+    /// Starts the dataplane of a configuration, or leaves it off as the configuration says.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        if !config.dataplane.enabled {
+            return Ok(Self::Off { reason: "`dataplane.enabled` is false" });
+        }
+        let started = Dataplane::start(&settings(config));
+        if started.is_err() {
+            for finding in host_findings(config).into_iter().filter(|finding| !finding.ok) {
+                tracing::warn!(subject = finding.subject, "{}", finding.message);
+            }
+        }
+        started.map(|dataplane| Self::Running(Box::new(dataplane)))
+    }
+
+    /// Detaches the programs of a configuration's instance and removes what it pinned.
+    pub fn unpin(config: &Config) -> Result<(), StartError> {
+        Dataplane::unpin(&settings(config))
     }
 
     /// `running` or `off`, for `/version`.
     pub fn state(&self) -> &'static str {
-        match self {
-            Self::Off { .. } => "off",
-        }
+        if self.is_running() { "running" } else { "off" }
     }
 
     /// Whether packets are carried.
     pub fn is_running(&self) -> bool {
-        !matches!(self, Self::Off { .. })
+        matches!(self, Self::Running(_))
     }
 
-    /// Puts a configuration into effect, whole or not at all.
-    pub fn apply(&self, _config: &Config) -> Result<ApplyReport, ConfigError> {
-        Ok(ApplyReport::default())
+    fn running(&self) -> Result<&Dataplane, GatewayError> {
+        match self {
+            Self::Running(dataplane) => Ok(dataplane),
+            Self::Off { reason } => Err(GatewayError::Off { reason }),
+        }
+    }
+
+    /// Puts a configuration into effect, whole or not at all. An absent dataplane takes everything.
+    pub fn apply(&self, desired: &Desired) -> Result<ApplyReport, ConfigError> {
+        match self {
+            Self::Running(dataplane) => dataplane.apply(desired),
+            Self::Off { .. } => Ok(ApplyReport::default()),
+        }
     }
 
     /// The ports and their counters.
     pub fn ports(&self) -> Result<Vec<PortView>, GatewayError> {
-        Err(self.refusal())
+        Ok(self.running()?.ports())
     }
 
-    /// At most `limit` flows.
-    pub fn flows(&self, _limit: usize) -> Result<Vec<FlowView>, GatewayError> {
-        Err(self.refusal())
+    /// The flows of at most `limit` sessions.
+    pub fn flows(&self, limit: usize) -> Result<Vec<FlowView>, GatewayError> {
+        Ok(self.running()?.flows(limit))
     }
 
     /// Translations.
     pub fn nat(&self) -> Result<Vec<NatView>, GatewayError> {
-        Err(self.refusal())
+        Ok(self.running()?.nat())
     }
 
     /// Neighbours in external networks.
     pub fn neighbours(&self) -> Result<Vec<NeighbourView>, GatewayError> {
-        Err(self.refusal())
+        Ok(self.running()?.neighbours())
     }
 
     /// Drops by reason.
     pub fn drops(&self) -> Result<Vec<DropView>, GatewayError> {
-        Err(self.refusal())
+        Ok(self.running()?.drops())
     }
 
     /// Counters of the whole dataplane.
     pub fn counters(&self) -> Result<CountersView, GatewayError> {
-        Err(self.refusal())
+        Ok(self.running()?.counters())
     }
 
     /// The configuration in effect.
-    pub fn snapshot(&self) -> Result<Config, GatewayError> {
-        Err(self.refusal())
+    pub fn snapshot(&self) -> Result<Desired, GatewayError> {
+        Ok(self.running()?.snapshot())
     }
 
     /// What would happen to a packet.
-    pub fn trace(&self, _request: &TraceRequest) -> Result<TraceReport, GatewayError> {
-        Err(self.refusal())
+    pub fn trace(&self, request: &TraceRequest) -> Result<TraceReport, GatewayError> {
+        Ok(self.running()?.trace(request)?)
     }
 
-    /// Copies of the packets of a port.
-    pub fn capture(&self, _port: &str, _limit: u64) -> Result<Capture, GatewayError> {
-        Err(self.refusal())
+    /// Copies of at most `limit` packets of a port.
+    pub fn capture(&self, port: &str, limit: u64) -> Result<Capture, GatewayError> {
+        Ok(self.running()?.capture(port, limit)?)
     }
+}
 
-    fn refusal(&self) -> GatewayError {
-        match self {
-            Self::Off { reason } => GatewayError::Off { reason: reason.clone() },
-        }
+/// What the fast path needs of this host, and whether it is there.
+pub fn host_findings(config: &Config) -> Vec<edgestack_dataplane::fastpath::Finding> {
+    diagnose(&settings(config).fast_path.pin_root)
+}
+
+/// The settings of the dataplane that a configuration describes.
+fn settings(config: &Config) -> DataplaneSettings {
+    let crate::config::Dataplane {
+        enabled: _,
+        fast_path,
+        workers,
+        worker_cpus,
+        frames,
+        spin_us,
+        zero_copy,
+        busy_poll_us,
+        flow_table_entries,
+        sessions,
+        instance,
+        ebpf_object,
+        new_flows_per_second_per_port,
+        icmp_errors_per_second,
+        timeouts,
+    } = &config.dataplane;
+    DataplaneSettings {
+        fast_path: FastPathSettings {
+            object_path: ebpf_object.clone(),
+            instance: instance.get_ref().clone(),
+            sizes: TableSizes {
+                buckets: flow_table_entries.get_ref() / BUCKET_ENTRIES,
+                sessions: *sessions.get_ref(),
+            },
+            ..FastPathSettings::default()
+        },
+        fast_path_enabled: *fast_path == Switch::On,
+        engine: EngineSettings {
+            new_flows_per_second_per_port: *new_flows_per_second_per_port,
+            timeouts: Timeouts {
+                tcp_half_open_seconds: *timeouts.tcp_half_open_seconds.get_ref(),
+                tcp_established_seconds: *timeouts.tcp_established_seconds.get_ref(),
+                tcp_closing_seconds: *timeouts.tcp_closing_seconds.get_ref(),
+                udp_seconds: *timeouts.udp_seconds.get_ref(),
+                icmp_seconds: *timeouts.icmp_seconds.get_ref(),
+            },
+            icmp_errors_per_second: *icmp_errors_per_second,
+        },
+        workers: *workers.get_ref(),
+        worker_cpus: worker_cpus.clone(),
+        frames: *frames.get_ref(),
+        spin_us: *spin_us,
+        xsk: XskSettings { zero_copy: *zero_copy, busy_poll_us: *busy_poll_us, ..XskSettings::default() },
+        run_directory: config.run_dir.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edgestack_dataplane::runtime::DataplaneSettings;
+
+    use super::settings;
+    use crate::config::Config;
+
+    #[test]
+    fn the_defaults_of_the_file_are_those_of_the_dataplane() {
+        assert_eq!(settings(&Config::default()), DataplaneSettings::default());
     }
 }

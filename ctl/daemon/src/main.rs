@@ -1,12 +1,14 @@
 //! `edgestackd`: reads the command line and the configuration, starts the daemon, and turns signals into its end.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use edgestack_dataplane::fastpath::Finding;
 use edgestackd::config::{Config, DEFAULT_PATH, LogFormat};
 use edgestackd::daemon;
+use edgestackd::gateway::{Gateway, host_findings};
 use edgestackd::http::error::chain;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
         }
     };
     if arguments.check {
-        println!("{}: the configuration is right", arguments.config.display());
+        report(&arguments.config, &config);
         return ExitCode::SUCCESS;
     }
     start_log(&config);
@@ -69,8 +71,26 @@ fn start_log(config: &Config) {
 
 fn unpin(config: &Config) -> ExitCode {
     let instance = config.dataplane.instance.get_ref();
-    tracing::info!(instance, "nothing is pinned");
-    ExitCode::SUCCESS
+    match Gateway::unpin(config) {
+        Ok(()) => {
+            tracing::info!(instance, "the programs are detached, the tables removed");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(instance, error = %chain(&error), "the instance could not be removed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says that the configuration is right, and what the host lacks for it.
+fn report(path: &Path, config: &Config) {
+    println!("{}: the configuration is right", path.display());
+    if config.dataplane.enabled {
+        for Finding { subject, ok, message } in host_findings(config) {
+            println!("{} {subject}: {message}", if ok { "ok     " } else { "missing" });
+        }
+    }
 }
 
 fn run(config: Config) -> Result<(), Box<dyn std::error::Error>> {

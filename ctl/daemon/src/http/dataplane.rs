@@ -10,7 +10,8 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use edgestack_dataplane::capture::{Capture, SNAP_LENGTH_MAX};
+use edgestack_dataplane::capture::{Capture, CaptureError, SNAP_LENGTH_MAX};
+use edgestack_dataplane::engine::TraceError;
 use edgestack_dataplane::inspect::TraceRequest;
 use edgestack_dataplane::io::pcap_file;
 use hyper::body::Frame;
@@ -65,6 +66,10 @@ impl From<GatewayError> for Failure {
         let detail = error.to_string();
         match error {
             GatewayError::Off { .. } => Self::dataplane_off(detail),
+            GatewayError::Trace(TraceError::UnknownPort(_))
+            | GatewayError::Capture(CaptureError::UnknownPort(_)) => {
+                Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such port", detail)
+            }
             GatewayError::Trace(_) => {
                 let title = "The packet cannot be traced";
                 Self::new(StatusCode::BAD_REQUEST, "invalid", title, detail)
@@ -72,9 +77,6 @@ impl From<GatewayError> for Failure {
             GatewayError::Capture(_) => {
                 let title = "The capture cannot be started";
                 Self::new(StatusCode::CONFLICT, "conflict", title, detail)
-            }
-            GatewayError::UnknownPort(_) => {
-                Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such port", detail)
             }
         }
     }

@@ -300,7 +300,8 @@ impl WorkerLoop {
         let idle_since = *self.idle_since.get_or_insert(now);
         let spin = Duration::from_micros(self.settings.spin_us.into());
         if self.ports.is_busy() || now.duration_since(idle_since) < spin {
-            std::thread::yield_now();
+            // Not a yield: that gives the CPU away for a whole time slice when others want it.
+            std::hint::spin_loop();
             return;
         }
         let into_tick_us = now.duration_since(self.started).as_micros() % TICK.as_micros();

@@ -43,6 +43,9 @@ pub(crate) struct Case {
     /// Fewest packets that tier 0 must forward when the case runs with it.
     #[serde(default)]
     pub(crate) tier0_hits: u64,
+    /// Why the case is not run with restarts: it is about what an engine forgets (neighbours, packets that wait).
+    #[serde(default)]
+    pub(crate) no_restart: Option<String>,
     /// What happens.
     pub(crate) timeline: Vec<Step>,
 }

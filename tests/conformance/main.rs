@@ -6,6 +6,7 @@
 
 mod case;
 mod compare;
+mod memory;
 mod mode;
 mod notation;
 mod run;

@@ -10,6 +10,8 @@ pub(crate) enum Mode {
     /// As above, and before every step the configuration changes in a way that changes no decision, so that
     /// every flow is decided again in the middle of its life.
     Change,
+    /// Before every step the engine is replaced by a new one over the same memory, as by a restart of the daemon.
+    Restart,
     /// Every packet goes to the kernel's XDP program first, and to the engine only if that hands it on.
     #[cfg(feature = "root")]
     Xdp,
@@ -21,16 +23,17 @@ pub(crate) enum Mode {
 impl Mode {
     /// The modes that this build can run.
     #[cfg(not(feature = "root"))]
-    pub(crate) const ALL: &'static [Self] = &[Self::Engine, Self::Change];
+    pub(crate) const ALL: &'static [Self] = &[Self::Engine, Self::Change, Self::Restart];
     /// The modes that this build can run.
     #[cfg(feature = "root")]
-    pub(crate) const ALL: &'static [Self] = &[Self::Engine, Self::Change, Self::Xdp, Self::Tc];
+    pub(crate) const ALL: &'static [Self] = &[Self::Engine, Self::Change, Self::Restart, Self::Xdp, Self::Tc];
 
     /// Name of the mode in the list of tests.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Engine => "engine",
             Self::Change => "change",
+            Self::Restart => "restart",
             #[cfg(feature = "root")]
             Self::Xdp => "xdp",
             #[cfg(feature = "root")]

@@ -17,6 +17,10 @@ use crate::site::Site;
 /// Runs the case in `file`; an error is a report for people.
 pub(crate) fn run(file: &Path, topologies: &Path, mode: Mode) -> Result<(), String> {
     let (case, topology) = Case::load(file, topologies).map_err(|error| error.to_string())?;
+    if let (Mode::Restart, Some(reason)) = (mode, &case.no_restart) {
+        eprintln!("{}: not run with restarts: {reason}", case.name);
+        return Ok(());
+    }
     let mut site = Site::new(mode)?;
     site.apply(&topology.config)?;
     site.settle()?;
@@ -51,6 +55,9 @@ struct State {
 
 impl State {
     fn step(&mut self, site: &mut Site, index: usize, step: &Step) -> Result<(), String> {
+        if self.mode == Mode::Restart {
+            site.restart(&self.config)?;
+        }
         if let Some(patch) = &step.config {
             patch.apply(&mut self.config)?;
         }

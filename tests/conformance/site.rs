@@ -10,6 +10,7 @@ use edgestack_dataplane::packet::{BATCH_SIZE, FramePool};
 use edgestack_dataplane::tables::region::Regions;
 
 use crate::compare::Frames;
+use crate::memory::SharedMemory;
 use crate::mode::Mode;
 #[cfg(feature = "root")]
 use crate::tier0::{Hook, Tier0};
@@ -27,7 +28,7 @@ const INTERFACE_BASE: u32 = 100;
 /// Largest packet of every interface, so that only the networks' settings count.
 const INTERFACE_MTU: u16 = 9000;
 /// Time after which a new gateway has announced its addresses, in milliseconds.
-const ANNOUNCED_MS: u64 = 10_000;
+const ANNOUNCED_MS: u64 = 5_000;
 /// Time after which nothing is held any more, in milliseconds.
 const SETTLE_MS: u64 = 120_000;
 
@@ -38,6 +39,7 @@ pub(crate) struct Site {
     pool: FramePool,
     now_ticks: u32,
     ports: BTreeMap<u16, String>,
+    memory: Option<SharedMemory>,
     #[cfg(feature = "root")]
     tier0: Option<Tier0>,
 }
@@ -45,42 +47,65 @@ pub(crate) struct Site {
 impl Site {
     /// A gateway without configuration, with the kernel programs in front of it where the mode has them.
     pub(crate) fn new(mode: Mode) -> Result<Self, String> {
-        #[cfg(feature = "root")]
-        let (tier0, regions) = match mode {
-            Mode::Engine | Mode::Change => (None, Self::anonymous_regions()?),
-            Mode::Xdp => {
-                Tier0::load(Hook::Xdp, BUCKETS, SESSIONS).map(|(tier0, regions)| (Some(tier0), regions))?
+        match mode {
+            Mode::Engine | Mode::Change => {
+                let regions = Regions::anonymous(BUCKETS, SESSIONS, HASH_SEED);
+                Self::over(regions.map_err(|error| error.to_string())?)
             }
-            Mode::Tc => {
-                Tier0::load(Hook::Tc, BUCKETS, SESSIONS).map(|(tier0, regions)| (Some(tier0), regions))?
+            Mode::Restart => {
+                let memory = SharedMemory::new(BUCKETS, SESSIONS, HASH_SEED);
+                let memory = memory.map_err(|error| error.to_string())?;
+                let mut site = Self::over(memory.regions().map_err(|error| error.to_string())?)?;
+                site.memory = Some(memory);
+                Ok(site)
             }
-        };
-        #[cfg(not(feature = "root"))]
-        let regions = match mode {
-            Mode::Engine | Mode::Change => Self::anonymous_regions()?,
-        };
-        let engine = Engine::new(regions, EngineSettings::default()).map_err(|error| error.to_string())?;
-        #[cfg(feature = "root")]
-        if tier0.is_some() {
-            engine.set_tier0(true, Tier0::trunk_index(), 0);
+            #[cfg(feature = "root")]
+            Mode::Xdp => Self::behind(Hook::Xdp),
+            #[cfg(feature = "root")]
+            Mode::Tc => Self::behind(Hook::Tc),
         }
+    }
+
+    #[cfg(feature = "root")]
+    fn behind(hook: Hook) -> Result<Self, String> {
+        let (tier0, regions) = Tier0::load(hook, BUCKETS, SESSIONS)?;
+        let mut site = Self::over(regions)?;
+        site.engine.set_tier0(true, Tier0::trunk_index(), 0);
+        site.tier0 = Some(tier0);
+        Ok(site)
+    }
+
+    fn over(regions: Regions) -> Result<Self, String> {
+        let engine = Engine::new(regions, EngineSettings::default()).map_err(|error| error.to_string())?;
         let worker = engine.worker(0);
         let pool = FramePool::new(FRAMES).map_err(|error| error.to_string())?;
         let mut site = Self {
+            now_ticks: engine.now_ticks(),
             engine,
             worker,
             pool,
-            now_ticks: 1,
             ports: BTreeMap::new(),
+            memory: None,
             #[cfg(feature = "root")]
-            tier0,
+            tier0: None,
         };
         site.advance(u64::from(TICK_MS))?;
         Ok(site)
     }
 
-    fn anonymous_regions() -> Result<Regions, String> {
-        Regions::anonymous(BUCKETS, SESSIONS, HASH_SEED).map_err(|error| error.to_string())
+    /// Puts a new engine over the same memory in place of the old, which leaves nothing else behind.
+    pub(crate) fn restart(&mut self, config: &Config) -> Result<(), String> {
+        let Some(memory) = self.memory.take() else { return Ok(()) };
+        let numbers = std::mem::take(&mut self.ports);
+        *self = Self::over(memory.regions().map_err(|error| error.to_string())?)?;
+        self.memory = Some(memory);
+        self.apply(config)?;
+        for (number, port) in numbers {
+            if self.engine.port_number(&port).is_some_and(|now| now != number) {
+                return Err(format!("port `{port}` lost its number {number} in the restart"));
+            }
+        }
+        self.settle()
     }
 
     /// Applies a configuration and plugs every port into an interface.

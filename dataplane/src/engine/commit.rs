@@ -23,6 +23,9 @@ use crate::wire::arp::{self, Arp};
 use crate::wire::headers::{self, Ipv4, Network};
 use crate::wire::icmp::{self, IcmpError};
 
+/// A UDP flow that was used within this time does not give way to a new flow.
+const UDP_SAFE_TICKS: u32 = 300;
+
 /// Everything that carrying out a decision may touch.
 pub(super) struct Hands<'a> {
     pub(super) engine: &'a Engine,

@@ -18,6 +18,9 @@ pub type EntryIndex = u32;
 /// Candidates for a flow's place: the entries of its two buckets.
 const CANDIDATES: usize = 2 * BUCKET_ENTRIES;
 
+/// Free entries of its first bucket with which a flow does not look at the second.
+const ROOM_TO_SPARE: usize = 2;
+
 /// The flow table over its region.
 #[derive(Debug)]
 pub struct FlowTable {
@@ -86,24 +89,20 @@ impl FlowTable {
         let candidates = self.candidates(self.hash(key));
         let (first, second) = candidates.split_at(BUCKET_ENTRIES);
         let free = |bucket: &[EntryIndex]| {
-            let mut entries = bucket.iter().copied().filter(|index| self.is_free(*index, now_ticks));
-            (entries.clone().count(), entries.next())
+            bucket
+                .iter()
+                .rev()
+                .filter(|index| self.is_free(**index, now_ticks))
+                .fold((0, None), |(count, _), index| (count + 1, Some(*index)))
         };
         let ((first_count, first_free), (second_count, second_free)) = (free(first), free(second));
-        // The first bucket is looked at first, so it is filled first, until the second is much emptier.
-        let place =
-            if second_count > first_count + 1 || first_free.is_none() { second_free } else { first_free };
+        // The first bucket is looked at first, so it takes the flow while it has room to spare; then the emptier one,
+        // which keeps both from filling up at loads far above one half.
+        let is_first = first_count >= ROOM_TO_SPARE || first_count >= second_count;
+        let place = if is_first { first_free } else { second_free };
         let Some(index) = place else { return Err(candidates) };
         self.write(index, key, verdict, session, now_ticks);
         Ok(index)
-    }
-
-    fn is_free(&self, index: EntryIndex, now_ticks: u32) -> bool {
-        let entry = self.entry(index);
-        // An entry that was never used has no key; one that was rests before it is used again.
-        entry.verdict.flags & VALID == 0
-            && (entry.key == FlowKey::default()
-                || now_ticks.wrapping_sub(entry.last_seen_ticks) >= QUARANTINE_TICKS)
     }
 
     /// Carries the counters of an entry over to the one that replaces it.
@@ -121,7 +120,7 @@ impl FlowTable {
 mod shared {
     use super::{
         AtomicU16, AtomicU32, BUCKET_ENTRIES, EntryIndex, FlowEntry, FlowKey, FlowTable, FlowVerdict, Found,
-        Ordering, VALID, bucket_indices, preferred_entry,
+        Ordering, QUARANTINE_TICKS, VALID, bucket_indices, preferred_entry,
     };
 
     impl FlowTable {
@@ -165,6 +164,7 @@ mod shared {
         pub fn lookup(&self, key: &FlowKey, hash: u64) -> Option<Found> {
             let (first, second) = bucket_indices(hash, self.mask);
             let preferred = preferred_entry(hash);
+            let wanted = key.words();
             for bucket in [first, second] {
                 for position in 0..BUCKET_ENTRIES {
                     let entry = (preferred + position) % BUCKET_ENTRIES;
@@ -172,7 +172,7 @@ mod shared {
                     let pointer = self.pointer(index);
                     // SAFETY: the pointer is that of an entry; the key of a valid entry does not change, and one
                     // that is not valid is dismissed below.
-                    if unsafe { (&raw const (*pointer).key).read_volatile() } != *key {
+                    if unsafe { (&raw const (*pointer).key).read_volatile() }.words() != wanted {
                         continue;
                     }
                     if self.flags(index).load(Ordering::Acquire) & VALID == 0 {
@@ -184,6 +184,16 @@ mod shared {
                 }
             }
             None
+        }
+
+        /// Whether a flow may be written to an entry: one that was never used, or has rested after its use.
+        pub(super) fn is_free(&self, index: EntryIndex, now_ticks: u32) -> bool {
+            if self.flags(index).load(Ordering::Acquire) & VALID != 0 {
+                return false;
+            }
+            // SAFETY: the pointer is that of an entry; only its key is read.
+            let key = unsafe { (&raw const (*self.pointer(index)).key).read_volatile() };
+            key.words() == (0, 0) || now_ticks.wrapping_sub(self.last_seen_ticks(index)) >= QUARANTINE_TICKS
         }
 
         /// A copy of an entry, whatever it holds.

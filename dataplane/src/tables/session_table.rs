@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn numbers_are_used_again_and_never_twice() {
         let mut table = SessionTable::new(Region::anonymous(3).unwrap());
-        let mut take = |table: &mut SessionTable| {
+        let take = |table: &mut SessionTable| {
             let index = table.next_free()?;
             table.insert(index, Session::default());
             Some(index)

@@ -9,13 +9,16 @@ use edgestack_abi::{FlowKey, FlowVerdict};
 
 use crate::wire::headers::Inner;
 use crate::wire::{
-    ETHERNET_LENGTH, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, internet_checksum, read_u16, write_u16,
+    ETHERNET_LENGTH, IPV4_LENGTH, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, internet_checksum, read_u16,
+    write_u16,
 };
 
 /// Offset of the time to live, whose 16-bit word is shared with the protocol number.
 const TTL_AT: usize = ETHERNET_LENGTH + 8;
 const CHECKSUM_AT: usize = ETHERNET_LENGTH + 10;
 const SOURCE_AT: usize = ETHERNET_LENGTH + 12;
+/// Length of the Ethernet and IPv4 headers without options.
+const HEADERS: usize = ETHERNET_LENGTH + IPV4_LENGTH;
 
 /// The folded deltas of a translation from the addresses and ports of `key` to those of `verdict`:
 /// over the addresses, and over the ports.
@@ -30,24 +33,27 @@ pub fn deltas(key: &FlowKey, verdict: &FlowVerdict) -> (u16, u16) {
 /// `verdict` says. The caller has checked that the frame holds the packet's headers whole.
 #[inline]
 pub fn apply(frame: &mut [u8], verdict: &FlowVerdict, protocol: u8, header_length: usize) {
+    // Both headers in one array: constant offsets need no bounds checks.
+    let Some((head, rest)) = frame.split_first_chunk_mut::<HEADERS>() else { return };
     if verdict.flags & REWRITE_ETHERNET != 0 {
-        frame[..6].copy_from_slice(&verdict.ethernet_destination);
-        frame[6..12].copy_from_slice(&verdict.ethernet_source);
+        head[..6].copy_from_slice(&verdict.ethernet_destination);
+        head[6..12].copy_from_slice(&verdict.ethernet_source);
     }
     let mut header_delta = 0;
     if verdict.flags & DECREMENT_TTL != 0 {
-        frame[TTL_AT] -= 1;
+        head[TTL_AT] = head[TTL_AT].wrapping_sub(1);
         // The word of TTL and protocol falls by 0x0100 in network byte order: the sum gains its complement.
         header_delta = u32::from(0xfeff_u16.to_be());
     }
     if verdict.flags & TRANSLATE != 0 {
         header_delta += u32::from(verdict.address_delta);
-        frame[SOURCE_AT..SOURCE_AT + 4].copy_from_slice(&verdict.source.to_ne_bytes());
-        frame[SOURCE_AT + 4..SOURCE_AT + 8].copy_from_slice(&verdict.destination.to_ne_bytes());
-        translate_transport(&mut frame[ETHERNET_LENGTH + header_length..], verdict, protocol);
+        head[SOURCE_AT..SOURCE_AT + 4].copy_from_slice(&verdict.source.to_ne_bytes());
+        head[SOURCE_AT + 4..].copy_from_slice(&verdict.destination.to_ne_bytes());
+        let options_length = header_length - IPV4_LENGTH;
+        translate_transport(&mut rest[options_length..], verdict, protocol);
     }
     if header_delta != 0 {
-        update_at(frame, CHECKSUM_AT, fold(header_delta));
+        update_at(head, CHECKSUM_AT, fold(header_delta));
     }
 }
 
@@ -61,33 +67,37 @@ fn update_at(bytes: &mut [u8], at: usize, delta: u16) {
 #[inline]
 fn translate_transport(transport: &mut [u8], verdict: &FlowVerdict, protocol: u8) {
     let both = fold(u32::from(verdict.address_delta) + u32::from(verdict.port_delta));
+    // The shortest of the three headers; that of TCP is longer.
+    let Some((head, rest)) = transport.split_first_chunk_mut::<8>() else { return };
     match protocol {
         PROTOCOL_TCP => {
-            write_ports(transport, verdict);
-            update_at(transport, 16, both);
+            write_ports(head, verdict);
+            if let Some(rest) = rest.first_chunk_mut::<12>() {
+                update_at(rest, 8, both);
+            }
         }
         PROTOCOL_UDP => {
-            write_ports(transport, verdict);
+            write_ports(head, verdict);
             // RFC 768: a checksum of 0 says that there is none, and a computed 0 is sent as all ones.
-            if transport[6..8] != [0, 0] {
-                update_at(transport, 6, both);
-                if transport[6..8] == [0, 0] {
-                    transport[6..8].copy_from_slice(&[0xff, 0xff]);
+            if head[6..] != [0, 0] {
+                update_at(head, 6, both);
+                if head[6..] == [0, 0] {
+                    head[6..].copy_from_slice(&[0xff, 0xff]);
                 }
             }
         }
         PROTOCOL_ICMP => {
             // An echo's identifier stands for both ports, one of which is 0; there is no pseudo header.
             let identifier = verdict.source_port | verdict.destination_port;
-            transport[4..6].copy_from_slice(&identifier.to_ne_bytes());
-            update_at(transport, 2, verdict.port_delta);
+            head[4..6].copy_from_slice(&identifier.to_ne_bytes());
+            update_at(head, 2, verdict.port_delta);
         }
         _ => {}
     }
 }
 
 #[inline]
-fn write_ports(transport: &mut [u8], verdict: &FlowVerdict) {
+fn write_ports(transport: &mut [u8; 8], verdict: &FlowVerdict) {
     transport[..2].copy_from_slice(&verdict.source_port.to_ne_bytes());
     transport[2..4].copy_from_slice(&verdict.destination_port.to_ne_bytes());
 }

@@ -1,6 +1,6 @@
 //! The flow of a packet, and whether tier 0 may still forward by it. The same for XDP and TC.
 
-use edgestack_abi::flow::{self, BUCKET_ENTRIES, TIER0, VALID, bucket_indices, preferred_entry};
+use edgestack_abi::flow::{self, BUCKET_ENTRIES, TIER0, VALID, bucket_indices, tag};
 use edgestack_abi::maps::Control;
 use edgestack_abi::port::{PORT_PUNT_ALL, PORT_UP};
 use edgestack_abi::{FlowEntry, FlowKey, PortEntry};
@@ -110,21 +110,23 @@ fn find(control: &Control, in_port: u16, headers: &Headers) -> Option<*mut FlowE
     find_in_bucket(second, hash, &key)
 }
 
-/// The engine puts a flow in its preferred entry where that is free, so that most packets touch one entry only.
+/// Reads the entries whose tag is the flow's: nearly always the right one alone.
 #[inline(always)]
 fn find_in_bucket(index: u32, hash: u64, key: &FlowKey) -> Option<*mut FlowEntry> {
-    let bucket = maps::FLOWS.get_ptr_mut(index)? as usize;
+    let tags = *maps::FLOW_TAGS.get(index)?;
+    let tag = tag(hash);
     let (low, high) = key.words();
-    let preferred = preferred_entry(hash);
-    let mut step = 0;
-    while step < BUCKET_ENTRIES {
-        // Two bits XOR two bits: always within the bucket, which the verifier can follow.
-        let entry = bucket + ((preferred ^ step) & (BUCKET_ENTRIES - 1)) * size_of::<FlowEntry>();
-        // SAFETY: the entry is within the bucket, and its key is its first 16 bytes.
-        if unsafe { load::<u64>(entry, 0) == low && load::<u64>(entry, 8) == high } {
-            return Some(entry as *mut FlowEntry);
+    let mut position = 0;
+    while position < BUCKET_ENTRIES {
+        if (tags >> (16 * position)) as u16 == tag {
+            let bucket = maps::FLOWS.get_ptr_mut(index)? as usize;
+            let entry = bucket + position * size_of::<FlowEntry>();
+            // SAFETY: the entry is within the bucket, and its key is its first 16 bytes.
+            if unsafe { load::<u64>(entry, 0) == low && load::<u64>(entry, 8) == high } {
+                return Some(entry as *mut FlowEntry);
+            }
         }
-        step += 1;
+        position += 1;
     }
     None
 }

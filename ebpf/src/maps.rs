@@ -1,5 +1,5 @@
-//! The maps, with the names of [`edgestack_abi::maps`]. The loader sets the sizes of [`FLOWS`] and
-//! [`SESSIONS`]; those written here are the smallest.
+//! The maps, with the names of [`edgestack_abi::maps`]. The loader sets the sizes of [`FLOWS`],
+//! [`FLOW_TAGS`] and [`SESSIONS`]; those written here are the smallest.
 //!
 //! Lookups in plain and per-CPU arrays become a bounds check and an addition when the kernel compiles the
 //! programs; none of them is a call.
@@ -16,6 +16,8 @@ const REASONS_MAX: u32 = 256;
 
 #[map]
 pub static FLOWS: Array<FlowBucket> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+pub static FLOW_TAGS: Array<u64> = Array::with_max_entries(1, MMAPABLE);
 /// Never read here; declared so that it is made, pinned and found with the others.
 #[map]
 pub static SESSIONS: Array<Session> = Array::with_max_entries(1, MMAPABLE);

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use edgestack_abi::checksum::{difference, fold};
 use edgestack_abi::flow::{
-    BUCKET_ENTRIES, DECREMENT_TTL, REWRITE_ETHERNET, TIER0, TRANSLATE, VALID, bucket_indices, preferred_entry,
+    BUCKET_ENTRIES, DECREMENT_TTL, REWRITE_ETHERNET, TIER0, TRANSLATE, VALID, bucket_indices, tag,
 };
 use edgestack_abi::port::{PORT_UP, PORT_XDP_TRANSMIT};
 use edgestack_abi::{FlowEntry, FlowKey, FlowVerdict, PortEntry};
@@ -88,12 +88,12 @@ impl Rig {
         run.expect("run the program")
     }
 
-    /// Writes a flow into its preferred entry of its first bucket.
+    /// Writes a flow into the first entry of its first bucket.
     pub(crate) fn insert(&self, key: FlowKey, verdict: FlowVerdict) -> Place {
         let control = self.regions.control.read(0);
         let hash = key.hash(control.hash_seed);
         let (bucket, _) = bucket_indices(hash, control.bucket_mask);
-        self.insert_at(Place { bucket, entry: preferred_entry(hash) }, key, verdict)
+        self.insert_at(Place { bucket, entry: 0 }, key, verdict)
     }
 
     /// All places where the programs look for a key.
@@ -108,6 +108,10 @@ impl Rig {
 
     pub(crate) fn insert_at(&self, place: Place, key: FlowKey, verdict: FlowVerdict) -> Place {
         self.update(place, |entry| *entry = FlowEntry { key, verdict, ..FlowEntry::default() });
+        let shift = 16 * place.entry;
+        let tags = self.regions.flow_tags.read(place.bucket as usize);
+        let tag = u64::from(tag(key.hash(self.regions.control.read(0).hash_seed)));
+        self.regions.flow_tags.write(place.bucket as usize, (tags & !(0xffff << shift)) | (tag << shift));
         place
     }
 

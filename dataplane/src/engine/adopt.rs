@@ -28,7 +28,7 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
     if regions.flows.len() != expected {
         return Err(EngineError::TableSize { buckets: regions.flows.len(), expected });
     }
-    let flows = FlowTable::new(regions.flows, record.hash_seed);
+    let flows = FlowTable::new(regions.flows, regions.flow_tags, record.hash_seed);
     let mut sessions = SessionTable::new(regions.sessions);
     let allocator = recover(&flows, &mut sessions, record.now_ticks);
     let ports = PortTable::new(regions.ports);
@@ -82,6 +82,7 @@ fn recover(flows: &FlowTable, sessions: &mut SessionTable, now_ticks: u32) -> Po
             flows.remove(index, now_ticks);
         }
     }
+    flows.restore_tags();
     for (_, session) in sessions.iter().filter(|(_, session)| session.kind & SESSION_SNAT != 0) {
         let (endpoint, port) = translated_port(&session);
         allocator.take(endpoint, port);

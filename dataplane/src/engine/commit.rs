@@ -264,7 +264,9 @@ impl Hands<'_> {
             let session = self.slow.sessions.get(entry.session)?;
             let state = ConnectionState::from_number(session.state);
             let idle = self.now_ticks.wrapping_sub(entry.last_seen_ticks);
-            (entry.verdict.flags & VALID != 0 && state.may_be_evicted()).then_some((
+            let gives_way =
+                state.may_be_evicted() || (state == ConnectionState::Udp && idle >= UDP_SAFE_TICKS);
+            (entry.verdict.flags & VALID != 0 && gives_way).then_some((
                 state,
                 std::cmp::Reverse(idle),
                 entry.session,

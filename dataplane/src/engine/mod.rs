@@ -107,6 +107,8 @@ pub struct Worker {
     /// Number of the worker; worker 0 also drives the timers.
     pub index: usize,
     counters: Arc<WorkerCounters>,
+    /// Flow keys and hashes of the batch at work.
+    keys: Vec<(Option<FlowKey>, u64)>,
     slow: Vec<Packet>,
     held: Vec<Held>,
     neighbour_version: u32,
@@ -167,6 +169,7 @@ impl Engine {
         Worker {
             index,
             counters,
+            keys: Vec::with_capacity(BATCH_SIZE),
             slow: Vec::with_capacity(BATCH_SIZE),
             held: Vec::with_capacity(HELD_MAX),
             neighbour_version: 0,
@@ -213,8 +216,8 @@ impl Engine {
     }
 
     /// Forwards the packets of established flows among the next [`BATCH_SIZE`] of the batch; the others go to the worker's
-    /// slow queue. First all keys are read and their buckets asked for, then all flows are looked up, so that the memory
-    /// of one is loaded while others are worked on.
+    /// slow queue. First all keys are read and their tags asked for, then the entries that the tags point to, then all
+    /// flows are looked up: the memory of one is loaded while others are worked on.
     fn forward_known(
         &self,
         worker: &mut Worker,
@@ -224,20 +227,25 @@ impl Engine {
         now_ticks: u32,
     ) {
         let count = batch.len().min(BATCH_SIZE);
-        let mut keys = [None; BATCH_SIZE];
-        for (packet, slot) in batch[..count].iter().zip(&mut keys) {
-            if let Some(key) = fast_key(pool.data(packet), packet.in_port) {
-                let hash = self.flows.hash(&key);
-                self.flows.prefetch(hash);
-                *slot = Some((key, hash));
-            }
+        let keys = &mut worker.keys;
+        keys.clear();
+        for packet in &batch[..count] {
+            let key = fast_key(pool.data(packet), packet.in_port);
+            let hash = key.map_or(0, |key| self.flows.hash(&key));
+            self.flows.prefetch_tags(hash);
+            keys.push((key, hash));
         }
-        for (packet, key) in batch.drain(..count).zip(keys) {
+        for (_, hash) in keys.iter() {
+            self.flows.prefetch_entry(*hash);
+        }
+        for (packet, (key, hash)) in batch.drain(..count).zip(keys.iter()) {
             let received = worker.counters.port(packet.in_port);
             received.received_packets.add(1);
             received.received_bytes.add(u64::from(packet.length));
-            let out_port =
-                key.and_then(|(key, hash)| self.forward(pool.data_mut(&packet), &key, hash, now_ticks));
+            let out_port = match key {
+                Some(key) => self.forward(pool.data_mut(&packet), key, *hash, now_ticks),
+                None => None,
+            };
             match out_port {
                 Some(port) => {
                     worker.counters.hits.add(1);
@@ -254,18 +262,21 @@ impl Engine {
         let found = self.flows.lookup(key, hash)?;
         let verdict = &found.verdict;
         let (flags, mtu) = self.ports.flags_and_mtu(verdict.out_port);
-        let total_length = u16::from_be_bytes([frame[ETHERNET_LENGTH + 2], frame[ETHERNET_LENGTH + 3]]);
+        let head: &[u8; ETHERNET_LENGTH + 4] = frame.first_chunk()?;
+        let addresses: &[u8; 12] = head.first_chunk()?;
+        let total_length = u16::from_be_bytes([head[ETHERNET_LENGTH + 2], head[ETHERNET_LENGTH + 3]]);
         let is_forwarded = verdict.flags & (VALID | TIER0) == VALID | TIER0
             && verdict.epoch == self.ports.flow_epoch(key.in_port, verdict.out_port)
-            && frame[..6] == verdict.match_ethernet_destination
-            && frame[6..12] == verdict.match_ethernet_source
+            && addresses[..6] == verdict.match_ethernet_destination
+            && addresses[6..] == verdict.match_ethernet_source
             && flags & PORT_UP != 0
             && total_length <= mtu;
         if !is_forwarded {
             return None;
         }
+        let length = frame.len() as u64;
         rewrite::apply(frame, verdict, key.protocol, IPV4_LENGTH);
-        self.flows.count(found.index, frame.len() as u64, now_ticks);
+        self.flows.count(found.index, length, now_ticks);
         Some(verdict.out_port)
     }
 

@@ -168,6 +168,7 @@ impl FastPath {
     pub fn regions(&self) -> Result<Regions, FastPathError> {
         Ok(Regions {
             flows: self.region(maps::FLOWS, self.sizes.buckets)?,
+            flow_tags: self.region(maps::FLOW_TAGS, self.sizes.buckets)?,
             sessions: self.region(maps::SESSIONS, self.sizes.sessions)?,
             ports: self.region(maps::PORTS, MAX_PORTS)?,
             port_by_interface: self.region(maps::PORT_BY_INTERFACE, MAX_INTERFACE_INDEX)?,

@@ -15,8 +15,9 @@ pub const OBJECT_VARIABLE: &str = "EDGESTACK_EBPF_OBJECT";
 const OBJECT_NAME: &str = "edgestack.o";
 
 /// The maps of the object, with the size of a record. Each is pinned under its name.
-const MAPS: [(&str, usize); 9] = [
+const MAPS: [(&str, usize); 10] = [
     (maps::FLOWS, size_of::<FlowBucket>()),
+    (maps::FLOW_TAGS, size_of::<u64>()),
     (maps::SESSIONS, size_of::<Session>()),
     (maps::PORTS, size_of::<PortEntry>()),
     (maps::PORT_BY_INTERFACE, size_of::<u32>() * maps::MAX_INTERFACE_INDEX as usize),
@@ -70,7 +71,10 @@ fn default_places(program: Option<&Path>) -> Vec<PathBuf> {
 /// Loads the object's maps, those pinned in `pins` in place of new ones, and its programs.
 pub(super) fn load(path: &Path, pins: Option<&Path>, sizes: TableSizes) -> Result<Ebpf, FastPathError> {
     let mut loader = EbpfLoader::new();
-    loader.map_max_entries(maps::FLOWS, sizes.buckets).map_max_entries(maps::SESSIONS, sizes.sessions);
+    loader
+        .map_max_entries(maps::FLOWS, sizes.buckets)
+        .map_max_entries(maps::FLOW_TAGS, sizes.buckets)
+        .map_max_entries(maps::SESSIONS, sizes.sessions);
     if let Some(pins) = pins {
         for (name, _) in MAPS {
             loader.map_pin_path(name, pins.join(name));

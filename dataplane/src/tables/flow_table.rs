@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
-use edgestack_abi::flow::{BUCKET_ENTRIES, QUARANTINE_TICKS, TIER0, VALID, bucket_indices, preferred_entry};
+use edgestack_abi::flow::{BUCKET_ENTRIES, QUARANTINE_TICKS, TIER0, VALID, bucket_indices, tag};
 use edgestack_abi::{FlowBucket, FlowEntry, FlowKey, FlowVerdict};
 
 use super::region::Region;
@@ -17,14 +17,18 @@ pub type EntryIndex = u32;
 
 /// Candidates for a flow's place: the entries of its two buckets.
 const CANDIDATES: usize = 2 * BUCKET_ENTRIES;
-
 /// Free entries of its first bucket with which a flow does not look at the second.
-const ROOM_TO_SPARE: usize = 2;
+const ROOM_TO_SPARE: u32 = 2;
+/// The lowest bit of every tag of a bucket.
+const LOW_BITS: u64 = 0x0001_0001_0001_0001;
+/// All bits but the highest of every tag of a bucket.
+const NOT_HIGH_BITS: u64 = 0x7fff_7fff_7fff_7fff;
 
-/// The flow table over its region.
+/// The flow table over its regions.
 #[derive(Debug)]
 pub struct FlowTable {
     buckets: Region<FlowBucket>,
+    tags: Region<u64>,
     mask: u32,
     seed: u64,
 }
@@ -38,12 +42,30 @@ pub struct Found {
     pub verdict: FlowVerdict,
 }
 
+/// The entries of a bucket whose tag is `tag`: the highest bit of each of their tags. Exact, as no carry crosses a tag.
+#[inline]
+fn matches(tags: u64, tag: u16) -> u64 {
+    let difference = tags ^ (u64::from(tag) * LOW_BITS);
+    !(((difference & NOT_HIGH_BITS) + NOT_HIGH_BITS) | difference | NOT_HIGH_BITS)
+}
+
+/// The positions in a bucket that [`matches`] found.
+#[inline]
+fn positions(mut matches: u64) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let position = (matches != 0).then(|| matches.trailing_zeros() / 16)?;
+        matches &= matches - 1;
+        Some(position)
+    })
+}
+
 impl FlowTable {
-    /// The table in `buckets`, whose number is a power of two.
-    pub fn new(buckets: Region<FlowBucket>, seed: u64) -> Self {
+    /// The table in `buckets` with their `tags`; the number of both is the same power of two.
+    pub fn new(buckets: Region<FlowBucket>, tags: Region<u64>, seed: u64) -> Self {
         assert!(buckets.len().is_power_of_two(), "the number of buckets is a power of two");
+        assert_eq!(buckets.len(), tags.len(), "every bucket has its tags");
         let mask = buckets.len() as u32 - 1;
-        Self { buckets, mask, seed }
+        Self { buckets, tags, mask, seed }
     }
 
     /// Number of entries, used or not.
@@ -59,20 +81,40 @@ impl FlowTable {
 
     /// Every entry that holds a flow, with its position.
     pub fn iter(&self) -> impl Iterator<Item = (EntryIndex, FlowEntry)> + '_ {
-        (0..self.capacity()).filter_map(|index| {
-            let entry = self.entry(index);
-            (entry.verdict.flags & VALID != 0).then_some((index, entry))
-        })
+        (0..self.capacity()).filter(|index| self.is_valid(*index)).map(|index| (index, self.entry(index)))
     }
 
-    /// The entries that a flow with this hash may be in, the preferred one first.
-    fn candidates(&self, hash: u64) -> [EntryIndex; CANDIDATES] {
+    /// Finds the valid entry of a key.
+    #[inline(always)]
+    pub fn lookup(&self, key: &FlowKey, hash: u64) -> Option<Found> {
         let (first, second) = bucket_indices(hash, self.mask);
-        let preferred = preferred_entry(hash);
-        std::array::from_fn(|position| {
-            let bucket = if position < BUCKET_ENTRIES { first } else { second };
-            bucket * BUCKET_ENTRIES as u32 + ((preferred + position) % BUCKET_ENTRIES) as u32
-        })
+        for bucket in [first, second] {
+            for position in positions(matches(self.tags_of(bucket), tag(hash))) {
+                let index = bucket * BUCKET_ENTRIES as u32 + position;
+                if let Some(verdict) = self.verdict_of(index, key) {
+                    return Some(Found { index, verdict });
+                }
+            }
+        }
+        None
+    }
+
+    /// Asks the CPU for the tags of a flow's first bucket, to be used by [`Self::prefetch_entry`].
+    #[inline]
+    pub fn prefetch_tags(&self, hash: u64) {
+        prefetch(self.tags.pointer((hash as u32 & self.mask) as usize));
+    }
+
+    /// Asks the CPU for the entry that the tags point to, to be used by [`Self::lookup`].
+    #[inline]
+    pub fn prefetch_entry(&self, hash: u64) {
+        let (first, second) = bucket_indices(hash, self.mask);
+        let found = matches(self.tags_of(first), tag(hash));
+        let (bucket, found) =
+            if found == 0 { (second, matches(self.tags_of(second), tag(hash))) } else { (first, found) };
+        if found != 0 {
+            self.prefetch_lines(bucket * BUCKET_ENTRIES as u32 + found.trailing_zeros() / 16);
+        }
     }
 
     /// Finds a place for a flow and writes it. The entry is not valid before all of it is written.
@@ -86,23 +128,40 @@ impl FlowTable {
         session: u32,
         now_ticks: u32,
     ) -> Result<EntryIndex, [EntryIndex; CANDIDATES]> {
-        let candidates = self.candidates(self.hash(key));
-        let (first, second) = candidates.split_at(BUCKET_ENTRIES);
-        let free = |bucket: &[EntryIndex]| {
-            bucket
-                .iter()
-                .rev()
-                .filter(|index| self.is_free(**index, now_ticks))
-                .fold((0, None), |(count, _), index| (count + 1, Some(*index)))
-        };
-        let ((first_count, first_free), (second_count, second_free)) = (free(first), free(second));
+        let hash = self.hash(key);
+        let (first, second) = bucket_indices(hash, self.mask);
+        let empty = |bucket: u32| matches(self.tags_of(bucket), 0);
+        let (in_first, in_second) = (empty(first), empty(second));
         // The first bucket is looked at first, so it takes the flow while it has room to spare; then the emptier one,
         // which keeps both from filling up at loads far above one half.
-        let is_first = first_count >= ROOM_TO_SPARE || first_count >= second_count;
-        let place = if is_first { first_free } else { second_free };
-        let Some(index) = place else { return Err(candidates) };
-        self.write(index, key, verdict, session, now_ticks);
-        Ok(index)
+        let room = in_first.count_ones();
+        let takes_first = room >= ROOM_TO_SPARE || room >= in_second.count_ones();
+        let order = if takes_first {
+            [(first, in_first), (second, in_second)]
+        } else {
+            [(second, in_second), (first, in_first)]
+        };
+        let places = order.into_iter().flat_map(|(bucket, empty)| {
+            positions(empty).map(move |position| bucket * BUCKET_ENTRIES as u32 + position)
+        });
+        for index in places {
+            if self.has_rested(index, now_ticks) {
+                self.write(index, key, verdict, session, now_ticks);
+                self.set_tag(index, tag(hash));
+                return Ok(index);
+            }
+        }
+        Err(std::array::from_fn(|candidate| {
+            let bucket = if candidate < BUCKET_ENTRIES { first } else { second };
+            bucket * BUCKET_ENTRIES as u32 + (candidate % BUCKET_ENTRIES) as u32
+        }))
+    }
+
+    /// Takes an entry out of use; it rests before it is written again.
+    pub fn remove(&self, index: EntryIndex, now_ticks: u32) {
+        self.set_tag(index, 0);
+        self.set_last_seen_ticks(index, now_ticks);
+        self.flags(index).store(0, Ordering::Release);
     }
 
     /// Carries the counters of an entry over to the one that replaces it.
@@ -114,13 +173,55 @@ impl FlowTable {
             entry.tier0_packets = old.tier0_packets;
         });
     }
+
+    /// Makes the tags say what the entries hold, whatever a crash left in them.
+    pub fn restore_tags(&self) {
+        for index in 0..self.capacity() {
+            let tag = if self.is_valid(index) { tag(self.hash(&self.entry(index).key)) } else { 0 };
+            self.set_tag(index, tag);
+        }
+    }
+
+    fn tags_of(&self, bucket: u32) -> u64 {
+        self.tags.read(bucket as usize)
+    }
+
+    fn set_tag(&self, index: EntryIndex, tag: u16) {
+        let (bucket, shift) = (index / BUCKET_ENTRIES as u32, 16 * (index % BUCKET_ENTRIES as u32));
+        let others = self.tags_of(bucket) & !(0xffff << shift);
+        self.tags.write(bucket as usize, others | u64::from(tag) << shift);
+    }
+
+    fn is_valid(&self, index: EntryIndex) -> bool {
+        self.flags(index).load(Ordering::Acquire) & VALID != 0
+    }
+
+    /// Whether a flow may be written to an entry that holds none: it was never used, or its last use is over.
+    fn has_rested(&self, index: EntryIndex, now_ticks: u32) -> bool {
+        !self.is_valid(index)
+            && (self.key(index).words() == (0, 0)
+                || now_ticks.wrapping_sub(self.last_seen_ticks(index)) >= QUARANTINE_TICKS)
+    }
+}
+
+/// Asks the CPU to load the cache line at `address`.
+#[inline]
+#[expect(unsafe_code, reason = "the instruction has no safe form")]
+fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch accesses nothing, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch(address.cast::<i8>(), std::arch::x86_64::_MM_HINT_T0);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 #[expect(unsafe_code, reason = "the table is memory shared with the kernel and other workers")]
 mod shared {
     use super::{
-        AtomicU16, AtomicU32, BUCKET_ENTRIES, EntryIndex, FlowEntry, FlowKey, FlowTable, FlowVerdict, Found,
-        Ordering, QUARANTINE_TICKS, VALID, bucket_indices, preferred_entry,
+        AtomicU16, AtomicU32, BUCKET_ENTRIES, EntryIndex, FlowEntry, FlowKey, FlowTable, FlowVerdict,
+        Ordering, VALID, prefetch,
     };
 
     impl FlowTable {
@@ -132,68 +233,43 @@ mod shared {
         }
 
         #[inline]
-        fn flags(&self, index: EntryIndex) -> &AtomicU16 {
+        pub(super) fn flags(&self, index: EntryIndex) -> &AtomicU16 {
             // SAFETY: the field is aligned, lives as long as the region, and is only accessed atomically here.
             unsafe { AtomicU16::from_ptr(&raw mut (*self.pointer(index)).verdict.flags) }
         }
 
         #[inline]
-        fn atomic_u32(&self, index: EntryIndex, field: fn(*mut FlowEntry) -> *mut u32) -> &AtomicU32 {
+        fn last_seen(&self, index: EntryIndex) -> &AtomicU32 {
             // SAFETY: as for `flags`.
-            unsafe { AtomicU32::from_ptr(field(self.pointer(index))) }
+            unsafe { AtomicU32::from_ptr(&raw mut (*self.pointer(index)).last_seen_ticks) }
         }
 
-        /// Asks the CPU to load the entry that a flow with this hash is most likely in.
+        /// Asks the CPU for both cache lines of an entry.
         #[inline]
-        pub fn prefetch(&self, hash: u64) {
-            let (bucket, _) = bucket_indices(hash, self.mask);
-            let entry = self.pointer(bucket * BUCKET_ENTRIES as u32 + preferred_entry(hash) as u32);
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a prefetch accesses nothing; the address is that of an entry and its second line.
-            unsafe {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                _mm_prefetch(entry.cast::<i8>(), _MM_HINT_T0);
-                _mm_prefetch(entry.cast::<i8>().add(64), _MM_HINT_T0);
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            let _ = entry;
+        pub(super) fn prefetch_lines(&self, index: EntryIndex) {
+            let entry = self.pointer(index).cast::<u8>();
+            prefetch(entry);
+            prefetch(entry.wrapping_add(64));
         }
 
-        /// Finds the valid entry of a key.
         #[inline]
-        pub fn lookup(&self, key: &FlowKey, hash: u64) -> Option<Found> {
-            let (first, second) = bucket_indices(hash, self.mask);
-            let preferred = preferred_entry(hash);
-            let wanted = key.words();
-            for bucket in [first, second] {
-                for position in 0..BUCKET_ENTRIES {
-                    let entry = (preferred + position) % BUCKET_ENTRIES;
-                    let index = bucket * BUCKET_ENTRIES as u32 + entry as u32;
-                    let pointer = self.pointer(index);
-                    // SAFETY: the pointer is that of an entry; the key of a valid entry does not change, and one
-                    // that is not valid is dismissed below.
-                    if unsafe { (&raw const (*pointer).key).read_volatile() }.words() != wanted {
-                        continue;
-                    }
-                    if self.flags(index).load(Ordering::Acquire) & VALID == 0 {
-                        continue;
-                    }
-                    // SAFETY: as above; a verdict that is freed meanwhile rests before it is overwritten.
-                    let verdict = unsafe { (&raw const (*pointer).verdict).read_volatile() };
-                    return Some(Found { index, verdict });
-                }
-            }
-            None
+        pub(super) fn key(&self, index: EntryIndex) -> FlowKey {
+            // SAFETY: the pointer is that of an entry, and every bit pattern is a key. That of a valid entry does not change.
+            unsafe { (&raw const (*self.pointer(index)).key).read() }
         }
 
-        /// Whether a flow may be written to an entry: one that was never used, or has rested after its use.
-        pub(super) fn is_free(&self, index: EntryIndex, now_ticks: u32) -> bool {
-            if self.flags(index).load(Ordering::Acquire) & VALID != 0 {
-                return false;
+        /// The verdict of an entry, when it is valid and its key is `key`.
+        #[inline]
+        pub(super) fn verdict_of(&self, index: EntryIndex, key: &FlowKey) -> Option<FlowVerdict> {
+            if self.key(index).words() != key.words()
+                || self.flags(index).load(Ordering::Acquire) & VALID == 0
+            {
+                return None;
             }
-            // SAFETY: the pointer is that of an entry; only its key is read.
-            let key = unsafe { (&raw const (*self.pointer(index)).key).read_volatile() };
-            key.words() == (0, 0) || now_ticks.wrapping_sub(self.last_seen_ticks(index)) >= QUARANTINE_TICKS
+            // SAFETY: the pointer is that of an entry. The verdict of a valid entry does not change but for single aligned
+            // words, and one that is freed meanwhile rests before it is overwritten. Not volatile, so that the caller's
+            // use decides which fields are loaded.
+            Some(unsafe { (&raw const (*self.pointer(index)).verdict).read() })
         }
 
         /// A copy of an entry, whatever it holds.
@@ -203,16 +279,23 @@ mod shared {
             unsafe { self.pointer(index).read_volatile() }
         }
 
-        /// When a packet of the flow was last forwarded.
-        pub fn last_seen_ticks(&self, index: EntryIndex) -> u32 {
-            self.atomic_u32(index, |entry| {
-                // SAFETY: only the field's address is computed.
-                unsafe { &raw mut (*entry).last_seen_ticks }
-            })
-            .load(Ordering::Relaxed)
+        /// Number of the session that an entry belongs to.
+        #[inline]
+        pub fn session(&self, index: EntryIndex) -> u32 {
+            // SAFETY: the pointer is that of an entry.
+            unsafe { (&raw const (*self.pointer(index)).session).read_volatile() }
         }
 
-        /// Changes the fields of an entry that are not part of its key and verdict.
+        /// When a packet of the flow was last forwarded.
+        pub fn last_seen_ticks(&self, index: EntryIndex) -> u32 {
+            self.last_seen(index).load(Ordering::Relaxed)
+        }
+
+        pub(super) fn set_last_seen_ticks(&self, index: EntryIndex, now_ticks: u32) {
+            self.last_seen(index).store(now_ticks, Ordering::Relaxed);
+        }
+
+        /// Changes the counters of an entry.
         pub(super) fn update(&self, index: EntryIndex, change: impl FnOnce(&mut FlowEntry)) {
             let mut entry = self.entry(index);
             change(&mut entry);
@@ -222,7 +305,6 @@ mod shared {
                 (&raw mut (*pointer).packets).write_volatile(entry.packets);
                 (&raw mut (*pointer).bytes).write_volatile(entry.bytes);
                 (&raw mut (*pointer).tier0_packets).write_volatile(entry.tier0_packets);
-                (&raw mut (*pointer).last_seen_ticks).write_volatile(entry.last_seen_ticks);
             }
         }
 
@@ -251,30 +333,18 @@ mod shared {
             // SAFETY: the pointer is that of an entry; a lost increment against another core is accepted.
             unsafe {
                 let packets = &raw mut (*pointer).packets;
-                packets.write_volatile(packets.read_volatile() + 1);
+                packets.write_volatile(packets.read_volatile().wrapping_add(1));
                 let total = &raw mut (*pointer).bytes;
-                total.write_volatile(total.read_volatile() + bytes);
+                total.write_volatile(total.read_volatile().wrapping_add(bytes));
                 (&raw mut (*pointer).last_seen_ticks).write_volatile(now_ticks);
             }
         }
 
-        /// Takes an entry out of use; it rests before it is written again.
-        pub fn remove(&self, index: EntryIndex, now_ticks: u32) {
-            self.atomic_u32(index, |entry| {
-                // SAFETY: only the field's address is computed.
-                unsafe { &raw mut (*entry).last_seen_ticks }
-            })
-            .store(now_ticks, Ordering::Relaxed);
-            self.flags(index).store(0, Ordering::Release);
-        }
-
         /// Says that the verdict of an entry holds under a new epoch.
         pub fn set_epoch(&self, index: EntryIndex, epoch: u32) {
-            self.atomic_u32(index, |entry| {
-                // SAFETY: only the field's address is computed.
-                unsafe { &raw mut (*entry).verdict.epoch }
-            })
-            .store(epoch, Ordering::Release);
+            // SAFETY: the field is aligned, lives as long as the region, and is a word that both sides access whole.
+            unsafe { AtomicU32::from_ptr(&raw mut (*self.pointer(index)).verdict.epoch) }
+                .store(epoch, Ordering::Release);
         }
 
         /// Sets or clears flags of a valid entry.
@@ -298,13 +368,17 @@ mod tests {
     use super::FlowTable;
     use crate::tables::region::Region;
 
+    fn table(buckets: usize) -> FlowTable {
+        FlowTable::new(Region::anonymous(buckets).unwrap(), Region::anonymous(buckets).unwrap(), 7)
+    }
+
     fn key(number: u32) -> FlowKey {
         FlowKey { source: number, destination: !number, in_port: 1, protocol: 17, ..FlowKey::default() }
     }
 
     #[test]
     fn what_is_inserted_is_found_until_it_is_removed() {
-        let table = FlowTable::new(Region::anonymous(64).unwrap(), 7);
+        let table = table(64);
         let verdict = FlowVerdict { out_port: 3, ..FlowVerdict::default() };
         let places: Vec<_> = (0..100).map(|n| table.insert(&key(n), &verdict, n, 10).unwrap()).collect();
         for n in 0..100 {
@@ -319,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_full_pair_of_buckets_refuses_and_names_its_flows() {
-        let table = FlowTable::new(Region::anonymous(1).unwrap(), 7);
+        let table = table(1);
         for n in 0..4 {
             table.insert(&key(n), &FlowVerdict::default(), n, 0).unwrap();
         }
@@ -329,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_freed_entry_rests_before_it_is_used_again() {
-        let table = FlowTable::new(Region::anonymous(1).unwrap(), 7);
+        let table = table(1);
         for n in 0..4 {
             table.insert(&key(n), &FlowVerdict::default(), n, 100).unwrap();
         }

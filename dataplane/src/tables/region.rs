@@ -24,6 +24,8 @@ pub struct Region<T> {
 pub struct Regions {
     /// The flow table; its length is a power of two.
     pub flows: Region<FlowBucket>,
+    /// The tags of its buckets.
+    pub flow_tags: Region<u64>,
     /// The sessions.
     pub sessions: Region<Session>,
     /// The ports, by number.
@@ -41,6 +43,7 @@ impl Regions {
         let buckets = buckets.next_power_of_two();
         let regions = Self {
             flows: Region::anonymous(buckets as usize)?,
+            flow_tags: Region::anonymous(buckets as usize)?,
             sessions: Region::anonymous(sessions as usize)?,
             ports: Region::anonymous(MAX_PORTS as usize)?,
             port_by_interface: Region::anonymous(MAX_INTERFACE_INDEX as usize)?,

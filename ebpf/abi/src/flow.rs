@@ -5,10 +5,13 @@
 //! system call to install a flow, and nothing to hand over when the daemon restarts.
 //!
 //! A flow has two candidate buckets (see [`FlowKey::hash`], [`bucket_indices`]) of four entries each. An entry
-//! is two cache lines: all that forwarding needs in the first, counters in the second.
+//! is two cache lines: all that forwarding needs in the first, counters in the second. A second, small array holds a
+//! word of [`tag`]s per bucket, eight buckets in a cache line, so that a lookup knows which entry to read: the table
+//! itself is too large for any cache, and every entry that is read in vain costs a trip to memory.
 //!
 //! Protocol of the shared memory:
 //! - The engine writes an entry completely, then sets [`VALID`] in its flags with a release store.
+//! - A tag is a hint, set after its entry is valid and cleared before it is not: the key in the entry decides.
 //! - A valid entry's key and verdict never change, but for its epoch and its [`TIER0`] flag.
 //! - To change a verdict the engine writes another entry and then clears [`VALID`] of the old one.
 //! - An entry that was valid is written again no sooner than [`QUARANTINE_TICKS`] after: a program that still
@@ -95,10 +98,12 @@ pub const fn bucket_indices(hash: u64, mask: u32) -> (u32, u32) {
     (hash as u32 & mask, (hash >> 32) as u32 & mask)
 }
 
-/// The entry of a bucket that is tried first.
+/// The tag of a flow's entry: 16 bits of its hash, never 0, which says that an entry holds no flow.
+///
+/// The tags of a bucket are one word, entry n's in bits 16n to 16n + 15.
 #[inline(always)]
-pub const fn preferred_entry(hash: u64) -> usize {
-    (hash >> 62) as usize
+pub const fn tag(hash: u64) -> u16 {
+    (hash >> 48) as u16 | 1
 }
 
 /// What is done to every packet of a flow: 48 bytes, the rest of the key's cache line.

@@ -15,6 +15,8 @@ pub const DEFAULT_BUCKETS: u32 = 65_536;
 
 /// `Array<FlowBucket>`, mmapable: the flow table.
 pub const FLOWS: &str = "FLOWS";
+/// `Array<u64>`, mmapable: the tags of the flow table's buckets.
+pub const FLOW_TAGS: &str = "FLOW_TAGS";
 /// `Array<Session>`, mmapable: the sessions, which only the engine uses.
 pub const SESSIONS: &str = "SESSIONS";
 /// `Array<PortEntry>` by port number, mmapable.

@@ -229,12 +229,11 @@ fn flows_table(flows: &[FlowView]) -> Table {
         "IDLE",
     ]);
     for flow in flows {
-        let sent_as = match (flow.translated_source.as_str(), flow.translated_destination.as_str()) {
-            ("", "") => String::new(),
-            (source, "") => format!("{source} > ="),
-            ("", destination) => format!("= > {destination}"),
-            (source, destination) => format!("{source} > {destination}"),
-        };
+        let sent_as: Vec<String> = [("from", &flow.translated_source), ("to", &flow.translated_destination)]
+            .into_iter()
+            .filter(|(_, end)| !end.is_empty())
+            .map(|(word, end)| format!("{word} {}", shown_end(flow, end)))
+            .collect();
         let carried = if flow.packets == 0 && flow.tier0 {
             "yes".to_owned()
         } else {
@@ -246,9 +245,9 @@ fn flows_table(flows: &[FlowView]) -> Table {
             flow.protocol.clone(),
             flow.state.clone(),
             flow.in_port.clone(),
-            flow.source.clone(),
-            flow.destination.clone(),
-            sent_as,
+            shown_end(flow, &flow.source),
+            shown_end(flow, &flow.destination),
+            sent_as.join(" "),
             flow.out_port.clone(),
             count(flow.packets),
             carried,
@@ -257,6 +256,12 @@ fn flows_table(flows: &[FlowView]) -> Table {
         ]);
     }
     table
+}
+
+/// An end of a flow; of ICMP only one end has a number, the identifier.
+fn shown_end(flow: &FlowView, end: &str) -> String {
+    let end = if flow.protocol == "icmp" { end.strip_suffix(":0").unwrap_or(end) } else { end };
+    end.to_owned()
 }
 
 fn nat_table(translations: &[NatView]) -> Table {
@@ -353,7 +358,7 @@ mod tests {
     fn a_flow_is_one_line() {
         assert_eq!(
             flows_table(&[flow()]).render(false, false),
-            "7  original  tcp  established  web-1  10.0.0.5:4000  198.51.100.9:80  203.0.113.2:4000 > =  wan  20.0k  \
+            "7  original  tcp  established  web-1  10.0.0.5:4000  198.51.100.9:80  from 203.0.113.2:4000  wan  20.0k  \
              100.0%  3.00 MiB  0.1s\n"
         );
     }

@@ -1,13 +1,15 @@
 //! `network-cli trace`: what would happen to a packet, stage by stage.
 
 use clap::Args;
+use edgestack_client::Kind;
 use edgestack_dataplane::address::MacAddress;
 use edgestack_dataplane::inspect::{TraceReport, TraceRequest};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::trace_text;
 use crate::error::{CliError, exit};
 use crate::output::{Format, Table, print};
+use crate::rule_text::RuleText;
 use crate::session::Session;
 
 /// Arguments of trace.
@@ -63,8 +65,11 @@ pub(crate) async fn run(session: &Session, args: TraceArgs) -> Result<(), CliErr
         ttl: args.ttl,
         length: args.length,
     };
-    let report = session.client.trace(&request).await?;
+    let mut report = session.client.trace(&request).await?;
     let output = session.output;
+    if matches!(output.format, Format::Table | Format::Wide) {
+        write_rules_out(session, &mut report).await;
+    }
     if output.format == Format::Name {
         print(&format!("{}\n", report.verdict))?;
     } else if !output.value(&json!(report))? {
@@ -77,6 +82,36 @@ pub(crate) async fn run(session: &Session, args: TraceArgs) -> Result<(), CliErr
         }
         _ => Ok(()),
     }
+}
+
+/// Rules have ids for names; people know them by what they say. Without an answer the ids stay.
+async fn write_rules_out(session: &Session, report: &mut TraceReport) {
+    if !report.steps.iter().any(|step| step.decision.contains(" rule ")) {
+        return;
+    }
+    let rules = session.client.list::<Value>(Kind::SecurityGroupRule).await.unwrap_or_default().items;
+    let groups = session.client.list::<Value>(Kind::SecurityGroup).await.unwrap_or_default().items;
+    for step in &mut report.steps {
+        step.decision = with_rules_written_out(&step.decision, &rules, &groups);
+    }
+}
+
+/// A decision in which `rule ID` is `rule 'ingress tcp 22'`.
+fn with_rules_written_out(decision: &str, rules: &[Value], groups: &[Value]) -> String {
+    let mut words: Vec<String> = decision.split(' ').map(str::to_owned).collect();
+    for index in 1..words.len() {
+        if words[index - 1] != "rule" {
+            continue;
+        }
+        if let Some(rule) = rules.iter().find(|rule| rule["id"] == *words[index]) {
+            let mut rule = rule.clone();
+            if let Some(group) = groups.iter().find(|group| group["id"] == rule["remote_group_id"]) {
+                rule["remote_group_id"] = group["name"].clone();
+            }
+            words[index] = format!("'{}'", RuleText::of(&rule));
+        }
+    }
+    words.join(" ")
 }
 
 /// The packet, every stage with its decision, and the verdict last, where the eye is.
@@ -132,7 +167,9 @@ fn parse_flags(text: &str) -> Result<String, String> {
 mod tests {
     use edgestack_dataplane::inspect::{TraceReport, TraceRequest, TraceStep};
 
-    use super::{parse_flags, text};
+    use serde_json::json;
+
+    use super::{parse_flags, text, with_rules_written_out};
 
     #[test]
     fn a_trace_ends_with_its_verdict() {
@@ -176,6 +213,20 @@ mod tests {
         };
         let text = text(&request, &report, false);
         assert!(text.ends_with("✓ FORWARD to port db-1\n  leaves as IP 10.0.0.5 > 10.0.1.9\n"), "{text}");
+    }
+
+    #[test]
+    fn rules_are_told_by_what_they_say() {
+        let rule = json!({"id": "7", "direction": "ingress", "protocol": "tcp", "port_range_min": 22,
+            "port_range_max": 22, "remote_group_id": "9"});
+        let groups = [json!({"id": "9", "name": "web"})];
+        let shown = |decision: &str| with_rules_written_out(decision, std::slice::from_ref(&rule), &groups);
+        assert_eq!(
+            shown("allowed by rule 7 of group db of port db-1"),
+            "allowed by rule 'ingress tcp 22 from sg:web' of group db of port db-1"
+        );
+        assert_eq!(shown("no rule of group 7"), "no rule of group 7");
+        assert_eq!(shown("by rule 8"), "by rule 8");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The real `edgectl` against a daemon that answers as each test tells it to: what is sent, what is printed, and
 //! how it fails.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
-use std::process::Stdio;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -224,6 +227,25 @@ fn a_socket_without_a_daemon_is_explained() {
     assert_eq!(result.code, Some(7));
     let document: Value = serde_json::from_str(&result.stderr).unwrap();
     assert_eq!(document["code"], "daemon_not_running");
+}
+
+#[test]
+fn a_socket_that_may_not_be_opened_names_the_group() {
+    let socket = scratch("closed.sock");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    fs::set_permissions(&socket, Permissions::from_mode(0o000)).unwrap();
+    // Root may open everything, so another user must ask; and that user may not see into the build directory.
+    let binary = scratch("edgectl");
+    fs::copy(env!("CARGO_BIN_EXE_edgectl"), &binary).unwrap();
+    let mut command = Command::new(binary);
+    command.arg("list-ports").env("EDGECTL_SOCKET", &socket).stdin(Stdio::null());
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.uid(65_534).current_dir("/");
+    }
+    let result = Run::of(&command.output().unwrap());
+    assert_eq!(result.code, Some(5), "{result:?}");
+    assert!(result.stderr.contains("error[permission_denied]: this user may not open /"), "{result:?}");
+    assert!(result.stderr.contains("hint: members of the group `edgestack` may"), "{result:?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use edgestack_dataplane::capture::{CaptureDirection, CaptureError, CapturedPacket};
 use edgestack_dataplane::config::{Attach, Config};
+use edgestack_dataplane::fastpath::trunk_names;
 use edgestack_dataplane::inspect::PortView;
 use edgestack_dataplane::runtime::{Dataplane, DataplaneSettings};
 use edgestack_tests::link::{connect, disconnect};
@@ -105,6 +106,47 @@ fn an_interface_may_come_late_go_and_come_back() -> Result<(), LabError> {
     site.host.run("ip link set one up")?;
     wait_for(&dataplane, "one", "up")?;
     assert_answers(&dataplane, &site.one, TWO_ADDRESS, 3);
+    Ok(())
+}
+
+#[test]
+fn the_trunk_is_made_again_when_somebody_deletes_it() -> Result<(), LabError> {
+    let site = Site::new()?;
+    let dataplane = site.start_with(&config(Attach::Tc));
+    assert_answers(&dataplane, &site.one, GATEWAY, 3);
+    let [trunk, _] = trunk_names(&site.settings.fast_path.instance);
+    site.host.run(&format!("ip link delete {trunk}"))?;
+    wait::until("the trunk to be there again", PATIENCE, || {
+        ping::ping(&site.one, GATEWAY, 1).is_ok_and(|pings| pings.all_answered())
+    })?;
+    assert_answers(&dataplane, &site.two, OUTSIDE_ADDRESS, 3);
+    Ok(())
+}
+
+#[test]
+fn every_queue_of_an_interface_is_served_by_any_number_of_workers() -> Result<(), LabError> {
+    for workers in [1, 2] {
+        let mut site = Site::new()?;
+        site.settings.workers = workers;
+        disconnect(&site.host, OUTSIDE.interface)?;
+        site.host.run(&format!(
+            "ip link add uplink numrxqueues 4 numtxqueues 4 type veth peer name eth0 numrxqueues 4 numtxqueues 4 netns {}",
+            site.outside.name()
+        ))?;
+        site.outside.run("ethtool -K eth0 gro on tx off")?;
+        site.outside.run("ip address add 198.51.100.1/24 dev eth0")?;
+        site.outside.run("ip link set eth0 up")?;
+        site.host.run("ip link set uplink up")?;
+        let _echo = UdpEcho::start(&site.outside, 7)?;
+        site.settings.fast_path_enabled = false;
+        let dataplane = site.start_with(&config(Attach::Auto));
+        assert_eq!(wait_for(&dataplane, "uplink", "up")?.attached, "xdp+tc");
+        // The outside's stack spreads flows over its queues by their hash.
+        for port in 4000..4032 {
+            let answer = udp::ask(&udp::bind(&site.one, port)?, &format!("{OUTSIDE_ADDRESS}:7"))?;
+            assert!(answer.is_some(), "{workers} workers, port {port}: {:#?}", dataplane.drops());
+        }
+    }
     Ok(())
 }
 

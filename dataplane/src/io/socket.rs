@@ -162,8 +162,9 @@ fn bind(socket: BorrowedFd<'_>, interface_index: u32, queue: u32, zero_copy: boo
     })
 }
 
-/// Makes the kernel send. True when packets are left that it could not send now.
+/// Makes the kernel send. True when packets are left that the interface does not take now.
 pub(super) fn wake_transmit(socket: BorrowedFd<'_>, mut pending: impl FnMut() -> u32) -> bool {
+    let mut before = u32::MAX;
     for _ in 0..WAKE_ROUNDS_MAX {
         // SAFETY: a send without data or address.
         let result = unsafe {
@@ -171,12 +172,16 @@ pub(super) fn wake_transmit(socket: BorrowedFd<'_>, mut pending: impl FnMut() ->
         };
         let error = if result < 0 { io::Error::last_os_error().raw_os_error() } else { None };
         match error {
-            // The kernel stops after its budget, or at a packet that the interface refused.
-            None | Some(libc::EAGAIN | libc::EBUSY | libc::EINTR) if pending() > 0 => {}
-            Some(libc::ENOBUFS) => return true,
-            // All is sent, or the interface is down or gone, which the control thread sees too.
-            _ => return false,
+            None | Some(libc::EAGAIN | libc::EBUSY | libc::EINTR | libc::ENOBUFS) => {}
+            // The interface is down or gone, which the control thread sees too.
+            Some(_) => return false,
         }
+        // The kernel stops after its budget, which is no reason to wait, or at a packet that the interface refused.
+        let left = pending();
+        if left == 0 || left == before {
+            return left > 0;
+        }
+        before = left;
     }
     true
 }

@@ -258,9 +258,14 @@ impl XskSocket {
         }
     }
 
-    /// Something is left to do that no event will announce.
-    pub fn is_busy(&self) -> bool {
-        self.kick_wanted || self.busy_poll
+    /// The interface refused packets for now: flushing must be tried again, and nothing will tell when.
+    pub fn is_refused(&self) -> bool {
+        self.kick_wanted
+    }
+
+    /// Packets come only when the worker asks for them.
+    pub fn is_busy_polled(&self) -> bool {
+        self.busy_poll
     }
 
     /// The driver reads and writes the frames itself.

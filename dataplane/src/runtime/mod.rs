@@ -30,11 +30,13 @@ use crate::fastpath::{FastPath, FastPathError};
 use crate::io::interface::{Interfaces, LinkEvents};
 use crate::worker::{WorkerHandle, WorkerSettings, allowed_cpus};
 use lock::InstanceLock;
-use plugger::{Plugger, XskOrFastPath};
+use plugger::{PlugError, Plugger};
 pub use settings::{DataplaneSettings, FRAMES_MAX, FRAMES_MIN, StartError, WORKERS_MAX};
 
-/// Ports are compared with their interfaces at least so often, and captures that are over are ended.
-const RECONCILE_INTERVAL: Duration = Duration::from_millis(250);
+/// Captures that are over are ended at least so often.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// Ports are compared with their interfaces each so many intervals, even if the kernel tells of no change.
+const RECONCILE_INTERVALS: u32 = 4;
 const WAKE_TOKEN: Token = Token(0);
 const EVENT_TOKEN: Token = Token(1);
 
@@ -106,10 +108,8 @@ impl Dataplane {
         let cpus = allowed_cpus().map_err(StartError::system("ask for the CPUs"))?;
         let workers = settings::check(settings, &cpus)?;
         let lock = InstanceLock::take(&settings.run_directory, &settings.fast_path.instance)?;
-        let mut fast_path = FastPath::load(&settings.fast_path)?;
-        let trunk = fast_path.set_up_trunk(workers as u32)?;
-        let control = fast_path.regions()?.control;
-        let adopted = control.read(0);
+        let fast_path = FastPath::load(&settings.fast_path)?;
+        let adopted = fast_path.regions()?.control.read(0);
         let engine = Arc::new(Engine::new(fast_path.regions()?, settings.engine.clone())?);
         let captures = Arc::new(Captures::default());
         let interfaces = Interfaces::open().map_err(StartError::system("open a socket"))?;
@@ -132,14 +132,14 @@ impl Dataplane {
             handles,
             Arc::clone(&engine),
             interfaces,
-            settings.xsk,
+            settings,
             adopted.trunk_first_socket,
         );
-        let trunk_first_socket = plugger.plug_trunk(trunk.engine_index).map_err(|error| match error {
-            XskOrFastPath::Xsk(error) => StartError::Socket(error),
-            XskOrFastPath::FastPath(error) => StartError::FastPath(error),
+        plugger.plug_trunk().map_err(|error| match error {
+            PlugError::FastPath(error) => StartError::FastPath(error),
+            PlugError::Socket(error) => StartError::Socket(error),
+            PlugError::Queues(_) | PlugError::Sockets => unreachable!("the trunk is the first to be plugged"),
         })?;
-        engine.set_tier0(settings.fast_path_enabled, trunk.kernel_index, trunk_first_socket);
         let poll = Poll::new().map_err(StartError::system("watch the interfaces"))?;
         let waker =
             Waker::new(poll.registry(), WAKE_TOKEN).map_err(StartError::system("watch the interfaces"))?;
@@ -236,16 +236,21 @@ impl Watcher {
             tracing::error!(%error, "interfaces are looked at now and then only");
         }
         let mut wakings = Events::with_capacity(4);
+        let mut intervals = 0;
         while !self.shared.stopping.load(Ordering::Relaxed) {
-            if let Err(error) = self.poll.poll(&mut wakings, Some(RECONCILE_INTERVAL))
+            if let Err(error) = self.poll.poll(&mut wakings, Some(WATCH_INTERVAL))
                 && error.kind() != std::io::ErrorKind::Interrupted
             {
                 tracing::error!(%error, "waiting for interfaces failed");
-                std::thread::sleep(RECONCILE_INTERVAL);
+                std::thread::sleep(WATCH_INTERVAL);
             }
             let changes = self.events.drain();
             let mut state = self.shared.state();
-            state.plugger.reconcile(&changes.gone);
+            intervals += 1;
+            if changes.any || intervals >= RECONCILE_INTERVALS {
+                intervals = 0;
+                state.plugger.reconcile(&changes.gone);
+            }
             if let Ok(request) = self.incoming.try_recv() {
                 self.configure(&mut state, request);
             }

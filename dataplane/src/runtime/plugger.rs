@@ -10,10 +10,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::settings::DataplaneSettings;
 use super::socket_indices::SocketIndices;
 use crate::config::{Attach, Config, PortKind};
 use crate::engine::{Engine, InterfaceBinding};
-use crate::fastpath::{FastPath, FastPathError, Hook};
+use crate::fastpath::{FastPath, FastPathError, Hook, Trunk};
 use crate::io::Port;
 use crate::io::interface::{Interface, Interfaces, Promiscuous};
 use crate::io::xsk::{XskError, XskSettings, XskSocket};
@@ -40,6 +41,13 @@ struct Plug {
     promiscuous: Option<Promiscuous>,
     /// The engine was told of the interface.
     told: bool,
+}
+
+/// The trunk and the place of its first socket.
+#[derive(Debug)]
+struct TrunkPlug {
+    trunk: Trunk,
+    first_socket: u32,
 }
 
 /// The sockets of a port with XDP.
@@ -75,7 +83,7 @@ pub(super) struct PortStatus {
 
 /// Why an interface could not be plugged in.
 #[derive(Debug, thiserror::Error)]
-enum PlugError {
+pub(super) enum PlugError {
     #[error(transparent)]
     FastPath(#[from] FastPathError),
     #[error(transparent)]
@@ -95,6 +103,8 @@ pub(super) struct Plugger {
     interfaces: Interfaces,
     xsk: XskSettings,
     indices: SocketIndices,
+    tier0_enabled: bool,
+    trunk: Option<TrunkPlug>,
     ports: BTreeMap<String, PortState>,
     /// Sockets of each worker, the trunk's included.
     sockets: Vec<u32>,
@@ -106,23 +116,48 @@ impl Plugger {
         workers: Vec<WorkerHandle>,
         engine: Arc<Engine>,
         interfaces: Interfaces,
-        xsk: XskSettings,
+        settings: &DataplaneSettings,
         predecessor_socket: u32,
     ) -> Self {
-        let sockets = vec![0; workers.len()];
-        let indices = SocketIndices::new(predecessor_socket);
-        Self { fast_path, workers, engine, interfaces, xsk, indices, ports: BTreeMap::new(), sockets }
+        Self {
+            sockets: vec![0; workers.len()],
+            fast_path,
+            workers,
+            engine,
+            interfaces,
+            xsk: settings.xsk,
+            indices: SocketIndices::new(predecessor_socket),
+            tier0_enabled: settings.fast_path_enabled,
+            trunk: None,
+            ports: BTreeMap::new(),
+        }
     }
 
-    /// Opens the trunk's sockets, one for each worker, and returns the place of the first.
-    pub(super) fn plug_trunk(&mut self, engine_index: u32) -> Result<u32, XskOrFastPath> {
+    /// Makes the trunk, or adopts the one that is there, opens its sockets, one for each worker, and tells tier 0.
+    pub(super) fn plug_trunk(&mut self) -> Result<(), PlugError> {
         let queues = self.workers.len() as u32;
-        let first = self.open_sockets(TRUNK, engine_index, queues).map_err(|error| match error {
-            PlugError::FastPath(error) => XskOrFastPath::FastPath(error),
-            PlugError::Socket(error) => XskOrFastPath::Xsk(error),
-            PlugError::Queues(_) | PlugError::Sockets => unreachable!("the trunk is plugged first"),
-        })?;
-        Ok(first)
+        let trunk = self.fast_path.set_up_trunk(queues)?;
+        let first_socket = self.open_sockets(TRUNK, trunk.engine_index, queues)?;
+        self.engine.set_tier0(self.tier0_enabled, trunk.kernel_index, first_socket);
+        self.trunk = Some(TrunkPlug { trunk, first_socket });
+        Ok(())
+    }
+
+    /// Makes the trunk again when somebody deleted it.
+    fn reconcile_trunk(&mut self, gone: &[u32]) {
+        if let Some(TrunkPlug { trunk, first_socket }) = &self.trunk {
+            let (first_socket, queues) = (*first_socket, trunk.queues);
+            if !gone.contains(&trunk.engine_index) && !gone.contains(&trunk.kernel_index) {
+                return;
+            }
+            tracing::warn!(interface = trunk.engine_name, "the trunk was deleted; making it again");
+            self.trunk = None;
+            self.engine.set_tier0(self.tier0_enabled, 0, first_socket);
+            self.close_sockets(TRUNK, first_socket, queues);
+        }
+        if let Err(error) = self.plug_trunk() {
+            tracing::error!(%error, "the trunk cannot be made; ports attached by TC do not reach the engine");
+        }
     }
 
     /// Takes a configuration that the engine has accepted.
@@ -166,6 +201,7 @@ impl Plugger {
     /// Brings every port in line with its interface. `gone` are interfaces that the kernel reported as gone, even if
     /// one of the same index is there again.
     pub(super) fn reconcile(&mut self, gone: &[u32]) {
+        self.reconcile_trunk(gone);
         let ids: Vec<String> = self.ports.keys().cloned().collect();
         // Away first: an interface may have moved from one port to another.
         for id in &ids {
@@ -419,11 +455,4 @@ impl Plug {
             first_socket: self.xdp.as_ref().map_or(0, |xdp| xdp.first_socket),
         }
     }
-}
-
-/// Why the trunk could not be plugged in.
-#[derive(Debug)]
-pub(super) enum XskOrFastPath {
-    Xsk(XskError),
-    FastPath(FastPathError),
 }

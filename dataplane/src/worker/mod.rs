@@ -39,7 +39,8 @@ pub const TRUNK: u16 = 0;
 const COMMAND_QUEUE: usize = 64;
 /// Frames of a closed socket rest so long, because a driver in zero copy mode may still write to them.
 const REST_TICKS: u32 = 2;
-/// A port without a descriptor to wait on (memory, pcap) is looked at so often.
+/// A port that cannot wake the worker is looked at so often: one without a descriptor, or one whose interface refused
+/// packets. So is another worker's success in finding a next hop that packets here wait for.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// Packets that the engine puts out in one turn without the list growing.
 const OUTPUT_CAPACITY: usize = 8 * BATCH_SIZE;
@@ -68,9 +69,9 @@ pub struct WorkerSettings {
 /// What the runtime tells a worker.
 #[derive(Debug)]
 enum Command {
-    /// Use this port from now on, in place of one of the same number.
+    /// Use this port from now on, beside others of the same number (queues of one interface).
     Plug { number: u16, port: Port },
-    /// Close the port.
+    /// Close the ports of this number.
     Unplug { number: u16 },
     /// Close all ports and end.
     Stop,
@@ -124,12 +125,12 @@ impl WorkerHandle {
         self.memory.clone()
     }
 
-    /// Gives the worker a port; [`TRUNK`] is the trunk.
+    /// Gives the worker a port, or a further queue of one; [`TRUNK`] is the trunk.
     pub fn plug(&self, number: u16, port: Port) {
         self.command(Command::Plug { number, port });
     }
 
-    /// Takes a port away; it is closed.
+    /// Takes a port away, with all its queues; it is closed.
     pub fn unplug(&self, number: u16) {
         self.command(Command::Unplug { number });
     }
@@ -213,6 +214,10 @@ impl WorkerLoop {
             self.engine.process(&mut self.state, &mut self.pool, &mut self.batch, &mut self.output);
             debug_assert!(self.batch.is_empty(), "the engine left packets in the batch");
         }
+        if received == 0 && self.state.held() > 0 {
+            // Another worker may have received the answer that these packets wait for.
+            self.engine.process(&mut self.state, &mut self.pool, &mut self.batch, &mut self.output);
+        }
         received
     }
 
@@ -240,10 +245,8 @@ impl WorkerLoop {
             return;
         }
         self.ticks = now_ticks;
-        if self.settings.index == 0 {
-            self.engine.tick(&mut self.state, &mut self.pool, now_ticks, &mut self.output);
-            self.transmit();
-        }
+        self.engine.tick(&mut self.state, &mut self.pool, now_ticks, &mut self.output);
+        self.transmit();
         self.resting.retain(|(until_ticks, frames)| {
             let rested = now_ticks.wrapping_sub(*until_ticks) as i32 >= 0;
             if rested {
@@ -271,7 +274,6 @@ impl WorkerLoop {
     }
 
     fn plug(&mut self, number: u16, mut port: Port) {
-        self.unplug(number);
         port.recycle(&mut self.pool);
         if let Some(descriptor) = port.descriptor() {
             let token = Token(usize::from(number));
@@ -284,9 +286,11 @@ impl WorkerLoop {
     }
 
     fn unplug(&mut self, number: u16) {
-        if let Some(port) = self.ports.remove(number, &self.statistics) {
-            let mut frames = Vec::new();
+        let mut frames = Vec::new();
+        while let Some(port) = self.ports.remove(number, &self.statistics) {
             port.close(&mut frames);
+        }
+        if !frames.is_empty() {
             self.resting.push((self.ticks.wrapping_add(REST_TICKS), frames));
         }
     }
@@ -299,14 +303,15 @@ impl WorkerLoop {
         }
         let idle_since = *self.idle_since.get_or_insert(now);
         let spin = Duration::from_micros(self.settings.spin_us.into());
-        if self.ports.is_busy() || now.duration_since(idle_since) < spin {
+        if self.ports.wants_polling() || now.duration_since(idle_since) < spin {
             // Not a yield: that gives the CPU away for a whole time slice when others want it.
             std::hint::spin_loop();
             return;
         }
         let into_tick_us = now.duration_since(self.started).as_micros() % TICK.as_micros();
         let until_tick = Duration::from_micros((TICK.as_micros() - into_tick_us) as u64);
-        let timeout = if self.ports.must_be_polled() { POLL_INTERVAL } else { until_tick };
+        let must_look = self.ports.wakes_nobody() || self.state.held() > 0;
+        let timeout = if must_look { POLL_INTERVAL } else { until_tick };
         if let Err(error) = self.poll.poll(&mut self.events, Some(timeout))
             && error.kind() != io::ErrorKind::Interrupted
         {

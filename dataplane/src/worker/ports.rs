@@ -112,14 +112,17 @@ impl Ports {
         }
     }
 
-    /// A port has something to do that no event will announce.
-    pub(super) fn is_busy(&self) -> bool {
-        self.slots.iter().any(|slot| matches!(&slot.port, Port::Xsk(socket) if socket.is_busy()))
+    /// A port works by being polled.
+    pub(super) fn wants_polling(&self) -> bool {
+        self.slots.iter().any(|slot| matches!(&slot.port, Port::Xsk(socket) if socket.is_busy_polled()))
     }
 
-    /// A port has no descriptor to wait on.
-    pub(super) fn must_be_polled(&self) -> bool {
-        self.slots.iter().any(|slot| slot.port.descriptor().is_none())
+    /// A port has, or may have, something to do that no event will announce.
+    pub(super) fn wakes_nobody(&self) -> bool {
+        self.slots.iter().any(|slot| match &slot.port {
+            Port::Xsk(socket) => socket.is_refused(),
+            Port::Memory(_) | Port::Pcap(_) => true,
+        })
     }
 
     /// Adds what the kernel dropped on the way to the sockets since it was last asked.

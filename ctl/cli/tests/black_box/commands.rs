@@ -237,8 +237,8 @@ fn a_socket_that_may_not_be_opened_names_the_group() {
     // Root may open everything, so another user must ask; and that user may not see into the build directory.
     let binary = scratch("edgectl");
     fs::copy(env!("CARGO_BIN_EXE_edgectl"), &binary).unwrap();
-    let mut command = Command::new(binary);
-    command.arg("list-ports").env("EDGECTL_SOCKET", &socket).stdin(Stdio::null());
+    let mut command = Command::new(&*binary);
+    command.arg("list-ports").env("EDGECTL_SOCKET", &*socket).stdin(Stdio::null());
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
         command.uid(65_534).current_dir("/");
     }

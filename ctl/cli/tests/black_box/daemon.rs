@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Run, edgectl, run, scratch};
+use crate::support::{Run, Scratch, edgectl, run, scratch};
 
 const SITE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/examples/site.yaml");
 
@@ -15,6 +15,7 @@ const SITE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/examples/s
 struct Daemon {
     child: Child,
     socket: PathBuf,
+    _config: Scratch,
 }
 
 impl Daemon {
@@ -38,13 +39,14 @@ impl Daemon {
         let log = fs::File::create(format!("{directory}/log")).unwrap();
         let child = Command::new(binary)
             .arg("--config")
-            .arg(&config)
+            .arg(&*config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
-        let daemon = Self { child, socket: format!("{directory}/run/edgestackd.sock").into() };
+        let socket = format!("{directory}/run/edgestackd.sock").into();
+        let daemon = Self { child, socket, _config: config };
         let deadline = Instant::now() + Duration::from_secs(20);
         while run(&daemon.socket, &["version"]).stdout.contains("unknown") {
             let log = || fs::read_to_string(format!("{directory}/log")).unwrap_or_default();

@@ -1,10 +1,12 @@
 //! What the black-box tests share: a daemon that answers as a test tells it to, and runs of the real `edgectl`.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::ops::Deref;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -47,7 +49,7 @@ pub(crate) fn problem(status: u16, code: &str, detail: &str) -> Answer {
 
 /// A daemon that answers as it is told and remembers what it was asked.
 pub(crate) struct FakeDaemon {
-    pub(crate) socket: PathBuf,
+    pub(crate) socket: Scratch,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
@@ -153,11 +155,33 @@ pub(crate) fn edgectl(socket: &Path) -> Command {
     command
 }
 
-/// A path of its own for a test, short enough for a socket.
-pub(crate) fn scratch(name: &str) -> PathBuf {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let directory = std::env::temp_dir().join(format!("edgectl-{}-{number}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    directory.join(name)
+/// A path in a directory of its own, which ends with the value.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Deref for Scratch {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl AsRef<Path> for Scratch {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A path for a test, short enough for a socket, in a directory that other users may enter.
+pub(crate) fn scratch(name: &str) -> Scratch {
+    let directory = tempfile::Builder::new()
+        .prefix("edgectl-")
+        .permissions(Permissions::from_mode(0o755))
+        .tempdir()
+        .unwrap();
+    Scratch { path: directory.path().join(name), _directory: directory }
 }

@@ -169,8 +169,9 @@ fn a_capture_that_cannot_be_leaves_no_file() {
 
 #[test]
 fn the_prompt_takes_commands_from_standard_input() {
+    let daemon = dataplane();
     let prompt = |input: &str| {
-        let mut child = edgectl(&dataplane().socket)
+        let mut child = edgectl(&daemon.socket)
             .arg("network-cli")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

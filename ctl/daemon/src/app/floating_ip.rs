@@ -3,11 +3,11 @@
 use edgestack_model::reader::Refusal;
 use edgestack_model::{FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec};
 
+use super::Noun;
 use super::error::AppError;
 use super::network::require_external;
 use super::record::{Entry, parse_owner};
 use super::write::{Write, find};
-use super::{Noun, immutable};
 
 impl Noun for FloatingIpSpec {
     fn resolve(&mut self, previous: Option<&Self>, write: &mut Write<'_>) -> Result<(), AppError> {
@@ -19,11 +19,11 @@ impl Noun for FloatingIpSpec {
         }
         if let Some(previous) = previous {
             if self.network != previous.network {
-                write.refuse("network", immutable("network", &previous.network));
+                write.refuse_change("network", &previous.network);
             }
             if self.floating_ip != previous.floating_ip {
                 let kept = previous.floating_ip.map_or_else(String::new, |address| address.to_string());
-                write.refuse("floating_ip", immutable("floating_ip", &kept));
+                write.refuse_change("floating_ip", &kept);
             }
         }
         match self.instance_name.clone() {

@@ -170,7 +170,7 @@ impl App {
 
     /// The existing object if it is what the draft asks for.
     fn same_or_refuse<S: Noun>(&self, existing: Entry<S>, draft: &Draft<S>) -> Result<Entry<S>, AppError> {
-        let mut write = self.write::<S>(&existing.record.id);
+        let mut write = self.write::<S>(&existing.record.id).for_comparison();
         let mut wanted = draft.spec.clone();
         wanted.resolve(Some(&existing.record.spec), &mut write)?;
         write.finish_refusals()?;
@@ -214,7 +214,7 @@ impl App {
             [("id", &draft.id, &previous.record.id), ("name", &draft.name, &previous.record.name)]
         {
             if given.as_ref().is_some_and(|given| given != kept && *given != previous.record.id) {
-                write.refuse(field, immutable(field, kept));
+                write.refuse_change(field, kept);
             }
         }
         let mut spec = draft.spec.clone();
@@ -313,12 +313,6 @@ fn list_objects<S: Spec>(store: &dyn Store) -> Result<Vec<Object<S>>, AppError> 
         objects.push(record.into_object(decode_status(status.as_ref().map(|status| &*status.value))));
     }
     Ok(objects)
-}
-
-/// The refusal of a change to a field that never changes.
-pub(crate) fn immutable(field: &str, kept: &str) -> edgestack_model::reader::Refusal {
-    let hint = format!("leave it at `{kept}`, or delete the object and create another");
-    edgestack_model::reader::Refusal::new("immutable", format!("`{field}` cannot be changed"), hint)
 }
 
 fn check_etag<S: Spec>(entry: &Entry<S>, if_match: Option<&str>) -> Result<(), AppError> {

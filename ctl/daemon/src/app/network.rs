@@ -4,9 +4,9 @@ use edgestack_model::network::NetworkType;
 use edgestack_model::reader::Refusal;
 use edgestack_model::{Kind, NetworkSpec};
 
+use super::Noun;
 use super::error::AppError;
 use super::write::{Write, address_key};
-use super::{Noun, immutable};
 
 /// Largest identifier of a tunnel network.
 const SEGMENT_MAX: u32 = (1 << 24) - 1;
@@ -75,17 +75,17 @@ fn choose_segment(
 fn refuse_immutable(spec: &NetworkSpec, previous: &NetworkSpec, write: &mut Write<'_>) {
     let NetworkSpec { network_type, segment_id, cidr, external, .. } = previous;
     if spec.network_type != *network_type {
-        write.refuse("type", immutable("type", &format!("{network_type:?}").to_uppercase()));
+        write.refuse_change("type", &format!("{network_type:?}").to_uppercase());
     }
     if spec.segment_id != *segment_id {
         let kept = segment_id.map_or_else(|| "none".to_owned(), |segment| segment.to_string());
-        write.refuse("segment_id", immutable("segment_id", &kept));
+        write.refuse_change("segment_id", &kept);
     }
     if spec.cidr != *cidr {
-        write.refuse("cidr", immutable("cidr", &cidr.to_string()));
+        write.refuse_change("cidr", &cidr.to_string());
     }
     if spec.external != *external {
-        write.refuse("external", immutable("external", &external.to_string()));
+        write.refuse_change("external", &external.to_string());
     }
 }
 

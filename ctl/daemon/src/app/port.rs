@@ -9,7 +9,7 @@ use super::error::AppError;
 use super::network::require_external;
 use super::record::{Entry, parse_owner};
 use super::write::Write;
-use super::{Noun, immutable, security_group};
+use super::{Noun, security_group};
 
 /// Addresses that are tried before a port goes without one of its own making.
 const MAC_ATTEMPTS_MAX: u32 = 16;
@@ -23,9 +23,9 @@ impl Noun for PortSpec {
         }
         if let Some(previous) = previous {
             if self.network != previous.network {
-                write.refuse("network", immutable("network", &previous.network));
+                write.refuse_change("network", &previous.network);
             }
-            if self.ip_address != previous.ip_address {
+            if self.ip_address != previous.ip_address && !write.is_comparison() {
                 keep_floating_ip(write)?;
             }
         }

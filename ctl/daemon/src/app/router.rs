@@ -20,7 +20,9 @@ impl Noun for RouterSpec {
         let external = resolve_external(self, previous, write)?;
         refuse_overlaps(&networks, external.as_ref(), write);
         check_peer(self, external.as_ref(), write);
-        if let Some(previous) = previous {
+        if let Some(previous) = previous
+            && !write.is_comparison()
+        {
             keep_floating_ips(self, previous, write)?;
         }
         Ok(())

@@ -10,10 +10,10 @@ use edgestack_model::{SecurityGroupRuleSpec, SecurityGroupSpec};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::Noun;
 use super::error::AppError;
 use super::record::{Entry, Record, name_key, object_key, parse_owner, status_key, uses_prefix};
 use super::write::{Write, find};
-use super::{Noun, immutable};
 use crate::store::{Store, Transaction};
 
 impl Noun for SecurityGroupRuleSpec {
@@ -30,9 +30,12 @@ impl Noun for SecurityGroupRuleSpec {
         if let Some(previous) = previous
             && previous.security_group_id != self.security_group_id
         {
-            write.refuse("security_group_id", immutable("security_group_id", &previous.security_group_id));
+            write.refuse_change("security_group_id", &previous.security_group_id);
         }
         resolve_remote(self, &group.record.name, "remote_group_id", write)?;
+        if let Some(remote) = self.remote_group_id.as_ref().filter(|remote| **remote != group.record.id) {
+            write.uses::<SecurityGroupSpec>("remote_group_id", remote);
+        }
         let count = write.store().list(&group_prefix(&group.record.id))?.entries.len();
         if previous.is_none() && count >= RULES_MAX {
             let message = format!("the security group `{}` has {count} rules already", group.record.name);
@@ -80,7 +83,7 @@ pub(super) fn resolve_remote(
     let Some(remote) = &rule.remote_group_id else { return Ok(()) };
     if remote == group_name || *remote == rule.security_group_id {
         rule.remote_group_id = Some(rule.security_group_id.clone());
-    } else if let Some(group) = write.refer::<SecurityGroupSpec>(field, remote)? {
+    } else if let Some(group) = write.find_or_refuse::<SecurityGroupSpec>(field, remote)? {
         rule.remote_group_id = Some(group.record.id);
     }
     Ok(())

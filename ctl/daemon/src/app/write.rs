@@ -27,6 +27,8 @@ pub struct Write<'a> {
     invalid: Vec<FieldError>,
     conflicts: Vec<FieldError>,
     reserved_interfaces: &'a [String],
+    /// Nothing will be written: a request is compared with the object that has its name.
+    comparison: bool,
 }
 
 /// Something that only one object may have.
@@ -48,7 +50,20 @@ impl<'a> Write<'a> {
             invalid: Vec::new(),
             conflicts: Vec::new(),
             reserved_interfaces,
+            comparison: false,
         }
+    }
+
+    /// The same, for comparing only: changes that would be refused are no mistakes of the request.
+    #[must_use]
+    pub fn for_comparison(mut self) -> Self {
+        self.comparison = true;
+        self
+    }
+
+    /// Whether nothing will be written.
+    pub fn is_comparison(&self) -> bool {
+        self.comparison
     }
 
     /// Id of the object that is written.
@@ -60,6 +75,14 @@ impl<'a> Write<'a> {
     pub fn refuse(&mut self, field: &str, refusal: Refusal) {
         let error = self.field_error(field, refusal);
         self.invalid.push(error);
+    }
+
+    /// Notes that the field `field`, which never changes, was to be changed from `kept`.
+    pub fn refuse_change(&mut self, field: &str, kept: &str) {
+        if !self.comparison {
+            let hint = format!("leave it at `{kept}`, or delete the object and create another");
+            self.refuse(field, Refusal::new("immutable", format!("`{field}` cannot be changed"), hint));
+        }
     }
 
     /// Notes that another object is in the way of the field `field`.
@@ -90,16 +113,31 @@ impl<'a> Write<'a> {
     /// The object that the field `field` refers to: noted as used by the one that is written, refused where there
     /// is none.
     pub fn refer<S: Spec>(&mut self, field: &str, reference: &str) -> Result<Option<Entry<S>>, AppError> {
-        let entry = self.find::<S>(reference)?;
+        let entry = self.find_or_refuse::<S>(field, reference)?;
         if let Some(entry) = &entry {
-            let key = format!("{}{}/{}", uses_prefix::<S>(&entry.record.id), self.kind.plural(), self.id);
-            self.claims
-                .insert(key, Claim { field: field.to_owned(), code: "in_use", what: "the use".to_owned() });
-        } else {
+            self.uses::<S>(field, &entry.record.id);
+        }
+        Ok(entry)
+    }
+
+    /// The object that the field `field` refers to, refused where there is none.
+    pub fn find_or_refuse<S: Spec>(
+        &mut self,
+        field: &str,
+        reference: &str,
+    ) -> Result<Option<Entry<S>>, AppError> {
+        let entry = self.find::<S>(reference)?;
+        if entry.is_none() {
             let message = format!("there is no {} `{reference}`", S::KIND);
             self.refuse(field, Refusal::new("not_found", message, format!("create the {} first", S::KIND)));
         }
         Ok(entry)
+    }
+
+    /// Notes that the object `id` is used by the one that is written, so that it is not removed under it.
+    pub fn uses<S: Spec>(&mut self, field: &str, id: &str) {
+        let key = format!("{}{}/{}", uses_prefix::<S>(id), self.kind.plural(), self.id);
+        self.claim(key, field, "in_use", "the use");
     }
 
     /// Claims something that only one object may have; `what` names it in the message to the second.

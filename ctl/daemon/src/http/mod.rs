@@ -7,7 +7,6 @@ mod body;
 mod dataplane;
 pub mod error;
 mod floating_ip;
-mod manifest;
 mod network;
 mod objects;
 mod port;

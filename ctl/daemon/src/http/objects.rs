@@ -143,7 +143,8 @@ async fn delete<S: Noun>(
 
 async fn manifest<S: Noun>(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Failure> {
     let shown = run(&api, move |app| app.get::<S>(&name)).await?;
-    let manifest = super::manifest::render(&json!({ S::KIND.singular(): fields(&shown.object) }));
+    let manifest = serde_saphyr::to_string(&json!({ S::KIND.singular(): fields(&shown.object) }))
+        .map_err(|error| Failure::internal(format!("the manifest cannot be written: {error}")))?;
     Ok(axum::Json(json!({ "manifest": manifest })).into_response())
 }
 
@@ -155,7 +156,9 @@ pub(super) fn draft<S: Noun>(body: &Value) -> Result<edgestack_model::Draft<S>, 
 /// The fields of an object that a request may set: what a manifest holds and a merge patch changes.
 pub(super) fn fields<S: Noun>(object: &Object<S>) -> Map<String, Value> {
     let mut fields = Map::new();
-    fields.insert("name".to_owned(), Value::String(object.name.clone()));
+    if object.name != object.id {
+        fields.insert("name".to_owned(), Value::String(object.name.clone()));
+    }
     if let Ok(Value::Object(spec)) = serde_json::to_value(&object.spec) {
         fields.extend(spec.into_iter().filter(|(_, value)| !value.is_null()));
     }

@@ -1,0 +1,12 @@
+//! The API over its real HTTP stack, on a socket of its own, with the dataplane off: needs no root.
+
+mod bodies;
+mod crash;
+mod floating_ip;
+mod network;
+mod port;
+mod router;
+mod security_group;
+mod security_group_rule;
+mod service;
+mod support;

@@ -1,0 +1,134 @@
+//! Networks over HTTP.
+
+use serde_json::json;
+
+use crate::bodies::{external, network, port};
+use crate::support::Daemon;
+
+#[test]
+fn a_network_lives_its_whole_life() {
+    let daemon = Daemon::start();
+    let created = daemon.post("networks", &network("tenant", "10.0.0.0/24"));
+    assert_eq!(created.status, 201, "{}", created.text);
+    let object = &created.body["network"];
+    assert_eq!(object["gateway_ip"], "10.0.0.1");
+    assert_eq!(object["ip_pool"], json!({"start": "10.0.0.1", "end": "10.0.0.254"}));
+    assert_eq!(
+        (&object["type"], &object["segment_id"], &object["mtu"]),
+        (&json!("VXLAN"), &json!(1), &json!(1500))
+    );
+    let id = created.body["id"].as_str().unwrap();
+    assert!(created.header("location").unwrap().ends_with(id));
+
+    for reference in ["tenant", id] {
+        let shown = daemon.get(&format!("networks/{reference}"));
+        assert_eq!(shown.body["network"]["name"], "tenant");
+    }
+    let list = daemon.get("networks");
+    assert_eq!((&list.body["total"], &list.body["networks"][0]["id"]), (&json!(1), &json!(id)));
+
+    let patched = daemon.patch("networks/tenant", &json!({"network": {"mtu": 1400, "dns": ["9.9.9.9"]}}));
+    assert_eq!(patched.status, 200, "{}", patched.text);
+    assert_eq!(patched.body["network"]["generation"], 2);
+    assert_eq!(patched.body["network"]["dns"], json!(["9.9.9.9"]));
+    let again = daemon.patch("networks/tenant", &json!({"network": {"mtu": 1400}}));
+    assert_eq!(again.body["network"]["generation"], 2, "no change, no generation");
+
+    let mut whole = daemon.get("networks/tenant").body;
+    whole["network"]["description"] = json!("changed");
+    let replaced = daemon.put("networks/tenant", &whole);
+    assert_eq!(replaced.status, 200, "what GET returned can be PUT back: {}", replaced.text);
+    assert_eq!(replaced.body["network"]["mtu"], 1400);
+
+    let deleted = daemon.delete("networks/tenant");
+    assert_eq!(deleted.body, json!({"message": "OK", "id": id, "name": "tenant"}));
+    daemon.get("networks/tenant").refused(404, "not_found", &[]);
+    daemon.delete("networks/tenant").refused(404, "not_found", &[]);
+    assert_eq!(daemon.get("networks").body, json!({"networks": [], "total": 0}));
+}
+
+#[test]
+fn creating_again_is_harmless_and_creating_another_is_refused() {
+    let daemon = Daemon::start();
+    let first = daemon.post("networks", &network("tenant", "10.0.0.0/24"));
+    let second = daemon.post("networks", &network("tenant", "10.0.0.0/24"));
+    assert_eq!(second.status, 200);
+    assert_eq!(second.body["id"], first.body["id"]);
+    let other = daemon.post("networks", &network("tenant", "10.0.1.0/24"));
+    other.refused(
+        409,
+        "already_exists",
+        &[("/network/cidr", "differs"), ("/network/gateway_ip", "differs"), ("/network/ip_pool", "differs")],
+    );
+}
+
+#[test]
+fn every_wrong_field_is_named_and_nothing_is_stored() {
+    let daemon = Daemon::start();
+    let answer = daemon.post(
+        "networks",
+        &json!({"network": {"name": "UPPER", "cidr": "10.0.0.1/24", "segmentId": 5, "mtu": 10, "type": "STT"}}),
+    );
+    answer.refused(
+        400,
+        "invalid",
+        &[
+            ("/network/name", "invalid_name"),
+            ("/network/type", "invalid_value"),
+            ("/network/mtu", "out_of_range"),
+            ("/network/cidr", "invalid_cidr"),
+            ("/network/segmentId", "unknown_field"),
+        ],
+    );
+    assert!(
+        answer.text.contains("did you mean `10.0.0.0/24`?")
+            && answer.text.contains("did you mean `segment_id`?")
+    );
+    assert_eq!(daemon.get("networks").body["total"], 0);
+}
+
+#[test]
+fn what_only_one_network_may_have_is_given_once() {
+    let daemon = Daemon::start();
+    let taken = json!({"network": {"name": "a", "cidr": "10.0.0.0/24", "type": "GENEVE", "segment_id": 2}});
+    daemon.create("networks", &taken);
+    let second = json!({"network": {"name": "b", "cidr": "10.0.0.0/24", "type": "GENEVE", "segment_id": 2}});
+    daemon.post("networks", &second).refused(409, "conflict", &[("/network/segment_id", "segment_in_use")]);
+    // Chosen ones go around those given, and types do not share.
+    let chosen = |name: &str, kind: &str| {
+        daemon.create("networks", &json!({"network": {"name": name, "cidr": "10.0.0.0/24", "type": kind}}))
+            ["segment_id"]
+            .clone()
+    };
+    assert_eq!(
+        [chosen("c", "GENEVE"), chosen("d", "GENEVE"), chosen("e", "VXLAN")],
+        [1, 3, 1].map(|id| json!(id))
+    );
+    daemon.create("networks", &external());
+    let mut second = external();
+    second["network"]["name"] = json!("wan2");
+    daemon.post("networks", &second).refused(409, "conflict", &[("/network/physnet_name", "physnet_in_use")]);
+}
+
+#[test]
+fn what_others_rely_on_does_not_change() {
+    let daemon = Daemon::start();
+    daemon.create("networks", &network("tenant", "10.0.0.0/24"));
+    daemon.create("ports", &port("web", "tenant"));
+    let change = |patch| daemon.patch("networks/tenant", &json!({ "network": patch }));
+    change(json!({"cidr": "10.0.0.0/16"})).refused(400, "invalid", &[("/network/cidr", "immutable")]);
+    change(json!({"type": "GENEVE"})).refused(400, "invalid", &[("/network/type", "immutable")]);
+    change(json!({"segment_id": 9})).refused(400, "invalid", &[("/network/segment_id", "immutable")]);
+    change(json!({"name": "other"})).refused(400, "invalid", &[("/network/name", "immutable")]);
+    change(json!({"id": "other"})).refused(400, "invalid", &[("/network/id", "immutable")]);
+    change(json!({"gateway_ip": "10.0.0.2"})).refused(
+        409,
+        "conflict",
+        &[("/network/gateway_ip", "address_in_use")],
+    );
+    let users = daemon.delete("networks/tenant");
+    users.refused(409, "in_use", &[("", "used_by")]);
+    assert!(users.text.contains("port web"), "{}", users.text);
+    assert_eq!(daemon.delete("ports/web").status, 200);
+    assert_eq!(daemon.delete("networks/tenant").status, 200);
+}

@@ -1,0 +1,97 @@
+//! Routers over HTTP.
+
+use serde_json::json;
+
+use crate::bodies::{external, network, site};
+use crate::support::Daemon;
+
+#[test]
+fn the_server_fills_in_the_mac_and_the_external_address() {
+    let daemon = site();
+    let router = daemon.get("routers/r1").body["router"].clone();
+    assert_eq!(router["external"], json!({"network": "wan", "ip": "203.0.113.10"}));
+    assert_eq!((&router["internal"], &router["enable_snat"]), (&json!(["tenant"]), &json!(true)));
+    assert!(router["mac"].as_str().unwrap().starts_with("02:"));
+    let again = json!({"router": {"name": "r1", "internal": ["tenant"], "external": {"network": "wan"}}});
+    assert_eq!(daemon.post("routers", &again).status, 200);
+}
+
+#[test]
+fn networks_of_a_router_must_not_overlap_nor_have_another_router() {
+    let daemon = site();
+    daemon.create("networks", &network("twin", "10.0.0.0/16"));
+    daemon.create("networks", &network("inside", "203.0.113.128/25"));
+    let add = |internal| daemon.patch("routers/r1", &json!({"router": {"internal": internal}}));
+    add(json!(["tenant", "twin"])).refused(400, "invalid", &[("/router/internal/1", "overlapping_cidr")]);
+    add(json!(["tenant", "inside"])).refused(400, "invalid", &[("/router/internal/1", "overlapping_cidr")]);
+    let second = json!({"router": {"name": "r2", "internal": ["tenant"]}});
+    daemon.post("routers", &second).refused(409, "conflict", &[("/router/internal/0", "network_in_use")]);
+    // Tenants may have the same addresses as long as they do not meet.
+    daemon.create("routers", &json!({"router": {"name": "r2", "internal": ["twin"], "external": "wan"}}));
+    assert_eq!(daemon.get("routers/r2").body["router"]["external"]["ip"], "203.0.113.11");
+}
+
+#[test]
+fn references_are_checked() {
+    let daemon = Daemon::start();
+    daemon.create("networks", &network("tenant", "10.0.0.0/24"));
+    daemon.create("networks", &external());
+    let id = daemon.get("networks/tenant").body["network"]["id"].clone();
+    let body =
+        json!({"router": {"name": "r", "internal": ["tenant", "nowhere", "wan", id], "external": "tenant"}});
+    daemon.post("routers", &body).refused(
+        400,
+        "invalid",
+        &[
+            ("/router/internal/1", "not_found"),
+            ("/router/internal/2", "wrong_network"),
+            ("/router/internal/3", "duplicate"),
+            ("/router/external/network", "wrong_network"),
+        ],
+    );
+    let outside = json!({"router": {"name": "r", "external": {"network": "wan", "ip": "198.51.100.1"}}});
+    daemon.post("routers", &outside).refused(400, "invalid", &[("/router/external/ip", "outside_cidr")]);
+    let gateway = json!({"router": {"name": "r", "external": {"network": "wan", "ip": "203.0.113.1"}}});
+    daemon.post("routers", &gateway).refused(400, "invalid", &[("/router/external/ip", "reserved_address")]);
+    let peer = json!({"router": {"name": "r", "external": "wan", "peer_router": {"ip": "10.0.0.9"}}});
+    daemon.post("routers", &peer).refused(400, "invalid", &[("/router/peer_router/ip", "outside_cidr")]);
+    assert_eq!(daemon.get("routers").body["total"], 0);
+}
+
+#[test]
+fn the_peer_router_is_a_resource_of_its_own() {
+    let daemon = site();
+    assert_eq!(daemon.get("routers/r1/peer_routers").body, json!({"peer_routers": [], "total": 0}));
+    let peer = json!({"peer_router": {"ip": "203.0.113.254", "mac": "02:00:00:00:00:fe"}});
+    assert_eq!(daemon.post("routers/r1/peer_routers", &peer).status, 201);
+    assert_eq!(daemon.get("routers/r1/peer_routers").body["peer_routers"][0], peer["peer_router"]);
+    let other = json!({"peer_router": {"ip": "203.0.113.253"}});
+    daemon.post("routers/r1/peer_routers", &other).refused(
+        409,
+        "conflict",
+        &[("/peer_router/ip", "already_exists")],
+    );
+    let wrong = json!({"peer_router": {"address": "x"}});
+    daemon.post("routers/r1/peer_routers", &wrong).refused(
+        400,
+        "invalid",
+        &[("/peer_router/ip", "missing"), ("/peer_router/address", "unknown_field")],
+    );
+    daemon.delete("routers/r1/peer_routers/203.0.113.1").refused(404, "not_found", &[]);
+    assert_eq!(daemon.delete("routers/r1/peer_routers/203.0.113.254").status, 200);
+    assert_eq!(daemon.get("routers/r1").body["router"].get("peer_router"), None);
+    daemon.get("routers/r9/peer_routers").refused(404, "not_found", &[]);
+}
+
+#[test]
+fn an_address_stays_the_routers_own_until_it_leaves() {
+    let daemon = site();
+    let port = json!({"floating_ip": {"network": "wan", "floating_ip": "203.0.113.10"}});
+    daemon.post("floating_ips", &port).refused(
+        409,
+        "conflict",
+        &[("/floating_ip/floating_ip", "address_in_use")],
+    );
+    assert_eq!(daemon.patch("routers/r1", &json!({"router": {"external": ""}})).status, 200);
+    daemon.create("floating_ips", &port);
+}

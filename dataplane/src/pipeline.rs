@@ -327,7 +327,7 @@ fn decide_new(
     let route = route::run(context, subject, &destination, trace).map_err(|stop| (Stage::Route, stop))?;
     let source = source::run(context, subject, &destination, &route, trace).map_err(at(Stage::Source))?;
     firewall::ingress(context, subject, &route, &source, trace).map_err(at(Stage::FirewallIngress))?;
-    Ok(output::run(context, subject, &destination, &route, &source, trace))
+    Ok(output::run(context, subject, &destination, &route, &source))
 }
 
 /// Decides a session again from its first packet, as the configuration is now. Its translation must come out the same.

@@ -24,7 +24,6 @@ pub fn run(
     destination: &Destination,
     route: &Route,
     source: &Source,
-    trace: &mut Trace,
 ) -> NewSession {
     let original = subject.key;
     let reply = FlowKey {
@@ -74,7 +73,6 @@ pub fn run(
     finish(&reply, &mut reply_verdict);
     let by_floating_ip = matches!(destination.way, Way::FloatingIp { .. });
     let kind = source.kind | if by_floating_ip { SESSION_FLOATING_IP } else { 0 };
-    trace.step(Stage::Output, || "forwarded".to_owned());
     NewSession { original, original_verdict, reply, reply_verdict, kind, allocation: source.allocation }
 }
 
@@ -104,9 +102,15 @@ pub fn check(context: &Context<'_>, ip: &Ipv4, verdict: &FlowVerdict, trace: &mu
     } else {
         Ok(())
     };
-    if let Err(Stop::Drop(reason) | Stop::Tell(reason, _)) = result {
-        trace.step(Stage::Output, || format!("{} (port's MTU {mtu})", reason.description()));
-    }
+    trace.step(Stage::Output, || match result {
+        Ok(()) => "forwarded".to_owned(),
+        Err(Stop::Drop(reason)) => reason.description().to_owned(),
+        Err(Stop::Tell(DropReason::PacketTooBig, _)) => {
+            format!("larger than the MTU of {mtu}; the sender is told by ICMP")
+        }
+        Err(Stop::Tell(reason, _)) => reason.description().to_owned(),
+        Err(Stop::Hold(..)) => "waits for its next hop".to_owned(),
+    });
     result
 }
 

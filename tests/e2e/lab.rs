@@ -31,12 +31,12 @@ fn a_cable_carries_every_kind_of_traffic() -> Result<(), LabError> {
     assert!(page.starts_with("far sees 192.0.2.1:"), "{page}");
     assert_eq!(http::fetch(&host, "192.0.2.2:81")?, None);
 
-    let _echo = udp::UdpEcho::start(&far, 7)?;
-    let socket = udp::bind(&host, 4000)?;
+    let _echo = udp::UdpEcho::start(&far, "192.0.2.2:7")?;
+    let socket = udp::bind(&host, "0.0.0.0:4000")?;
     assert_eq!(udp::ask(&socket, "192.0.2.2:7")?.as_deref(), Some("192.0.2.1:4000"));
     assert_eq!(udp::ask(&socket, "192.0.2.2:8")?, None);
 
-    let _iperf = iperf::server(&far, &directory)?;
+    let _iperf = iperf::server(&far, "192.0.2.2", &directory)?;
     let report = iperf::run(&host, "192.0.2.2", 1, "", &directory)?;
     assert!(report.bits_per_second > 1e6, "{report:?}");
     let report = iperf::run(&host, "192.0.2.2", 1, "--udp --bitrate 1M", &directory)?;

@@ -36,7 +36,7 @@ pub struct DaemonSettings {
     pub uplinks: Vec<Uplink>,
     /// False: the engine carries everything.
     pub fast_path: bool,
-    /// Further lines of the configuration's `[dataplane]` table.
+    /// Further lines of the configuration's `[dataplane]` table, and tables after it.
     pub dataplane: String,
 }
 
@@ -183,7 +183,7 @@ impl DaemonSettings {
 
     /// The control socket.
     pub fn socket_path(&self) -> PathBuf {
-        self.directory.join("edgestack.sock")
+        self.directory.join("edgestackd.sock")
     }
 
     /// Where the daemon's output goes.
@@ -194,13 +194,12 @@ impl DaemonSettings {
     /// The configuration file's text.
     pub fn config_text(&self) -> String {
         let mut text = format!(
-            "state_dir = \"{directory}\"\nrun_dir = \"{directory}\"\nsocket = \"{}\"\n\n[dataplane]\n\
-             instance = \"{}\"\nfast_path = \"{}\"\n{}\n",
-            self.socket_path().display(),
-            self.instance,
-            if self.fast_path { "on" } else { "off" },
-            self.dataplane,
+            "state_dir = \"{directory}\"\nrun_dir = \"{directory}\"\n\n[dataplane]\ninstance = \"{instance}\"\n\
+             fast_path = \"{fast_path}\"\n{dataplane}\n",
             directory = self.directory.display(),
+            instance = self.instance,
+            fast_path = if self.fast_path { "on" } else { "off" },
+            dataplane = self.dataplane,
         );
         for uplink in &self.uplinks {
             let Uplink { interface, physical_network, attach } = uplink;

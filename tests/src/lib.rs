@@ -9,6 +9,7 @@ pub mod command;
 pub mod daemon;
 pub mod edgectl;
 pub mod error;
+pub mod inspect;
 pub mod link;
 pub mod namespace;
 pub mod site;

@@ -37,10 +37,11 @@ impl IperfReport {
     }
 }
 
-/// Starts a server in `namespace` and waits until it listens.
-pub fn server(namespace: &Namespace, directory: &Path) -> Result<Process, LabError> {
+/// Starts a server on `address` of `namespace` and waits until it listens. The address matters to UDP: from a socket of
+/// all addresses the kernel would answer with whichever is nearest to the client.
+pub fn server(namespace: &Namespace, address: &str, directory: &Path) -> Result<Process, LabError> {
     let log = directory.join(format!("iperf3-server-{}.log", namespace.name()));
-    let line = format!("iperf3 --server --forceflush --port {IPERF_PORT}");
+    let line = format!("iperf3 --server --forceflush --bind {address} --port {IPERF_PORT}");
     let server = namespace.enter(|| Process::start(&mut words(&line), &log))??;
     wait::until("iperf3 to listen", Duration::from_secs(5), || server.log().contains("Server listening"))?;
     Ok(server)

@@ -22,9 +22,10 @@ pub struct UdpEcho {
 }
 
 impl UdpEcho {
-    /// Serves on `port` of all addresses of `namespace`.
-    pub fn start(namespace: &Namespace, port: u16) -> Result<Self, LabError> {
-        let socket = bind(namespace, port)?;
+    /// Serves on `address` (`IP:PORT`) of `namespace`. Should the namespace have several addresses, 0.0.0.0 would answer
+    /// with the one nearest to the client.
+    pub fn start(namespace: &Namespace, address: &str) -> Result<Self, LabError> {
+        let socket = bind(namespace, address)?;
         socket.set_read_timeout(Some(STOP_INTERVAL)).map_err(LabError::system("set a timeout"))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -50,10 +51,10 @@ impl Drop for UdpEcho {
     }
 }
 
-/// A UDP socket in `namespace`; port 0 lets the kernel choose.
-pub fn bind(namespace: &Namespace, port: u16) -> Result<UdpSocket, LabError> {
-    let socket = namespace.enter(|| UdpSocket::bind(("0.0.0.0", port)))?;
-    socket.map_err(LabError::system(format!("bind UDP port {port} in {}", namespace.name())))
+/// A UDP socket on `address` (`IP:PORT`) of `namespace`; port 0 lets the kernel choose.
+pub fn bind(namespace: &Namespace, address: &str) -> Result<UdpSocket, LabError> {
+    let socket = namespace.enter(|| UdpSocket::bind(address))?;
+    socket.map_err(LabError::system(format!("bind UDP {address} in {}", namespace.name())))
 }
 
 /// Sends one datagram to `target` (`address:port`) and returns the answer, None when none comes in time.

@@ -1,0 +1,294 @@
+//! What the demo checks: real traffic through the site, and what the gateway says about it.
+
+use std::time::Duration;
+
+use edgestack_dataplane::inspect::{CountersView, FlowView};
+use edgestack_tests::capture::Capture;
+use edgestack_tests::site::{INTERNET, SERVER_IP};
+use edgestack_tests::traffic::{http, iperf, ping};
+use edgestack_tests::{Edgectl, LabError, inspect, wait};
+
+use crate::screen::Screen;
+use crate::story::Demo;
+
+/// Seconds of each throughput measurement.
+const IPERF_SECONDS: u64 = 3;
+/// Rate of the stream that goes on while the daemon restarts.
+const STREAM_BITRATE: &str = "20M";
+
+/// All checks, in the order of a tour.
+pub(crate) fn all(demo: &mut Demo, screen: &mut Screen) -> Result<(), LabError> {
+    screen.section("Inside a tenant");
+    ping_check(demo, screen, "red-web1", "10.0.1.12", "red-web1 pings red-web2, same network")?;
+    ping_check(demo, screen, "red-web1", "10.0.1.1", "red-web1 pings its gateway")?;
+    ping_check(demo, screen, "red-web1", "10.0.2.21", "red-web1 pings red-db, routed between networks")?;
+    page_check(
+        demo,
+        screen,
+        "red-web1",
+        "10.0.2.21:5432",
+        Some("red-db sees 10.0.1.11"),
+        "red-web1 reaches the database",
+    )?;
+
+    screen.section("Tenants with the same addresses never meet");
+    page_check(
+        demo,
+        screen,
+        "red-web1",
+        "10.0.1.12",
+        Some("red-web2 sees 10.0.1.11"),
+        "10.0.1.12 is red-web2 for red-web1",
+    )?;
+    page_check(
+        demo,
+        screen,
+        "blue-web1",
+        "10.0.1.12",
+        Some("blue-web2 sees 10.0.1.11"),
+        "10.0.1.12 is blue-web2 for blue-web1",
+    )?;
+    isolation(demo, screen)?;
+
+    screen.section("Out to the internet, and in from it");
+    page_check(
+        demo,
+        screen,
+        "red-web2",
+        SERVER_IP,
+        Some("internet sees 198.51.100.11:"),
+        "red-web2 leaves as its router, 198.51.100.11 (SNAT)",
+    )?;
+    page_check(
+        demo,
+        screen,
+        "blue-web2",
+        SERVER_IP,
+        Some("internet sees 198.51.100.12:"),
+        "blue-web2 leaves as its router, 198.51.100.12 (SNAT)",
+    )?;
+    ping_check(demo, screen, "red-db", SERVER_IP, "red-db pings the internet (SNAT of ICMP)")?;
+    page_check(
+        demo,
+        screen,
+        "red-web1",
+        SERVER_IP,
+        Some("internet sees 198.51.100.101:"),
+        "red-web1 leaves as its floating IP, 198.51.100.101",
+    )?;
+    page_check(
+        demo,
+        screen,
+        INTERNET,
+        "198.51.100.101",
+        Some("red-web1 sees 198.51.100.1:"),
+        "the internet reaches red-web1 as 198.51.100.101",
+    )?;
+    page_check(
+        demo,
+        screen,
+        INTERNET,
+        "198.51.100.102",
+        Some("blue-web1 sees 198.51.100.1:"),
+        "the internet reaches blue-web1 as 198.51.100.102",
+    )?;
+    page_check(
+        demo,
+        screen,
+        "red-web2",
+        "198.51.100.101",
+        Some("red-web1 sees "),
+        "red-web2 reaches red-web1's floating IP from inside",
+    )?;
+    page_check(
+        demo,
+        screen,
+        "blue-web2",
+        "198.51.100.101",
+        Some("red-web1 sees 198.51.100.12:"),
+        "blue-web2 reaches red only by its floating IP",
+    )?;
+
+    screen.section("Security groups");
+    page_check(demo, screen, "red-web1", "10.0.2.21:80", None, "the database takes nothing but port 5432")?;
+    page_check(demo, screen, INTERNET, "198.51.100.101:8080", None, "port 8080 of red-web1 is closed")?;
+    rule_changes(demo, screen)?;
+
+    screen.section("The kernel's fast path carries what is established");
+    throughput(demo, screen)?;
+
+    screen.section("The daemon restarts, traffic goes on");
+    restart(demo, screen)
+}
+
+fn ping_check(demo: &Demo, screen: &mut Screen, from: &str, to: &str, what: &str) -> Result<(), LabError> {
+    let report = ping::ping(demo.site.member(from), to, 3)?;
+    screen.check(what, report.all_answered(), &format!("{} of {} replies", report.received, report.sent));
+    Ok(())
+}
+
+/// Fetches a page, which must start with `expected`, or must not be had.
+fn page_check(
+    demo: &Demo,
+    screen: &mut Screen,
+    from: &str,
+    target: &str,
+    expected: Option<&str>,
+    what: &str,
+) -> Result<(), LabError> {
+    let page = http::fetch(demo.site.member(from), target)?;
+    let passed = match (&page, expected) {
+        (Some(page), Some(expected)) => page.starts_with(expected),
+        (None, None) => true,
+        _ => false,
+    };
+    screen.check(what, passed, &page.map_or("no answer".to_owned(), |page| format!("\"{page}\"")));
+    Ok(())
+}
+
+/// Red asks for an address that only blue has, and blue hears nothing of it.
+fn isolation(demo: &Demo, screen: &mut Screen) -> Result<(), LabError> {
+    let capture = Capture::start(demo.site.member("blue-db"), "icmp", demo.site.directory())?;
+    let report = ping::ping(demo.site.member("red-web1"), "10.0.2.22", 3)?;
+    let heard = capture.packets().len();
+    let passed = report.none_answered() && heard == 0;
+    screen.check(
+        "red cannot reach 10.0.2.22, which only blue has",
+        passed,
+        &format!("{} replies, blue-db saw {heard} packets", report.received),
+    );
+    Ok(())
+}
+
+/// A rule opens a port, and taking it away closes it, while an iperf3 stream under another rule goes on.
+fn rule_changes(demo: &Demo, screen: &mut Screen) -> Result<(), LabError> {
+    let edgectl = demo.site.edgectl();
+    let target = "198.51.100.101:8080";
+    let stream = iperf::start(
+        demo.site.member("red-web2"),
+        SERVER_IP,
+        6,
+        &format!("--udp --bitrate {STREAM_BITRATE}"),
+        demo.site.directory(),
+    )?;
+    let open = "create-sgr red-web --direction ingress --protocol tcp --port 8080";
+    screen.command(&format!("edgectl {open}"));
+    edgectl.run(open)?;
+    page_check(demo, screen, INTERNET, target, Some("red-web1 sees 198.51.100.1:"), "... a rule opens it")?;
+    let close = "remove-sgr red-web --match 'ingress tcp 8080'";
+    screen.command(&format!("edgectl {close}"));
+    edgectl.run(close)?;
+    page_check(demo, screen, INTERNET, target, None, "... and without the rule it is closed again")?;
+    let report = stream.finish()?;
+    screen.check(
+        "... while a stream under another rule lost nothing",
+        report.lost == 0 && report.datagrams > 0,
+        &format!("{} of {} datagrams lost", report.lost, report.datagrams),
+    );
+    Ok(())
+}
+
+fn throughput(demo: &Demo, screen: &mut Screen) -> Result<(), LabError> {
+    let edgectl = demo.site.edgectl();
+    let before = inspect::counters(&edgectl)?;
+    for (from, to, options, what) in [
+        ("red-web2", SERVER_IP, "", "red-web2 to the internet through SNAT, one TCP stream"),
+        ("red-web2", SERVER_IP, "--parallel 4", "the same, four TCP streams"),
+        ("red-web2", SERVER_IP, "--reverse", "the internet to red-web2, one TCP stream"),
+        ("red-web2", "10.0.1.11", "", "red-web2 to red-web1, same network, one TCP stream"),
+    ] {
+        let client = iperf::start(demo.site.member(from), to, IPERF_SECONDS, options, demo.site.directory())?;
+        let early = established(&edgectl, &format!("{to}:5201"))?;
+        std::thread::sleep(Duration::from_secs(1));
+        let late = inspect::flows(&edgectl, &format!("{to}:5201"))?;
+        let report = client.finish()?;
+        let (packets, user_space) = between(&early, &late);
+        screen.check(
+            what,
+            report.bits_per_second > 0.0 && packets > 0 && user_space == 0,
+            &format!(
+                "{:6.2} Gb/s; in one second {packets} packets in the kernel, {user_space} in user space",
+                report.gigabits_per_second(),
+                packets = packets - user_space,
+            ),
+        );
+    }
+    let after = inspect::counters(&edgectl)?;
+    let share = kernel_share(&before, &after);
+    screen.check(
+        "share of all packets that the kernel carried meanwhile",
+        share > 99.0,
+        &format!("{share:.3} %"),
+    );
+    Ok(())
+}
+
+/// The flows of a stream once it is under way: the handshakes of all its connections are over.
+fn established(edgectl: &Edgectl, address: &str) -> Result<Vec<FlowView>, LabError> {
+    std::thread::sleep(Duration::from_millis(500));
+    wait::value("the stream to be under way", Duration::from_secs(5), || {
+        let flows = inspect::flows(edgectl, address).map_err(|error| error.to_string())?;
+        let carried: u64 = flows.iter().map(|flow| flow.tier0_packets).sum();
+        if carried > 10_000 { Ok(flows) } else { Err(format!("{carried} packets so far")) }
+    })
+}
+
+/// Packets of the flows in both lists, and those of them that user space carried, between the two.
+fn between(early: &[FlowView], late: &[FlowView]) -> (u64, u64) {
+    let mut sums = (0, 0);
+    for flow in late {
+        let same = |other: &&FlowView| other.session == flow.session && other.direction == flow.direction;
+        if let Some(before) = early.iter().find(same) {
+            let packets = flow.packets - before.packets;
+            sums.0 += packets;
+            sums.1 += packets - (flow.tier0_packets - before.tier0_packets).min(packets);
+        }
+    }
+    sums
+}
+
+fn kernel_share(before: &CountersView, after: &CountersView) -> f64 {
+    let kernel = (after.tier0_packets - before.tier0_packets) as f64;
+    let engine = (after.engine_packets - before.engine_packets) as f64;
+    100.0 * kernel / (kernel + engine).max(1.0)
+}
+
+fn restart(demo: &mut Demo, screen: &mut Screen) -> Result<(), LabError> {
+    for (signal, how) in [("SIGTERM", "stopped and started"), ("SIGKILL", "killed and started")] {
+        let stream = iperf::start(
+            demo.site.member("red-web2"),
+            SERVER_IP,
+            6,
+            &format!("--udp --bitrate {STREAM_BITRATE}"),
+            demo.site.directory(),
+        )?;
+        std::thread::sleep(Duration::from_secs(1));
+        screen.command(&format!("kill -s {signal} edgestackd; edgestackd --config ..."));
+        let daemon = demo.site.daemon();
+        if signal == "SIGTERM" {
+            daemon.stop()?
+        } else {
+            daemon.kill()
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        daemon.launch()?;
+        let flows = inspect::flows(&demo.site.edgectl(), &format!("{SERVER_IP}:5201"))?;
+        let adopted = flows.iter().any(|flow| flow.protocol == "udp" && flow.packets > 0);
+        let report = stream.finish()?;
+        screen.check(
+            &format!("{how}: an established stream lost nothing"),
+            report.lost == 0 && report.datagrams > 0,
+            &format!("{} of {} datagrams lost", report.lost, report.datagrams),
+        );
+        screen.check(&format!("{how}: the new daemon knows the flow and its counters"), adopted, "");
+        page_check(
+            demo,
+            screen,
+            "blue-web2",
+            SERVER_IP,
+            Some("internet sees 198.51.100.12:"),
+            &format!("{how}: new connections work"),
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! What the dataplane says about itself, read through `edgectl network-cli show ... -o json`.
+
+use edgestack_dataplane::inspect::{CountersView, DropView, FlowView, PortView};
+use serde::de::DeserializeOwned;
+
+use crate::edgectl::Edgectl;
+use crate::error::LabError;
+
+/// Counters of the whole dataplane.
+pub fn counters(edgectl: &Edgectl) -> Result<CountersView, LabError> {
+    table(edgectl, "counters", "")
+}
+
+/// Flows with `address` (`IP` or `IP:PORT`) on any side.
+pub fn flows(edgectl: &Edgectl, address: &str) -> Result<Vec<FlowView>, LabError> {
+    table(edgectl, "flows", &format!("--address {address}"))
+}
+
+/// All ports.
+pub fn ports(edgectl: &Edgectl) -> Result<Vec<PortView>, LabError> {
+    table(edgectl, "ports", "")
+}
+
+/// Reasons of drops that happened.
+pub fn drops(edgectl: &Edgectl) -> Result<Vec<DropView>, LabError> {
+    table(edgectl, "drops", "")
+}
+
+/// Packets dropped for the reason with this label.
+pub fn dropped(edgectl: &Edgectl, reason: &str) -> Result<u64, LabError> {
+    Ok(drops(edgectl)?.iter().filter(|drop| drop.reason == reason).map(|drop| drop.packets).sum())
+}
+
+fn table<T: DeserializeOwned>(edgectl: &Edgectl, name: &str, options: &str) -> Result<T, LabError> {
+    let command = format!("network-cli show {name} {options}");
+    let mut body = edgectl.json(&command)?;
+    serde_json::from_value(body[name].take())
+        .map_err(|error| LabError::Unexpected { what: command, output: format!("{body}\n{error}") })
+}

@@ -27,7 +27,7 @@ impl Screen {
     }
 
     pub(crate) fn line(&self, text: &str) {
-        println!("  {text}");
+        println!("  {}", self.paint("0", text));
     }
 
     /// A command that is being run.

@@ -8,10 +8,13 @@ use serde_json::Value;
 use crate::command::{Process, words};
 use crate::error::LabError;
 use crate::namespace::Namespace;
+use crate::traffic::udp;
 use crate::wait;
 
 /// The port that the server listens on.
 pub const IPERF_PORT: u16 = 5201;
+/// Rate of a [`Stream`].
+pub const STREAM_BITRATE: &str = "8M";
 /// How long beyond the measured time a client may take.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -78,6 +81,65 @@ impl IperfClient {
     pub fn finish(mut self) -> Result<IperfReport, LabError> {
         let output = self.process.finish(Duration::from_secs(self.seconds) + GRACE)?;
         parse(&output).ok_or(LabError::Unexpected { what: "iperf3".to_owned(), output })
+    }
+}
+
+/// A UDP stream that is judged by what it loses, while something else happens.
+#[derive(Debug)]
+pub struct Stream {
+    client: IperfClient,
+    receiver: Namespace,
+    overflows: u64,
+}
+
+/// What became of a [`Stream`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamReport {
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Datagrams lost on the way: those that the receiver's own socket had no room for are not among them.
+    pub lost: u64,
+    /// Datagrams that the receiver's own socket had no room for.
+    pub overflows: u64,
+}
+
+impl Stream {
+    /// Starts a stream of [`STREAM_BITRATE`] from `sender` to `target`, an address of `receiver`, where a server runs.
+    pub fn start(
+        sender: &Namespace,
+        receiver: &Namespace,
+        target: &str,
+        seconds: u64,
+        directory: &Path,
+    ) -> Result<Self, LabError> {
+        let overflows = udp::receive_buffer_errors(receiver)?;
+        let options = format!("--udp --bitrate {STREAM_BITRATE}");
+        let client = start(sender, target, seconds, &options, directory)?;
+        Ok(Self { client, receiver: Namespace::existing(receiver.name()), overflows })
+    }
+
+    /// Waits for the end.
+    pub fn finish(self) -> Result<StreamReport, LabError> {
+        let report = self.client.finish()?;
+        let overflows = udp::receive_buffer_errors(&self.receiver)? - self.overflows;
+        Ok(StreamReport { sent: report.datagrams, lost: report.lost.saturating_sub(overflows), overflows })
+    }
+}
+
+impl StreamReport {
+    /// Something was sent, and nothing of it lost.
+    pub fn is_whole(&self) -> bool {
+        self.sent > 0 && self.lost == 0
+    }
+}
+
+impl std::fmt::Display for StreamReport {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} of {} datagrams lost", self.lost, self.sent)?;
+        if self.overflows > 0 {
+            write!(formatter, " ({} more by the receiver's full socket)", self.overflows)?;
+        }
+        Ok(())
     }
 }
 

@@ -67,3 +67,16 @@ pub fn ask(socket: &UdpSocket, target: &str) -> Result<Option<String>, LabError>
         .ok()
         .map(|(length, _)| String::from_utf8_lossy(&answer[..length]).into_owned()))
 }
+
+/// Datagrams that reached `namespace` and were lost there, because a socket's buffer was full: on a busy machine a
+/// receiver may not run for longer than its buffer lasts, which is not the gateway's doing.
+pub fn receive_buffer_errors(namespace: &Namespace) -> Result<u64, LabError> {
+    let path = "/proc/thread-self/net/snmp";
+    let text = namespace
+        .enter(|| std::fs::read_to_string(path))?
+        .map_err(LabError::system(format!("read {path}")))?;
+    let mut lines = text.lines().filter(|line| line.starts_with("Udp: "));
+    let column = lines.next().and_then(|titles| titles.split(' ').position(|title| title == "RcvbufErrors"));
+    let value = column.and_then(|column| lines.next()?.split(' ').nth(column)?.parse().ok());
+    value.ok_or(LabError::Unexpected { what: path.to_owned(), output: text })
+}

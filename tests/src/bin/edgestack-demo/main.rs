@@ -53,7 +53,6 @@ fn run() -> Result<bool, LabError> {
     screen.title("EdgeStack: one edge host, two tenants with the same addresses");
     let mut demo = story::build(&mut screen)?;
     checks::all(&mut demo, &mut screen)?;
-    story::show_tables(&demo, &mut screen)?;
     drop(demo);
     let left = namespace::list(PREFIX);
     screen.check(

@@ -50,7 +50,7 @@ impl Screen {
     /// Prints text of several lines, such as a table of `edgectl`.
     pub(crate) fn table(&self, text: &str) {
         for line in text.lines() {
-            println!("    {line}");
+            println!("    {}", self.paint("0", line));
         }
     }
 

@@ -51,7 +51,7 @@ pub(crate) fn build(screen: &mut Screen) -> Result<Demo, LabError> {
     Ok(Demo { site, servers })
 }
 
-/// The tables at the end of a run.
+/// What the gateway says about itself.
 pub(crate) fn show_tables(demo: &Demo, screen: &mut Screen) -> Result<(), LabError> {
     let edgectl = demo.site.edgectl();
     for (title, table) in [

@@ -7,15 +7,20 @@ use edgestack_model::{NetworkSpec, PortSpec, SecurityGroupSpec};
 
 use super::error::AppError;
 use super::network::require_external;
-use super::record::{Entry, parse_owner};
-use super::write::Write;
+use super::record::{Entry, name_key, parse_owner};
+use super::write::{Write, mac_key};
 use super::{Noun, security_group};
 
+/// Ports of workloads on one host: what the dataplane's port table has beside the uplinks.
+const PORTS_MAX: usize = edgestack_abi::maps::MAX_PORTS as usize - 1 - crate::config::UPLINKS_MAX;
 /// Addresses that are tried before a port goes without one of its own making.
 const MAC_ATTEMPTS_MAX: u32 = 16;
 
 impl Noun for PortSpec {
     fn resolve(&mut self, previous: Option<&Self>, write: &mut Write<'_>) -> Result<(), AppError> {
+        if previous.is_none() {
+            refuse_too_many(write)?;
+        }
         let network = write.refer::<NetworkSpec>("network", &self.network)?;
         if let Some(network) = &network {
             self.network.clone_from(&network.record.name);
@@ -64,7 +69,7 @@ fn resolve_addresses(
     if spec.mac_address.is_none() {
         spec.mac_address = kept.and_then(|kept| kept.mac_address);
     }
-    let claim = |mac: MacAddress| format!("claims/macs/{}/{mac}", network.record.id);
+    let claim = |mac| mac_key(&network.record.id, mac);
     if spec.mac_address.is_none() {
         for attempt in 0..MAC_ATTEMPTS_MAX {
             let mac = MacAddress::generated(write.id(), attempt);
@@ -113,6 +118,15 @@ fn keep_floating_ip(write: &mut Write<'_>) -> Result<(), AppError> {
     if let Some((_, _, name)) = owner.as_ref().and_then(|owner| parse_owner(&owner.value)) {
         let message = format!("the floating ip {name} stands for the port's address");
         write.conflict("ip_address", Refusal::new("in_use", message, "disassociate it first"));
+    }
+    Ok(())
+}
+
+fn refuse_too_many(write: &mut Write<'_>) -> Result<(), AppError> {
+    let count = write.store().list(&name_key::<PortSpec>(""))?.entries.len();
+    if count >= PORTS_MAX {
+        let message = format!("this host has {count} ports already");
+        write.conflict("name", Refusal::new("too_many", message, format!("at most {PORTS_MAX}")));
     }
     Ok(())
 }

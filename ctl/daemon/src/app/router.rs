@@ -8,7 +8,7 @@ use super::Noun;
 use super::error::AppError;
 use super::network::require_external;
 use super::record::{Entry, object_key, parse_owner, uses_prefix};
-use super::write::Write;
+use super::write::{Write, mac_key};
 
 impl Noun for RouterSpec {
     fn resolve(&mut self, previous: Option<&Self>, write: &mut Write<'_>) -> Result<(), AppError> {
@@ -18,6 +18,7 @@ impl Noun for RouterSpec {
         }
         let networks = resolve_internal(self, write)?;
         let external = resolve_external(self, previous, write)?;
+        claim_mac(self, networks.iter().map(|(_, network)| network).chain(&external), write);
         refuse_overlaps(&networks, external.as_ref(), write);
         check_peer(self, external.as_ref(), write);
         if let Some(previous) = previous
@@ -116,6 +117,19 @@ fn keep_floating_ips(
         write.conflict(field, Refusal::new("in_use", message, "disassociate it first"));
     }
     Ok(())
+}
+
+/// The router's MAC address is its own on every network that it is in.
+fn claim_mac<'a>(
+    spec: &RouterSpec,
+    networks: impl Iterator<Item = &'a Entry<NetworkSpec>>,
+    write: &mut Write<'_>,
+) {
+    let Some(mac) = spec.mac else { return };
+    for network in networks {
+        let what = format!("the MAC address {mac} of the network `{}`", network.record.name);
+        write.claim(mac_key(&network.record.id, mac), "mac", "mac_in_use", what);
+    }
 }
 
 /// A router tells its networks apart by their addresses.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use edgestack_model::address::MacAddress;
 use edgestack_model::reader::Refusal;
 use edgestack_model::{FieldError, Kind, NetworkSpec, Spec};
 
@@ -291,4 +292,9 @@ pub fn address_key(network_id: &str, address: Ipv4Addr) -> String {
 
 fn address_prefix(network_id: &str) -> String {
     format!("claims/addresses/{network_id}/")
+}
+
+/// Key of the claim on a MAC address of a network.
+pub fn mac_key(network_id: &str, mac: MacAddress) -> String {
+    format!("claims/macs/{network_id}/{mac}")
 }

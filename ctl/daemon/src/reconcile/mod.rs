@@ -3,6 +3,8 @@
 pub mod mirror;
 pub mod network;
 pub mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -12,7 +12,7 @@ use edgestack_dataplane::config::{
     AddressPair, Attach, Config, Direction, FloatingIp, FloatingIpTarget, Network, Port, PortKind, Remote,
     Router, RouterExternal, SecurityGroup, SecurityGroupRule,
 };
-use edgestack_model::security_group_rule::Direction as RuleDirection;
+use edgestack_model::security_group_rule::{Direction as RuleDirection, Protocol};
 use edgestack_model::{
     FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec, Status, port,
 };
@@ -372,7 +372,7 @@ fn floating_ip(record: &Record<FloatingIpSpec>, names: &Names<'_>) -> Option<Flo
 
 fn security_groups(mirror: &Mirror) -> Vec<SecurityGroup> {
     let mut rules: HashMap<&str, Vec<SecurityGroupRule>> = HashMap::new();
-    for record in mirror.rules.values() {
+    for record in mirror.rules.values().filter(|record| is_carried(record)) {
         rules.entry(record.spec.security_group_id.as_str()).or_default().push(rule(record));
     }
     let group = |record: &Record<SecurityGroupSpec>| SecurityGroup {
@@ -381,6 +381,11 @@ fn security_groups(mirror: &Mirror) -> Vec<SecurityGroup> {
         rules: rules.remove(record.id.as_str()).unwrap_or_default(),
     };
     mirror.security_groups.values().map(group).collect()
+}
+
+/// Whether the dataplane carries what the rule allows. Packets of other protocols do not pass, with or without it.
+pub fn is_carried(rule: &Record<SecurityGroupRuleSpec>) -> bool {
+    matches!(rule.spec.protocol, Protocol::All | Protocol::TCP | Protocol::UDP | Protocol::ICMP)
 }
 
 fn rule(record: &Record<SecurityGroupRuleSpec>) -> SecurityGroupRule {

@@ -8,7 +8,7 @@ use edgestack_dataplane::inspect::PortView;
 use edgestack_model::{Condition, ConditionStatus, Kind, Phase, Spec, Status};
 
 use super::mirror::Mirror;
-use super::network::Uplink;
+use super::network::{Uplink, is_carried};
 use crate::app::record::{Record, status_key};
 
 /// What statuses are computed from, beside the objects.
@@ -41,7 +41,7 @@ pub fn compute(mirror: &Mirror, situation: &Situation<'_>) -> BTreeMap<String, S
         insert(&mut statuses, group, realized(situation), situation);
     }
     for rule in mirror.rules.values() {
-        insert(&mut statuses, rule, realized(situation), situation);
+        insert(&mut statuses, rule, rule_condition(rule, situation), situation);
     }
     statuses
 }
@@ -74,7 +74,7 @@ fn insert<S: Spec>(
     finding: Finding,
     situation: &Situation<'_>,
 ) {
-    let label = format!("{} {}", S::KIND, record.name);
+    let label = label(record);
     let refusal = situation.refused.iter().find(|(object, _)| *object == label);
     let finding = match refusal {
         Some((_, message)) => {
@@ -91,6 +91,15 @@ fn insert<S: Spec>(
     let status =
         Status { phase: finding.phase, observed_generation: record.generation, conditions: vec![condition] };
     statuses.insert(status_key(S::KIND.plural(), &record.id), status);
+}
+
+/// What the dataplane calls the object when it refuses it.
+fn label<S: Spec>(record: &Record<S>) -> String {
+    // It knows floating IPs by their address only, of which the names of most are made.
+    match (S::KIND, record.name.strip_prefix("fip-")) {
+        (Kind::FloatingIp, Some(address)) => format!("floating IP {}", address.replace('-', ".")),
+        _ => format!("{} {}", S::KIND, record.name),
+    }
 }
 
 /// What holds for every object before anything of its own does.
@@ -150,6 +159,17 @@ fn port_condition(port: &Record<edgestack_model::PortSpec>, situation: &Situatio
             other => other,
         },
     }
+}
+
+fn rule_condition(
+    rule: &Record<edgestack_model::SecurityGroupRuleSpec>,
+    situation: &Situation<'_>,
+) -> Finding {
+    if is_carried(rule) {
+        return realized(situation);
+    }
+    let message = format!("packets of the protocol {} are not carried in this version", rule.spec.protocol);
+    Finding::pending("UnsupportedProtocol", message)
 }
 
 fn router_condition(

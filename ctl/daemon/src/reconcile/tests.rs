@@ -1,0 +1,261 @@
+//! From stored objects to the dataplane's configuration and back to statuses.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgestack_dataplane::config::{Attach, Config, PortKind, Remote};
+use edgestack_dataplane::inspect::{PortCountersView, PortView};
+use edgestack_dataplane::snapshot::Snapshot;
+use edgestack_model::{
+    FloatingIpSpec, NetworkSpec, Phase, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec,
+    Status, port,
+};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::Progress;
+use super::mirror::Mirror;
+use super::network::{Reconciler, Uplink, build};
+use super::status::{Situation, compute};
+use crate::app::record::OBJECTS;
+use crate::app::{App, Created, Noun};
+use crate::gateway::Gateway;
+use crate::store::{MemoryStore, Store};
+
+fn create<S: Noun>(app: &App, body: Value) -> String {
+    let draft = edgestack_model::read_draft::<S>(&body).unwrap_or_else(|errors| panic!("{body}: {errors:?}"));
+    match app.create(&draft) {
+        Ok(Created::New(shown) | Created::Existing(shown)) => shown.object.id,
+        Err(error) => panic!("{body}: {error}"),
+    }
+}
+
+fn uplinks() -> Vec<Uplink> {
+    vec![Uplink {
+        name: "wan0".to_owned(),
+        interface: "eth9".to_owned(),
+        physical_network: "internet".to_owned(),
+        attach: port::Attach::Xdp,
+    }]
+}
+
+/// Two tenants with the same addresses, a router each, a floating IP for one of them.
+fn site() -> App {
+    let app = App::new(Arc::new(MemoryStore::default()), vec!["eth9".to_owned()]);
+    let external = json!({"network": {"name": "wan", "type": "FLAT", "external": true, "physnet_name": "internet",
+        "cidr": "203.0.113.0/24", "mtu": 3800}});
+    create::<NetworkSpec>(&app, external);
+    for tenant in ["a", "b"] {
+        create::<NetworkSpec>(&app, json!({"network": {"name": tenant, "cidr": "10.0.0.0/24", "mtu": 576}}));
+        let router =
+            json!({"router": {"name": format!("r{tenant}"), "internal": [tenant], "external": "wan"}});
+        create::<RouterSpec>(&app, router);
+        let port = json!({"port": {"name": format!("{tenant}-web"), "network": tenant, "attach": "tc",
+            "interface": format!("veth-{tenant}"), "allowed_address_pairs": [{"ip_address": "10.0.0.100"}]}});
+        create::<PortSpec>(&app, port);
+    }
+    create::<FloatingIpSpec>(&app, json!({"floating_ip": {"network": "wan", "instance_name": "a-web"}}));
+    create::<FloatingIpSpec>(&app, json!({"floating_ip": {"network": "wan"}}));
+    app
+}
+
+fn mirror(app: &App) -> Mirror {
+    Mirror::new(&app.store().list(OBJECTS).unwrap())
+}
+
+/// The dataplane takes the configuration.
+fn accepted(config: &Config) {
+    let numbers = config.ports.iter().zip(1u16..).map(|(port, number)| (port.id.clone(), number));
+    if let Err(error) = Snapshot::compile(config, &numbers.collect()) {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn stored_objects_become_the_dataplanes_configuration() {
+    let app = site();
+    let config = build(&mirror(&app), &uplinks());
+    accepted(&config);
+    let name = |id: &str| config.networks.iter().find(|network| network.id == id).unwrap().name.as_str();
+    let ports: Vec<(&str, &str, Option<&str>)> = config
+        .ports
+        .iter()
+        .map(|port| (port.name.as_str(), name(&port.network), port.interface.as_deref()))
+        .collect();
+    assert_eq!(
+        ports,
+        [("a-web", "a", Some("veth-a")), ("b-web", "b", Some("veth-b")), ("wan0", "wan", Some("eth9"))]
+    );
+    assert_eq!((config.ports[0].attach, config.ports[2].attach), (Attach::Tc, Attach::Xdp));
+    let PortKind::Workload { ip_address, security_groups, allowed_address_pairs, .. } = &config.ports[0].kind
+    else {
+        panic!("the port of a workload is one")
+    };
+    assert_eq!(ip_address.to_string(), "10.0.0.2");
+    assert_eq!(security_groups, &[config.security_groups[0].id.clone()]);
+    assert_eq!(allowed_address_pairs[0].ip_address.to_string(), "10.0.0.100/32");
+
+    let router = &config.routers[0];
+    let external = router.external.as_ref().unwrap();
+    assert_eq!((name(&router.networks[0]), name(&external.network)), ("a", "wan"));
+    assert_eq!((external.ip_address.to_string().as_str(), external.enable_snat), ("203.0.113.2", true));
+    let target = config.floating_ips[0].target.as_ref().unwrap();
+    assert_eq!((&target.port, &target.router), (&config.ports[0].id, &router.id));
+    assert_eq!(config.floating_ips[1].target, None);
+}
+
+#[test]
+fn rules_are_carried_over_and_those_that_cannot_be_are_left_out() {
+    let app = App::new(Arc::new(MemoryStore::default()), Vec::new());
+    let group = create::<SecurityGroupSpec>(&app, json!({"security_group": {"name": "web"}}));
+    let rule = |fields: Value| {
+        let mut body = json!({"security_group_rule": {"security_group_id": "web", "direction": "ingress"}});
+        body["security_group_rule"].as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        create::<SecurityGroupRuleSpec>(&app, body)
+    };
+    rule(
+        json!({"protocol": "tcp", "port_range_min": 80, "port_range_max": 90, "remote_ip_prefix": "10.0.0.0/8"}),
+    );
+    rule(json!({"protocol": "icmp", "port_range_min": 8, "port_range_max": 0, "remote_group_id": "web"}));
+    rule(json!({"remote_ip_prefix": "0.0.0.0/0"}));
+    let sctp = rule(json!({"protocol": "sctp", "port_range_min": 1, "port_range_max": 2}));
+    let mirror = mirror(&app);
+    let config = build(&mirror, &[]);
+    accepted(&config);
+    let rules: Vec<(Option<u8>, Option<u16>, Option<u16>, &Remote)> = config.security_groups[0]
+        .rules
+        .iter()
+        .map(|rule| (rule.protocol, rule.port_range_min, rule.port_range_max, &rule.remote))
+        .collect();
+    let tens = Remote::Cidr { cidr: "10.0.0.0/8".parse().unwrap() };
+    let own = Remote::Group { group };
+    assert_eq!(
+        rules,
+        [
+            (Some(6), Some(80), Some(90), &tens),
+            (Some(1), Some(8), Some(0), &own),
+            (None, None, None, &Remote::Any)
+        ]
+    );
+    let situation = Situation { uplinks: &[], ports: Some(BTreeMap::new()), refused: &[] };
+    let status = &compute(&mirror, &situation)[&format!("status/security_group_rules/{sctp}")];
+    assert_eq!(reason(status), (Phase::Pending, "UnsupportedProtocol"));
+}
+
+fn reason(status: &Status) -> (Phase, &str) {
+    (status.phase, status.conditions[0].reason.as_str())
+}
+
+fn view(id: &str, state: &str, reason: &str) -> (String, PortView) {
+    let view = PortView {
+        number: 1,
+        id: id.to_owned(),
+        name: String::new(),
+        kind: String::new(),
+        network: String::new(),
+        interface: None,
+        state: state.to_owned(),
+        reason: reason.to_owned(),
+        attached: String::new(),
+        mtu: 1500,
+        mac_address: None,
+        ip_address: None,
+        epoch: 0,
+        counters: PortCountersView::default(),
+    };
+    (id.to_owned(), view)
+}
+
+#[test]
+fn every_object_says_what_it_waits_for() {
+    let app = site();
+    let mirror = mirror(&app);
+    let uplinks = uplinks();
+    let config = build(&mirror, &uplinks);
+    let all_up: BTreeMap<String, PortView> =
+        config.ports.iter().map(|port| view(&port.id, "up", "")).collect();
+    let statuses =
+        |uplinks: &[Uplink], ports: Option<BTreeMap<String, PortView>>, refused: &[(String, String)]| {
+            let statuses = compute(&mirror, &Situation { uplinks, ports, refused });
+            let pick = |plural: &str, id: &str| statuses[&format!("status/{plural}/{id}")].clone();
+            [
+                pick("networks", &config.networks[0].id),
+                pick("ports", &config.ports[0].id),
+                pick("routers", &config.routers[0].id),
+                pick("floating_ips", &config.floating_ips[0].id),
+                pick("floating_ips", &config.floating_ips[1].id),
+            ]
+        };
+    let reasons = |statuses: &[Status; 5]| {
+        statuses.each_ref().map(|status| (status.phase, status.conditions[0].reason.clone()))
+    };
+    let expect = |found: &[Status; 5], wanted: [(Phase, &str); 5]| {
+        assert_eq!(reasons(found), wanted.map(|(phase, reason)| (phase, reason.to_owned())));
+    };
+    use Phase::{Active, Down, Error, Pending};
+    let up = statuses(&uplinks, Some(all_up.clone()), &[]);
+    let realized = (Active, "Realized");
+    expect(&up, [realized, realized, realized, realized, (Down, "NotAssociated")]);
+
+    let no_uplink = statuses(&[], Some(all_up.clone()), &[]);
+    expect(
+        &no_uplink,
+        [(Pending, "NoUplink"), realized, (Pending, "NoUplink"), realized, (Down, "NotAssociated")],
+    );
+
+    let mut waiting = all_up.clone();
+    waiting.extend([view(&config.ports[0].id, "waiting", "interface veth-a does not exist")]);
+    let waits = statuses(&uplinks, Some(waiting), &[]);
+    let waiting = (Pending, "WaitingForInterface");
+    expect(&waits, [realized, waiting, realized, waiting, (Down, "NotAssociated")]);
+    assert!(waits[3].conditions[0].message.contains("veth-a does not exist"));
+
+    let refused = [("router ra".to_owned(), "mac_address: is wrong".to_owned())];
+    let refused = statuses(&uplinks, Some(all_up), &refused);
+    assert_eq!(
+        (refused[2].phase, refused[2].conditions[0].message.as_str()),
+        (Error, "mac_address: is wrong")
+    );
+    assert_eq!(reason(&refused[0]), (Pending, "ApplyRefused"));
+
+    let off = statuses(&uplinks, None, &[]);
+    assert_eq!(reason(&off[0]), (Pending, "DataplaneOff"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_followed_and_statuses_written_once() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let app = App::new(Arc::clone(&store), Vec::new());
+    let progress = Arc::new(Progress::default());
+    let gateway = Arc::new(Gateway::Off { reason: "of the test" });
+    let (stop, stopped) = watch::channel(false);
+    let reconciler = Reconciler::new(Arc::clone(&store), gateway, Arc::clone(&progress), Vec::new());
+    let running = tokio::spawn(reconciler.run(stopped));
+    let seen = |id: String, generation: u64| {
+        let app = app.clone();
+        async move {
+            for _ in 0..500 {
+                let status = app.get::<NetworkSpec>(&id).unwrap().object.status;
+                if status.observed_generation == generation {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            panic!("generation {generation} of {id} was never seen");
+        }
+    };
+    let id = create::<NetworkSpec>(&app, json!({"network": {"name": "a", "cidr": "10.0.0.0/24"}}));
+    seen(id.clone(), 1).await;
+    assert_eq!(progress.not_ready(), None);
+    let draft =
+        edgestack_model::read_draft(&json!({"network": {"name": "a", "cidr": "10.0.0.0/24", "mtu": 1400}}));
+    app.replace::<NetworkSpec>(&id, &draft.unwrap(), None).unwrap();
+    seen(id.clone(), 2).await;
+    let revision = store.revision();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(store.revision(), revision, "what does not change is not written again");
+    app.delete::<NetworkSpec>(&id, None).unwrap();
+    stop.send(true).unwrap();
+    running.await.unwrap();
+}

@@ -1,47 +1,17 @@
 //! Links, pins and the trunk on real interfaces, in network namespaces made for the test.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use edgestack_dataplane::fastpath::{
-    Attached, FastPath, FastPathError, FastPathSettings, Hook, TableSizes, pin_directory, trunk_names,
+    Attached, FastPath, FastPathError, FastPathSettings, Hook, TableSizes, trunk_names,
 };
 use edgestack_dataplane::io::interface::Interfaces;
 use edgestack_tests::Namespace;
 use edgestack_tests::namespace::unique_prefix;
 
+use crate::instance::Instance;
+
 const SIZES: TableSizes = TableSizes { buckets: 64, sessions: 64 };
-
-/// An instance of its own, unpinned when dropped.
-struct Instance {
-    settings: FastPathSettings,
-}
-
-impl Instance {
-    fn new(name: &str) -> Self {
-        Self {
-            settings: FastPathSettings {
-                instance: name.to_owned(),
-                sizes: SIZES,
-                ..FastPathSettings::default()
-            },
-        }
-    }
-
-    fn load(&self) -> FastPath {
-        FastPath::load(&self.settings).expect("load")
-    }
-
-    fn pins(&self) -> PathBuf {
-        pin_directory(&self.settings.pin_root, &self.settings.instance)
-    }
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        // The trunk goes with its namespace; nothing can be done about a failure here.
-        let _ = FastPath::unpin(&self.settings.pin_root, &self.settings.instance);
-    }
-}
 
 fn index(name: &str) -> u32 {
     Interfaces::open().unwrap().find(name).unwrap().expect(name).index
@@ -61,7 +31,7 @@ fn programs_of(namespace: &Namespace, interface: &str) -> String {
 fn tables_and_links_outlive_the_process_and_are_adopted() {
     in_namespace(|namespace, prefix| {
         namespace.run("ip link add port0 type veth peer name far0").unwrap();
-        let instance = Instance::new(prefix);
+        let instance = Instance::new(prefix, SIZES);
         let mut first = instance.load();
         assert!(!first.adopted());
         let seed = first.regions().unwrap().control.read(0).hash_seed;
@@ -108,7 +78,7 @@ fn tables_and_links_outlive_the_process_and_are_adopted() {
 #[test]
 fn a_link_of_an_interface_that_is_gone_is_made_anew() {
     in_namespace(|namespace, prefix| {
-        let instance = Instance::new(prefix);
+        let instance = Instance::new(prefix, SIZES);
         let mut fast_path = instance.load();
         namespace.run("ip link add port0 type veth peer name far0").unwrap();
         fast_path.attach_xdp("a", index("port0")).unwrap();
@@ -127,7 +97,7 @@ fn a_link_of_an_interface_that_is_gone_is_made_anew() {
 #[test]
 fn an_interface_that_others_use_is_refused_with_the_way_out() {
     in_namespace(|namespace, prefix| {
-        let (ours, others) = (Instance::new(prefix), Instance::new(&format!("{prefix}-other")));
+        let (ours, others) = (Instance::new(prefix, SIZES), Instance::new(&format!("{prefix}-other"), SIZES));
         namespace.run("ip link add port0 type veth peer name far0").unwrap();
         others.load().attach_xdp("a", index("port0")).unwrap();
         let error = ours.load().attach_xdp("a", index("port0")).unwrap_err();
@@ -139,7 +109,7 @@ fn an_interface_that_others_use_is_refused_with_the_way_out() {
 #[test]
 fn the_trunk_is_made_adopted_and_removed() {
     in_namespace(|namespace, prefix| {
-        let instance = Instance::new(prefix);
+        let instance = Instance::new(prefix, SIZES);
         let [kernel, engine] = trunk_names(prefix);
         let mut fast_path = instance.load();
         let trunk = fast_path.set_up_trunk(2).unwrap();

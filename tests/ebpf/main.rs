@@ -4,6 +4,10 @@
 
 mod attach;
 mod hit;
+mod instance;
 mod packet;
 mod punt;
+mod repair;
 mod rig;
+mod site;
+mod traffic;

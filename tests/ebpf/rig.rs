@@ -18,6 +18,7 @@ pub(crate) const INSIDE: u16 = 3;
 /// Port of the outside.
 pub(crate) const OUTSIDE: u16 = 4095;
 pub(crate) const MTU: u16 = 1500;
+pub(crate) const SIZES: TableSizes = TableSizes { buckets: 1024, sessions: 16 };
 pub(crate) const NOW_TICKS: u32 = 777;
 
 pub(crate) const WORKLOAD_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
@@ -48,10 +49,12 @@ pub(crate) struct Place {
 }
 
 impl Rig {
-    /// Two ports that are up, a trunk, and an engine's socket that swallows everything.
+    /// A fast path that pins nothing, with two ports that are up, and a trunk.
     pub(crate) fn new() -> Self {
-        let sizes = TableSizes { buckets: 1024, sessions: 16 };
-        let mut fast_path = FastPath::load_unpinned(None, "ebpf-test", sizes).expect("load the programs");
+        Self::over(FastPath::load_unpinned(None, "ebpf-test", SIZES).expect("load the programs"))
+    }
+
+    pub(crate) fn over(mut fast_path: FastPath) -> Self {
         let regions = fast_path.regions().expect("map the tables");
         for port in [INSIDE, OUTSIDE] {
             fast_path.set_device(port, Some(1)).expect("set the device");
@@ -59,6 +62,12 @@ impl Rig {
         let rig = Self { fast_path, regions };
         rig.reset();
         rig
+    }
+
+    /// A fast path over tables that another left, as they are.
+    pub(crate) fn adopt(fast_path: FastPath) -> Self {
+        let regions = fast_path.regions().expect("map the tables");
+        Self { fast_path, regions }
     }
 
     /// Puts the ports and the control record back as [`Rig::new`] makes them. Flows and counters stay.

@@ -12,6 +12,7 @@ use edgestack_dataplane::tables::region::{Region, Regions};
 /// One file for each table; all vanish with the value.
 pub(crate) struct SharedMemory {
     flows: File,
+    flow_tags: File,
     sessions: File,
     ports: File,
     port_by_interface: File,
@@ -25,6 +26,7 @@ impl SharedMemory {
     pub(crate) fn new(buckets: u32, session_count: u32, hash_seed: u64) -> io::Result<Self> {
         let memory = Self {
             flows: file::<FlowBucket>(buckets)?,
+            flow_tags: file::<u64>(buckets)?,
             sessions: file::<Session>(session_count)?,
             ports: file::<PortEntry>(MAX_PORTS)?,
             port_by_interface: file::<u32>(MAX_INTERFACE_INDEX)?,
@@ -41,6 +43,7 @@ impl SharedMemory {
     pub(crate) fn regions(&self) -> io::Result<Regions> {
         Ok(Regions {
             flows: Region::map(self.flows.as_fd(), self.buckets as usize)?,
+            flow_tags: Region::map(self.flow_tags.as_fd(), self.buckets as usize)?,
             sessions: Region::map(self.sessions.as_fd(), self.session_count as usize)?,
             ports: Region::map(self.ports.as_fd(), MAX_PORTS as usize)?,
             port_by_interface: Region::map(self.port_by_interface.as_fd(), MAX_INTERFACE_INDEX as usize)?,

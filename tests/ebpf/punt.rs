@@ -150,7 +150,8 @@ fn padding_behind_the_packet_is_kept() {
 #[test]
 fn a_flow_that_no_longer_holds_reaches_the_engine() {
     type Change = fn(&Rig, crate::rig::Place);
-    let changes: [(&str, Change); 11] = [
+    let changes: [(&str, Change); 12] = [
+        ("no tag", |rig, place| rig.set_tag(place, 0)),
         ("not valid", |rig, place| rig.update(place, |entry| entry.verdict.flags &= !VALID)),
         ("not for tier 0", |rig, place| rig.update(place, |entry| entry.verdict.flags &= !TIER0)),
         ("epoch of the ingress port", |rig, _| rig.set_port(INSIDE, |port| port.epoch += 1)),
@@ -202,8 +203,16 @@ fn every_entry_of_both_buckets_is_found_and_no_other_key_is() {
         rig.insert_at(place, key(&frame, INSIDE), verdict(&frame, &translated(frame)));
         expect_forward(&rig, &frame.bytes(), &format!("{place:?}"));
         rig.update(place, |entry| *entry = edgestack_abi::FlowEntry::default());
+        rig.set_tag(place, 0);
     }
-    rig.insert(key(&frame, INSIDE), verdict(&frame, &translated(frame)));
+    // Entries of other flows under the same tag stand before it.
+    let places = rig.places(key(&frame, INSIDE));
+    for place in &places[..3] {
+        rig.insert_at(*place, key(&frame, INSIDE), verdict(&frame, &translated(frame)));
+        rig.update(*place, |entry| entry.key.source ^= 1);
+    }
+    rig.insert_at(places[3], key(&frame, INSIDE), verdict(&frame, &translated(frame)));
+    expect_forward(&rig, &frame.bytes(), "the fourth of one tag");
     let others = [
         Frame { source: [10, 0, 0, 6], ..frame },
         Frame { destination: [198, 51, 100, 8], ..frame },

@@ -117,11 +117,15 @@ impl Rig {
 
     pub(crate) fn insert_at(&self, place: Place, key: FlowKey, verdict: FlowVerdict) -> Place {
         self.update(place, |entry| *entry = FlowEntry { key, verdict, ..FlowEntry::default() });
-        let shift = 16 * place.entry;
-        let tags = self.regions.flow_tags.read(place.bucket as usize);
-        let tag = u64::from(tag(key.hash(self.regions.control.read(0).hash_seed)));
-        self.regions.flow_tags.write(place.bucket as usize, (tags & !(0xffff << shift)) | (tag << shift));
+        self.set_tag(place, tag(key.hash(self.regions.control.read(0).hash_seed)));
         place
+    }
+
+    /// Writes the tag of an entry; 0 says that it holds no flow.
+    pub(crate) fn set_tag(&self, place: Place, tag: u16) {
+        let (bucket, shift) = (place.bucket as usize, 16 * place.entry);
+        let others = self.regions.flow_tags.read(bucket) & !(0xffff << shift);
+        self.regions.flow_tags.write(bucket, others | u64::from(tag) << shift);
     }
 
     pub(crate) fn update(&self, place: Place, change: impl FnOnce(&mut FlowEntry)) {

@@ -75,8 +75,8 @@ pub(super) fn attach(
                 .map_err(FastPathError::system("replace the program of the link", path))?;
             return Ok((Attached::Replaced, link));
         }
+        detach(&link);
         remove_pin(path)?;
-        drop(link);
         attached = Attached::Moved;
     }
     let link = create(hook, program, interface_index)
@@ -107,6 +107,21 @@ pub(super) fn pinned_interface(path: &Path) -> Result<Option<u32>, FastPathError
     };
     let info = system::link_info(link.as_fd()).map_err(FastPathError::system("read the link", path))?;
     Ok(Some(info.interface_index))
+}
+
+/// Detaches the link pinned as `path` and removes the pin. Nothing pinned is no error.
+pub(super) fn remove(path: &Path) -> Result<(), FastPathError> {
+    if let Some(link) = system::open_pin(path).map_err(FastPathError::system("open the pinned link", path))? {
+        detach(&link);
+    }
+    remove_pin(path)
+}
+
+/// Detaches now: the kernel lets go of a link that nobody holds only later, and until then the interface has no room for
+/// another.
+pub(super) fn detach(link: &OwnedFd) {
+    // A link whose interface is gone is detached already, which is all that can go wrong.
+    let _ = system::link_detach(link.as_fd());
 }
 
 /// Removes a pin, and with it whatever only the pin kept. Nothing pinned is no error.

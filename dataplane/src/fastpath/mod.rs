@@ -220,7 +220,9 @@ impl FastPath {
         let name = link_name(port_key, hook);
         let pin = self.pins.as_ref().map(|pins| pins.join(&name));
         // A link without a pin is let go first, since an interface has room for one XDP program.
-        self.unpinned_links.remove(&name);
+        if let Some(link) = self.unpinned_links.remove(&name) {
+            link::detach(&link);
+        }
         let program = self.program(program)?;
         let (attached, link) = link::attach(hook, program, interface_index, pin.as_deref())?;
         if pin.is_none() {
@@ -232,9 +234,11 @@ impl FastPath {
     /// Detaches what is attached for a port at `hook`. Nothing there is no error.
     pub fn detach(&mut self, port_key: &str, hook: Hook) -> Result<(), FastPathError> {
         let name = link_name(port_key, hook);
-        self.unpinned_links.remove(&name);
+        if let Some(link) = self.unpinned_links.remove(&name) {
+            link::detach(&link);
+        }
         match &self.pins {
-            Some(pins) => link::remove_pin(&pins.join(name)),
+            Some(pins) => link::remove(&pins.join(name)),
             None => Ok(()),
         }
     }
@@ -251,7 +255,7 @@ impl FastPath {
         let others = pinned_links(pins)?.into_iter().filter(|name| !kept.contains(name));
         let mut detached = 0;
         for name in others {
-            link::remove_pin(&pins.join(name))?;
+            link::remove(&pins.join(name))?;
             detached += 1;
         }
         Ok(detached)
@@ -384,7 +388,7 @@ fn pinned_links(pins: &Path) -> Result<Vec<String>, FastPathError> {
 /// Links first: no program may run over maps that are half gone.
 fn remove_pins(pins: &Path) -> Result<(), FastPathError> {
     for name in pinned_links(pins)? {
-        link::remove_pin(&pins.join(name))?;
+        link::remove(&pins.join(name))?;
     }
     object::remove_map_pins(pins)
 }

@@ -16,6 +16,7 @@ const BPF_OBJ_GET: u32 = 7;
 const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
 const BPF_LINK_CREATE: u32 = 28;
 const BPF_LINK_UPDATE: u32 = 29;
+const BPF_LINK_DETACH: u32 = 34;
 
 /// `BPF_FS_MAGIC`: tells a BPF file system from others.
 const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
@@ -119,6 +120,11 @@ pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
         old_program: 0,
     };
     bpf(BPF_LINK_UPDATE, &attributes).map(drop)
+}
+
+/// Detaches a link from its interface at once; removing its last holder would do so some time later.
+pub(super) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(BPF_LINK_DETACH, &(link.as_raw_fd() as u32)).map(drop)
 }
 
 /// What is known of a link.

@@ -7,7 +7,9 @@
 
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
-use edgestack_abi::flow::{BUCKET_ENTRIES, QUARANTINE_TICKS, TIER0, VALID, bucket_indices, tag};
+use edgestack_abi::flow::{
+    BUCKET_ENTRIES, QUARANTINE_TICKS, TIER0, VALID, bucket_indices, matching_tags, tag,
+};
 use edgestack_abi::{FlowBucket, FlowEntry, FlowKey, FlowVerdict};
 
 use super::region::Region;
@@ -19,11 +21,6 @@ pub type EntryIndex = u32;
 const CANDIDATES: usize = 2 * BUCKET_ENTRIES;
 /// Free entries of its first bucket with which a flow does not look at the second.
 const ROOM_TO_SPARE: u32 = 2;
-/// The lowest bit of every tag of a bucket.
-const LOW_BITS: u64 = 0x0001_0001_0001_0001;
-/// All bits but the highest of every tag of a bucket.
-const NOT_HIGH_BITS: u64 = 0x7fff_7fff_7fff_7fff;
-
 /// The flow table over its regions.
 #[derive(Debug)]
 pub struct FlowTable {
@@ -42,14 +39,7 @@ pub struct Found {
     pub verdict: FlowVerdict,
 }
 
-/// The entries of a bucket whose tag is `tag`: the highest bit of each of their tags. Exact, as no carry crosses a tag.
-#[inline]
-fn matches(tags: u64, tag: u16) -> u64 {
-    let difference = tags ^ (u64::from(tag) * LOW_BITS);
-    !(((difference & NOT_HIGH_BITS) + NOT_HIGH_BITS) | difference | NOT_HIGH_BITS)
-}
-
-/// The positions in a bucket that [`matches`] found.
+/// The positions in a bucket that [`matching_tags`] found.
 #[inline]
 fn positions(mut matches: u64) -> impl Iterator<Item = u32> {
     std::iter::from_fn(move || {
@@ -89,7 +79,7 @@ impl FlowTable {
     pub fn lookup(&self, key: &FlowKey, hash: u64) -> Option<Found> {
         let (first, second) = bucket_indices(hash, self.mask);
         for bucket in [first, second] {
-            for position in positions(matches(self.tags_of(bucket), tag(hash))) {
+            for position in positions(matching_tags(self.tags_of(bucket), tag(hash))) {
                 let index = bucket * BUCKET_ENTRIES as u32 + position;
                 if let Some(verdict) = self.verdict_of(index, key) {
                     return Some(Found { index, verdict });
@@ -109,9 +99,12 @@ impl FlowTable {
     #[inline]
     pub fn prefetch_entry(&self, hash: u64) {
         let (first, second) = bucket_indices(hash, self.mask);
-        let found = matches(self.tags_of(first), tag(hash));
-        let (bucket, found) =
-            if found == 0 { (second, matches(self.tags_of(second), tag(hash))) } else { (first, found) };
+        let found = matching_tags(self.tags_of(first), tag(hash));
+        let (bucket, found) = if found == 0 {
+            (second, matching_tags(self.tags_of(second), tag(hash)))
+        } else {
+            (first, found)
+        };
         if found != 0 {
             self.prefetch_lines(bucket * BUCKET_ENTRIES as u32 + found.trailing_zeros() / 16);
         }
@@ -130,7 +123,7 @@ impl FlowTable {
     ) -> Result<EntryIndex, [EntryIndex; CANDIDATES]> {
         let hash = self.hash(key);
         let (first, second) = bucket_indices(hash, self.mask);
-        let empty = |bucket: u32| matches(self.tags_of(bucket), 0);
+        let empty = |bucket: u32| matching_tags(self.tags_of(bucket), 0);
         let (in_first, in_second) = (empty(first), empty(second));
         // The first bucket is looked at first, so it takes the flow while it has room to spare; then the emptier one,
         // which keeps both from filling up at loads far above one half.

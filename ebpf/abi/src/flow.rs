@@ -106,6 +106,17 @@ pub const fn tag(hash: u64) -> u16 {
     (hash >> 48) as u16 | 1
 }
 
+/// The entries of a bucket whose tag is `tag`: the highest bit of each of their tags. Exact, as no carry crosses a tag.
+#[inline(always)]
+pub const fn matching_tags(tags: u64, tag: u16) -> u64 {
+    /// The lowest bit of every tag.
+    const LOW_BITS: u64 = 0x0001_0001_0001_0001;
+    /// All bits but the highest of every tag.
+    const NOT_HIGH_BITS: u64 = 0x7fff_7fff_7fff_7fff;
+    let difference = tags ^ (tag as u64 * LOW_BITS);
+    !(((difference & NOT_HIGH_BITS) + NOT_HIGH_BITS) | difference | NOT_HIGH_BITS)
+}
+
 /// What is done to every packet of a flow: 48 bytes, the rest of the key's cache line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

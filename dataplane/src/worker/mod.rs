@@ -345,27 +345,99 @@ mod tests {
 
     use super::{TRUNK, WorkerHandle, WorkerSettings};
     use crate::capture::Captures;
-    use crate::engine::{Engine, EngineSettings};
+    use crate::config::{Config, Network, Port as ConfiguredPort, PortKind, Router};
+    use crate::engine::{Engine, EngineSettings, InterfaceBinding};
     use crate::io::Port;
     use crate::io::memory::MemoryPort;
     use crate::tables::region::Regions;
 
-    #[test]
-    fn a_worker_returns_every_frame_when_its_ports_go() {
+    const SETTINGS: WorkerSettings =
+        WorkerSettings { index: 0, cpu: None, frames: 64, spin_us: 0, start_ticks: 1000 };
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn engine() -> Arc<Engine> {
         let regions = Regions::anonymous(16, 16, 1).unwrap();
-        let engine = Arc::new(Engine::new(regions, EngineSettings::default()).unwrap());
-        let settings = WorkerSettings { index: 0, cpu: None, frames: 64, spin_us: 0, start_ticks: 1000 };
-        let worker = WorkerHandle::start(settings, engine, Arc::new(Captures::default())).unwrap();
+        Arc::new(Engine::new(regions, EngineSettings::default()).unwrap())
+    }
+
+    #[test]
+    fn a_worker_returns_every_frame() {
+        let worker = WorkerHandle::start(SETTINGS, engine(), Arc::new(Captures::default())).unwrap();
         let (worker_end, test_end) = MemoryPort::pair(32);
         worker.plug(TRUNK, Port::Memory(worker_end));
         for length in 0..32 {
             assert!(test_end.send(&vec![0; length]));
         }
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + PATIENCE;
         while !test_end.is_drained() || worker.statistics().frames() != (64, 64) {
             assert!(Instant::now() < deadline, "frames: {:?}", worker.statistics().frames());
             std::thread::sleep(Duration::from_millis(10));
         }
         worker.unplug(TRUNK);
+    }
+
+    /// A network with one workload, and a router that answers for its gateway.
+    fn config() -> Config {
+        Config {
+            networks: vec![Network {
+                id: "network".to_owned(),
+                name: "network".to_owned(),
+                cidr: "10.0.0.0/24".parse().unwrap(),
+                gateway_ip: Some([10, 0, 0, 1].into()),
+                mtu: 1500,
+                external: false,
+            }],
+            ports: vec![ConfiguredPort {
+                id: "port".to_owned(),
+                name: "port".to_owned(),
+                network: "network".to_owned(),
+                interface: None,
+                kind: PortKind::Workload {
+                    mac_address: "02:00:00:00:00:05".parse().unwrap(),
+                    ip_address: [10, 0, 0, 5].into(),
+                    security_groups: Vec::new(),
+                    allowed_address_pairs: Vec::new(),
+                    port_security: true,
+                },
+                attach: crate::config::Attach::Tc,
+                admin_state_up: true,
+            }],
+            routers: vec![Router {
+                id: "router".to_owned(),
+                name: "router".to_owned(),
+                mac_address: "02:00:00:00:00:01".parse().unwrap(),
+                networks: vec!["network".to_owned()],
+                external: None,
+            }],
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn packets_go_through_the_engine_and_back() {
+        let engine = engine();
+        engine.apply(&config()).unwrap();
+        let number = engine.port_number("port").unwrap();
+        let mac = "02:00:00:00:00:99".parse().unwrap();
+        let binding = InterfaceBinding { index: 7, mac, mtu: 1500, xdp_transmit: false, first_socket: 0 };
+        engine.set_interface(number, Some(binding));
+        let worker = WorkerHandle::start(SETTINGS, engine, Arc::new(Captures::default())).unwrap();
+        let (worker_end, test_end) = MemoryPort::pair(32);
+        worker.plug(number, Port::Memory(worker_end));
+
+        let mut question = vec![0xff; 6];
+        question.extend([2, 0, 0, 0, 0, 5, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 5, 10, 0, 0, 5]);
+        question.extend([0, 0, 0, 0, 0, 0, 10, 0, 0, 1]);
+        assert!(test_end.send(&question));
+        let deadline = Instant::now() + PATIENCE;
+        let answer = loop {
+            if let Some(answer) = test_end.take() {
+                break answer;
+            }
+            assert!(Instant::now() < deadline, "no answer");
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        assert_eq!(answer[..12], [2, 0, 0, 0, 0, 5, 2, 0, 0, 0, 0, 1], "to the asker, from the router");
+        assert_eq!(answer[22..32], [2, 0, 0, 0, 0, 1, 10, 0, 0, 1], "the gateway is at the router");
     }
 }

@@ -178,7 +178,7 @@ impl Default for Dataplane {
             spin_us: 20,
             zero_copy: true,
             busy_poll_us: 0,
-            flow_table_entries: spanless(1 << 18),
+            flow_table_entries: spanless(1 << 19),
             sessions: spanless(1 << 16),
             instance: spanless(DEFAULT_INSTANCE.to_owned()),
             ebpf_object: None,

@@ -10,8 +10,8 @@ pub const MAX_PORTS: u32 = 4096;
 pub const MAX_INTERFACE_INDEX: u32 = 65_536;
 /// AF_XDP sockets of one host.
 pub const MAX_SOCKETS: u32 = 1024;
-/// Buckets of the flow table where the configuration names no size: a quarter of a million entries.
-pub const DEFAULT_BUCKETS: u32 = 65_536;
+/// Buckets of the flow table where the configuration names no size: half a million entries.
+pub const DEFAULT_BUCKETS: u32 = 131_072;
 
 /// `Array<FlowBucket>`, mmapable: the flow table.
 pub const FLOWS: &str = "FLOWS";

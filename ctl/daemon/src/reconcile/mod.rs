@@ -2,6 +2,7 @@
 
 pub mod mirror;
 pub mod network;
+mod quarantine;
 pub mod status;
 #[cfg(test)]
 mod tests;

@@ -19,9 +19,9 @@ use edgestack_model::{
 use ipnet::Ipv4Net;
 use tokio::sync::watch;
 
-use super::Progress;
 use super::mirror::Mirror;
 use super::status::{self, Situation};
+use super::{Progress, quarantine};
 use crate::app::record::{OBJECTS, Record, STATUSES};
 use crate::gateway::Gateway;
 use crate::store::{OPERATIONS_MAX, Store, StoreError, Transaction, Watch};
@@ -66,8 +66,12 @@ pub struct Reconciler {
     mirror: Mirror,
     /// Statuses as they were last written.
     statuses: BTreeMap<String, Status>,
-    /// The configuration in effect.
-    applied: Option<Config>,
+    /// What was last desired and brought into effect, but for what was refused.
+    desired: Option<Config>,
+    /// What is in effect.
+    effective: Option<Config>,
+    /// Nothing of what is desired now could be brought into effect.
+    blocked: bool,
     refused: Vec<(String, String)>,
 }
 
@@ -86,7 +90,9 @@ impl Reconciler {
             uplinks,
             mirror: Mirror::default(),
             statuses: BTreeMap::new(),
-            applied: None,
+            desired: None,
+            effective: None,
+            blocked: false,
             refused: Vec::new(),
         }
     }
@@ -160,14 +166,24 @@ impl Reconciler {
     async fn apply(&mut self) -> Result<(), StoreError> {
         let started = Instant::now();
         let config = build(&self.mirror, &self.uplinks);
-        if self.applied.as_ref() != Some(&config) {
+        if self.desired.as_ref() != Some(&config) {
             let gateway = Arc::clone(&self.gateway);
-            let (config, result) = blocking(move || {
-                let result = gateway.apply(&config);
-                Ok((config, result))
+            let before = self.effective.clone();
+            let (config, outcome) = blocking(move || {
+                let outcome = quarantine::apply(&config, before.as_ref(), |config| gateway.apply(config));
+                Ok((config, outcome))
             })
             .await?;
-            match result {
+            for (object, reason) in &outcome.refused {
+                tracing::error!(
+                    object,
+                    reason,
+                    "the dataplane refused an object; it stays as it was, or out"
+                );
+            }
+            self.refused = outcome.refused;
+            self.blocked = outcome.result.is_err();
+            match outcome.result {
                 Ok(report) => {
                     tracing::info!(
                         ports = config.ports.len(),
@@ -176,19 +192,13 @@ impl Reconciler {
                         elapsed_us = started.elapsed().as_micros() as u64,
                         "desired state is in effect"
                     );
-                    self.applied = Some(config);
-                    self.refused.clear();
+                    self.effective = outcome.effective;
+                    self.desired = Some(config);
                     self.progress.applied(started.elapsed());
                 }
                 Err(error) => {
                     tracing::error!(%error, "the dataplane refused the configuration; the one before stays");
-                    self.refused = error
-                        .problems
-                        .iter()
-                        .map(|problem| {
-                            (problem.object.clone(), format!("{}: {}", problem.field, problem.message))
-                        })
-                        .collect();
+                    self.desired = None;
                     self.progress.failed(error.to_string());
                 }
             }
@@ -201,7 +211,8 @@ impl Reconciler {
         let gateway = Arc::clone(&self.gateway);
         let ports = blocking(move || Ok(gateway.ports().ok())).await?;
         let ports = ports.map(|ports| ports.into_iter().map(|port| (port.id.clone(), port)).collect());
-        let situation = Situation { uplinks: &self.uplinks, ports, refused: &self.refused };
+        let situation =
+            Situation { uplinks: &self.uplinks, ports, refused: &self.refused, blocked: self.blocked };
         let statuses = status::compute(&self.mirror, &situation);
         let mut writes = Vec::new();
         for (key, status) in &statuses {

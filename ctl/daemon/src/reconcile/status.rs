@@ -18,8 +18,10 @@ pub struct Situation<'a> {
     pub uplinks: &'a [Uplink],
     /// What the dataplane says of its ports, by id; none while it is off.
     pub ports: Option<BTreeMap<String, PortView>>,
-    /// What the dataplane refused, by kind and name of the object; the key is empty for the whole configuration.
+    /// What the dataplane refused, by kind and name of the object.
     pub refused: &'a [(String, String)],
+    /// Nothing that is new is in effect because of it.
+    pub blocked: bool,
 }
 
 /// The status of every object, by the key of the store.
@@ -107,7 +109,7 @@ fn realized(situation: &Situation<'_>) -> Finding {
     if situation.ports.is_none() {
         return Finding::pending("DataplaneOff", "the dataplane does not run on this host");
     }
-    match situation.refused.first() {
+    match situation.refused.first().filter(|_| situation.blocked) {
         Some((object, message)) => Finding::pending(
             "ApplyRefused",
             format!("the dataplane keeps the configuration before, because of the {object}: {message}"),

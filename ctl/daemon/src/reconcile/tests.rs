@@ -7,9 +7,9 @@ use std::time::Duration;
 use edgestack_dataplane::config::{Attach, Config, PortKind, Remote};
 use edgestack_dataplane::inspect::{PortCountersView, PortView};
 use edgestack_dataplane::snapshot::Snapshot;
+use edgestack_model::Phase::{self, Active, Down, Error, Pending};
 use edgestack_model::{
-    FloatingIpSpec, NetworkSpec, Phase, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec,
-    Status, port,
+    FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec, Status, port,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -23,6 +23,7 @@ use crate::app::{App, Created, Noun};
 use crate::gateway::Gateway;
 use crate::store::{MemoryStore, Store};
 
+#[expect(clippy::needless_pass_by_value, reason = "bodies are written at the call")]
 fn create<S: Noun>(app: &App, body: Value) -> String {
     let draft = edgestack_model::read_draft::<S>(&body).unwrap_or_else(|errors| panic!("{body}: {errors:?}"));
     match app.create(&draft) {
@@ -123,22 +124,19 @@ fn rules_are_carried_over_and_those_that_cannot_be_are_left_out() {
     let mirror = mirror(&app);
     let config = build(&mirror, &[]);
     accepted(&config);
-    let rules: Vec<(Option<u8>, Option<u16>, Option<u16>, &Remote)> = config.security_groups[0]
-        .rules
-        .iter()
-        .map(|rule| (rule.protocol, rule.port_range_min, rule.port_range_max, &rule.remote))
-        .collect();
+    let rules = config.security_groups[0].rules.iter();
+    let rules = rules.map(|rule| (rule.protocol, rule.port_range_min, rule.port_range_max, &rule.remote));
     let tens = Remote::Cidr { cidr: "10.0.0.0/8".parse().unwrap() };
     let own = Remote::Group { group };
     assert_eq!(
-        rules,
+        rules.collect::<Vec<_>>(),
         [
             (Some(6), Some(80), Some(90), &tens),
             (Some(1), Some(8), Some(0), &own),
             (None, None, None, &Remote::Any)
         ]
     );
-    let situation = Situation { uplinks: &[], ports: Some(BTreeMap::new()), refused: &[] };
+    let situation = Situation { uplinks: &[], ports: Some(BTreeMap::new()), refused: &[], blocked: false };
     let status = &compute(&mirror, &situation)[&format!("status/security_group_rules/{sctp}")];
     assert_eq!(reason(status), (Phase::Pending, "UnsupportedProtocol"));
 }
@@ -177,7 +175,8 @@ fn every_object_says_what_it_waits_for() {
         config.ports.iter().map(|port| view(&port.id, "up", "")).collect();
     let statuses =
         |uplinks: &[Uplink], ports: Option<BTreeMap<String, PortView>>, refused: &[(String, String)]| {
-            let statuses = compute(&mirror, &Situation { uplinks, ports, refused });
+            let blocked = !refused.is_empty();
+            let statuses = compute(&mirror, &Situation { uplinks, ports, refused, blocked });
             let pick = |plural: &str, id: &str| statuses[&format!("status/{plural}/{id}")].clone();
             [
                 pick("networks", &config.networks[0].id),
@@ -193,7 +192,6 @@ fn every_object_says_what_it_waits_for() {
     let expect = |found: &[Status; 5], wanted: [(Phase, &str); 5]| {
         assert_eq!(reasons(found), wanted.map(|(phase, reason)| (phase, reason.to_owned())));
     };
-    use Phase::{Active, Down, Error, Pending};
     let up = statuses(&uplinks, Some(all_up.clone()), &[]);
     let realized = (Active, "Realized");
     expect(&up, [realized, realized, realized, realized, (Down, "NotAssociated")]);

@@ -44,8 +44,8 @@ pub const ADDRESSES: [Ipv4Addr; 16] = [
     Ipv4Addr::new(198, 51, 100, 9),
     Ipv4Addr::new(203, 0, 113, 7),
     Ipv4Addr::new(224, 0, 0, 1),
-    Ipv4Addr::new(127, 0, 0, 1),
-    Ipv4Addr::new(0, 0, 0, 0),
+    Ipv4Addr::LOCALHOST,
+    Ipv4Addr::UNSPECIFIED,
 ];
 
 /// The MAC address that a port's frames truly come from.

@@ -26,14 +26,15 @@ pub(super) enum Offload {
     TransmitChecksum = 0x17,
     /// `ETHTOOL_SGRO`: received packets are merged.
     GenericReceive = 0x2c,
-    /// `ETHTOOL_SFLAGS`: a set of flags, of which this module knows [`VLAN_FLAGS`].
+    /// `ETHTOOL_SFLAGS`: a set of flags, of which this module knows those for VLAN tags.
     Flags = 0x26,
 }
 
 /// `ETHTOOL_GFLAGS`.
 const GET_FLAGS: u32 = 0x25;
 /// `ETH_FLAG_TXVLAN` and `ETH_FLAG_RXVLAN`: VLAN tags travel beside the frame.
-const VLAN_FLAGS: u32 = 1 << 7 | 1 << 8;
+const TRANSMIT_VLAN: u32 = 1 << 7;
+const RECEIVE_VLAN: u32 = 1 << 8;
 
 /// Sends requests and waits for their answers.
 #[derive(Debug)]
@@ -123,8 +124,26 @@ pub(super) fn set_offload(name: &str, offload: Offload, on: bool) -> io::Result<
 
 /// Lets VLAN tags travel within frames, where a program that reads frames sees them.
 pub(super) fn put_vlan_tags_into_frames(name: &str) -> io::Result<()> {
-    let flags = ethtool(name, GET_FLAGS, 0)?;
-    ethtool(name, Offload::Flags as u32, flags & !VLAN_FLAGS).map(drop)
+    clear_flags(name, TRANSMIT_VLAN | RECEIVE_VLAN)
+}
+
+/// Leaves VLAN tags in the frames that the interface with this index receives.
+pub(super) fn leave_vlan_tags_in_received_frames(interface_index: u32) -> io::Result<()> {
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: the kernel writes a terminated name of at most the buffer's length.
+    if unsafe { libc::if_indextoname(interface_index, name.as_mut_ptr()) }.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    let bytes: Vec<u8> = name.iter().take_while(|byte| **byte != 0).map(|byte| *byte as u8).collect();
+    clear_flags(&String::from_utf8_lossy(&bytes), RECEIVE_VLAN)
+}
+
+fn clear_flags(name: &str, flags: u32) -> io::Result<()> {
+    let set = ethtool(name, GET_FLAGS, 0)?;
+    if set & flags == 0 {
+        return Ok(());
+    }
+    ethtool(name, Offload::Flags as u32, set & !flags).map(drop)
 }
 
 fn ethtool(name: &str, command: u32, value: u32) -> io::Result<u32> {

@@ -67,8 +67,8 @@ impl Default for FastPathSettings {
             object_path: None,
             pin_root: Path::new(BPF_FILE_SYSTEM).join("edgestack"),
             instance: DEFAULT_INSTANCE.to_owned(),
-            // Two entries per session: the table is half full when the sessions run out.
-            sizes: TableSizes { buckets, sessions: buckets },
+            // Two entries per session: the table is a quarter full when the sessions run out.
+            sizes: TableSizes { buckets, sessions: buckets / 2 },
             recreate: false,
         }
     }

@@ -2,4 +2,11 @@
 //!
 //! They need root and `make ebpf`; `make test` runs them. Each builds a site of its own and removes it.
 
+mod bad_input;
+mod fast_path;
+mod firewall;
+mod interfaces;
+mod isolation;
 mod lab;
+mod restart;
+mod services;

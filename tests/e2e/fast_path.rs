@@ -1,0 +1,80 @@
+//! Established flows stay in the kernel, and user space sees nothing of them.
+
+use std::time::Duration;
+
+use edgestack_dataplane::inspect::FlowView;
+use edgestack_tests::site::{INTERNET, SERVER_IP, Site};
+use edgestack_tests::tenants::{self, Attach};
+use edgestack_tests::traffic::iperf;
+use edgestack_tests::{LabError, inspect, wait};
+
+/// Packets after which a stream is well under way.
+const UNDER_WAY_PACKETS: u64 = 1000;
+
+#[test]
+fn established_flows_never_reach_user_space_over_xdp() -> Result<(), LabError> {
+    stays_in_the_kernel(Attach::Xdp)
+}
+
+#[test]
+fn established_flows_never_reach_user_space_over_tc() -> Result<(), LabError> {
+    stays_in_the_kernel(Attach::Tc)
+}
+
+#[test]
+fn established_flows_never_reach_user_space_over_both() -> Result<(), LabError> {
+    stays_in_the_kernel(Attach::Auto)
+}
+
+fn stays_in_the_kernel(attach: Attach) -> Result<(), LabError> {
+    let site = tenants::start(attach, true)?;
+    let _outside = iperf::server(site.member(INTERNET), SERVER_IP, site.directory())?;
+    let _inside = iperf::server(site.member("red-web1"), "10.0.1.11", site.directory())?;
+    for (target, options) in
+        [(SERVER_IP, ""), (SERVER_IP, "--reverse"), (SERVER_IP, "--udp --bitrate 8M"), ("10.0.1.11", "")]
+    {
+        let others = flows(&site, target)?;
+        let client = iperf::start(site.member("red-web2"), target, 4, options, site.directory())?;
+        let early = under_way(&site, target, &others)?;
+        std::thread::sleep(Duration::from_secs(1));
+        let late = flows(&site, target)?;
+        let report = client.finish()?;
+        assert!(report.bits_per_second > 1e6, "{attach:?} {options}: {report:?}");
+        let mut packets = 0;
+        for flow in &late {
+            let same = |other: &&FlowView| other.session == flow.session && other.direction == flow.direction;
+            let Some(before) = early.iter().find(same) else { continue };
+            packets += flow.packets - before.packets;
+            let by_engine = |flow: &FlowView| flow.packets - flow.tier0_packets;
+            assert_eq!(by_engine(flow), by_engine(before), "{attach:?} {options}: {before:#?} {flow:#?}");
+        }
+        assert!(packets > 100, "{attach:?} {options}: {packets} packets in a second");
+    }
+    Ok(())
+}
+
+fn flows(site: &Site, target: &str) -> Result<Vec<FlowView>, LabError> {
+    inspect::flows(&site.edgectl(), &format!("{target}:5201"))
+}
+
+/// The flows of the stream to `target`, once it is under way; `others` were there before it.
+fn under_way(site: &Site, target: &str, others: &[FlowView]) -> Result<Vec<FlowView>, LabError> {
+    wait::value("the stream to be under way", Duration::from_secs(5), || {
+        let mut flows = flows(site, target).map_err(|error| error.to_string())?;
+        flows.retain(|flow| others.iter().all(|other| other.session != flow.session));
+        let most = flows.iter().map(|flow| flow.tier0_packets).max().unwrap_or(0);
+        if most > UNDER_WAY_PACKETS { Ok(flows) } else { Err(format!("{flows:#?}")) }
+    })
+}
+
+#[test]
+fn without_the_fast_path_the_engine_carries_everything() -> Result<(), LabError> {
+    let site = tenants::start(Attach::Auto, false)?;
+    let _outside = iperf::server(site.member(INTERNET), SERVER_IP, site.directory())?;
+    let report = iperf::run(site.member("red-web2"), SERVER_IP, 2, "", site.directory())?;
+    assert!(report.bits_per_second > 1e6, "{report:?}");
+    let counters = inspect::counters(&site.edgectl())?;
+    assert_eq!(counters.tier0_packets, 0, "{counters:?}");
+    assert!(counters.engine_packets > 1000, "{counters:?}");
+    Ok(())
+}

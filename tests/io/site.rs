@@ -1,6 +1,7 @@
 //! A small site for a runtime: two workloads of one tenant behind a router, a server outside, and their configuration.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use edgestack_dataplane::config::{
     Attach, Config, Direction, Network, Port, PortKind, Remote, Router, RouterExternal, SecurityGroup,
@@ -8,9 +9,9 @@ use edgestack_dataplane::config::{
 };
 use edgestack_dataplane::fastpath::FastPathSettings;
 use edgestack_dataplane::runtime::{Dataplane, DataplaneSettings};
-use edgestack_tests::LabError;
 use edgestack_tests::link::{Plug, connect};
 use edgestack_tests::namespace::{Namespace, unique_prefix};
+use edgestack_tests::{LabError, wait};
 
 use crate::patch::object_path;
 
@@ -57,6 +58,12 @@ impl Site {
         for (far, plug) in [(&one, &ONE), (&two, &TWO), (&outside, &OUTSIDE)] {
             connect(&host, far, plug)?;
         }
+        for (namespace, interface) in [(&one, "eth0"), (&two, "eth0"), (&outside, "eth0")]
+            .into_iter()
+            .chain([&ONE, &TWO, &OUTSIDE].map(|plug| (&host, plug.interface)))
+        {
+            wait_until_used(namespace, interface)?;
+        }
         let directory = std::env::temp_dir().join(&prefix);
         let fast_path = FastPathSettings {
             object_path: Some(object_path()),
@@ -88,6 +95,15 @@ impl Drop for Site {
         }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// A kernel takes up to a second to use an interface that has just been connected, and loses what is sent before.
+fn wait_until_used(namespace: &Namespace, interface: &str) -> Result<(), LabError> {
+    wait::value(&format!("{interface} to be used"), Duration::from_secs(5), || {
+        let line =
+            namespace.run(&format!("ip -o link show {interface}")).map_err(|error| error.to_string())?;
+        if line.contains("state UP") { Ok(()) } else { Err(line) }
+    })
 }
 
 /// The site's configuration, its ports attached as told.

@@ -90,7 +90,7 @@ pub enum StartError {
     #[error(transparent)]
     FastPath(#[from] FastPathError),
     /// The sockets of the trunk cannot be opened: the message says what is missing.
-    #[error("the trunk: {0}")]
+    #[error(transparent)]
     Socket(#[from] XskError),
     /// The tables cannot be used.
     #[error(transparent)]

@@ -9,6 +9,7 @@ const TCP_REPAIR: i32 = 19;
 const TCP_REPAIR_QUEUE: i32 = 20;
 const TCP_QUEUE_SEQ: i32 = 21;
 const TCP_REPAIR_OPTIONS: i32 = 22;
+const TCP_REPAIR_WINDOW: i32 = 29;
 const TCP_RECEIVE_QUEUE: u32 = 1;
 const TCP_SEND_QUEUE: u32 = 2;
 /// Options of the handshake that did not take place: maximum segment size and window scale.
@@ -17,6 +18,9 @@ const OPTION_WINDOW: u32 = 3;
 const MSS: u32 = 1460;
 /// Both directions shift their windows by seven bits.
 const WINDOW_SHIFTS: u32 = 7 | 7 << 16;
+
+/// The window that each end may assume of the other; without one it would wait for a probe.
+const WINDOW: u32 = 60_000;
 
 /// One end of a connection, in the network namespace of the calling thread.
 pub(crate) fn established(
@@ -42,6 +46,9 @@ pub(crate) fn established(
     address_call(libc::connect, &socket, to)?;
     let options = [[OPTION_MSS, MSS], [OPTION_WINDOW, WINDOW_SHIFTS]];
     set(&socket, libc::IPPROTO_TCP, TCP_REPAIR_OPTIONS, &options)?;
+    // struct tcp_repair_window: snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup.
+    let windows = [receive_sequence, WINDOW, WINDOW, WINDOW, receive_sequence];
+    set(&socket, libc::IPPROTO_TCP, TCP_REPAIR_WINDOW, &windows)?;
     set(&socket, libc::IPPROTO_TCP, TCP_REPAIR, &0u32)?;
     Ok(TcpStream::from(socket))
 }

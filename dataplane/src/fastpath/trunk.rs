@@ -80,7 +80,9 @@ impl FastPath {
         set_offloads(&kernel_name, &engine_name)?;
         self.attach_trunk(Hook::Tc, kernel.index)?;
         self.attach_trunk(Hook::Xdp, engine.index)?;
-        for (index, name) in [(kernel.index, &kernel_name), (engine.index, &engine_name)] {
+        // The kernel's end last: the first of a pair has no carrier when it comes up, and a queue that drops what is sent
+        // until a timer of the kernel looks again, up to a second later. The engine's sockets use no queue.
+        for (index, name) in [(engine.index, &engine_name), (kernel.index, &kernel_name)] {
             netlink.set_up(index).map_err(FastPathError::interface("bring up", name))?;
         }
         Ok(Trunk { kernel_index: kernel.index, engine_index: engine.index, engine_name, queues })

@@ -70,6 +70,11 @@ fn tables_and_links_outlive_the_process_and_are_adopted() {
         let anew = FastPath::load(&FastPathSettings { recreate: true, ..other_sizes }).unwrap();
         assert!(!anew.adopted());
         assert_eq!(anew.sizes().buckets, 128);
+        drop(anew);
+        std::fs::remove_file(instance.pins().join("SESSIONS")).unwrap();
+        let whole = instance.load();
+        assert!(!whole.adopted(), "tables that are not all there are made anew");
+        assert_eq!(whole.sizes(), SIZES);
         FastPath::unpin(&instance.settings.pin_root, prefix).unwrap();
         assert!(!instance.pins().exists());
     });

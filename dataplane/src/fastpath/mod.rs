@@ -93,10 +93,11 @@ impl FastPath {
         let object_path = object::find(settings)?;
         let pins = pin_directory(&settings.pin_root, &settings.instance);
         prepare(&settings.pin_root, &pins)?;
-        if settings.recreate {
+        let pinned = if settings.recreate { None } else { object::pinned_sizes(&pins)? };
+        if pinned.is_none() {
+            // To be made anew; or only some are there, from a daemon that died while it pinned them.
             remove_pins(&pins)?;
         }
-        let pinned = object::pinned_sizes(&pins)?;
         let sizes = pinned.unwrap_or(settings.sizes);
         if sizes != settings.sizes {
             warn!(

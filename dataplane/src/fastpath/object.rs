@@ -109,12 +109,14 @@ where
         .ok_or_else(|| FastPathError::ObjectMismatch { path: path.to_owned(), what: name })
 }
 
-/// The sizes of the tables pinned in `pins`, none where they are not. Refuses maps of another layout.
+/// The sizes of the tables pinned in `pins`, none where one of the maps is not. Refuses maps of another layout.
 pub(super) fn pinned_sizes(pins: &Path) -> Result<Option<TableSizes>, FastPathError> {
     let mut sizes = TableSizes { buckets: 0, sessions: 0 };
+    let mut complete = true;
     for (name, record) in MAPS {
         let path = pins.join(name);
         if !path.exists() {
+            complete = false;
             continue;
         }
         let info = MapInfo::from_pin(&path).map_err(FastPathError::map(name))?;
@@ -128,7 +130,7 @@ pub(super) fn pinned_sizes(pins: &Path) -> Result<Option<TableSizes>, FastPathEr
             _ => {}
         }
     }
-    Ok((sizes.buckets != 0 && sizes.sessions != 0).then_some(sizes))
+    Ok(complete.then_some(sizes))
 }
 
 /// Removes the pins of all maps.

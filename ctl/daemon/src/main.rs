@@ -99,10 +99,14 @@ fn run(config: Config) -> Result<(), Box<dyn std::error::Error>> {
         let (stop, stopped) = watch::channel(false);
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
         tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-                _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => break tracing::info!("SIGTERM: stopping"),
+                    _ = interrupt.recv() => break tracing::info!("SIGINT: stopping"),
+                    _ = hang_up.recv() => tracing::info!("SIGHUP: nothing to do; a restart reads the configuration"),
+                }
             }
             let _ = stop.send(true);
         });

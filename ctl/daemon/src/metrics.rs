@@ -17,7 +17,6 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::app::record::OBJECTS;
 use crate::gateway::Gateway;
 use crate::reconcile::Progress;
 use crate::store::Store;
@@ -102,7 +101,8 @@ impl Readings {
         let mut family =
             encoder.encode_descriptor("objects", "Objects in the store", None, MetricType::Gauge)?;
         for kind in Kind::ALL {
-            let listing = self.store.list(&format!("{OBJECTS}{}/", kind.plural()));
+            // Every object has one name, which is shorter to read than the object.
+            let listing = self.store.list(&format!("names/{}/", kind.plural()));
             let count = listing.map_or(0, |listing| listing.entries.len());
             let labels = [("kind", kind.singular())];
             ConstGauge::new(count as i64).encode(family.encode_family(&labels)?)?;

@@ -187,7 +187,6 @@ impl Reconciler {
                 Ok(report) => {
                     tracing::info!(
                         ports = config.ports.len(),
-                        routers = config.routers.len(),
                         touched_ports = report.touched_ports.len(),
                         elapsed_us = started.elapsed().as_micros() as u64,
                         "desired state is in effect"

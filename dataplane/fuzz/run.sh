@@ -30,7 +30,9 @@ RUSTC_BOOTSTRAP=1 RUSTFLAGS="$flags" CARGO_TARGET_DIR="$target" \
 mkdir -p "$here/artifacts"
 for name in parse pcap pipeline; do
 	mkdir -p "$here/corpus/$name"
+	# Something to begin with: scripts of a few bytes do nothing.
+	[ -e "$here/corpus/$name/seed" ] || head -c 2000 /dev/urandom >"$here/corpus/$name/seed"
 	echo "fuzz: $name for $seconds s"
-	"$target/$host/release/$name" -max_total_time="$seconds" -max_len=4096 -print_final_stats=1 \
+	"$target/$host/release/$name" -max_total_time="$seconds" -max_len=4096 -len_control=0 -print_final_stats=1 \
 		-artifact_prefix="$here/artifacts/$name-" "$here/corpus/$name"
 done

@@ -78,13 +78,7 @@ fn translate_transport(transport: &mut [u8], verdict: &FlowVerdict, protocol: u8
         }
         PROTOCOL_UDP => {
             write_ports(head, verdict);
-            // RFC 768: a checksum of 0 says that there is none, and a computed 0 is sent as all ones.
-            if head[6..] != [0, 0] {
-                update_at(head, 6, both);
-                if head[6..] == [0, 0] {
-                    head[6..].copy_from_slice(&[0xff, 0xff]);
-                }
-            }
+            update_udp(head, both);
         }
         PROTOCOL_ICMP => {
             // An echo's identifier stands for both ports, one of which is 0; there is no pseudo header.
@@ -93,6 +87,17 @@ fn translate_transport(transport: &mut [u8], verdict: &FlowVerdict, protocol: u8
             update_at(head, 2, verdict.port_delta);
         }
         _ => {}
+    }
+}
+
+/// Adds `delta` to the checksum of a UDP header. RFC 768: 0 says that there is none, and a computed 0 is sent as all ones.
+#[inline]
+fn update_udp(datagram: &mut [u8], delta: u16) {
+    if datagram[6..8] != [0, 0] {
+        update_at(datagram, 6, delta);
+        if datagram[6..8] == [0, 0] {
+            datagram[6..8].copy_from_slice(&[0xff, 0xff]);
+        }
     }
 }
 
@@ -160,7 +165,7 @@ fn translate_quote(quote: &mut [u8], verdict: &FlowVerdict, inner: &Inner) {
     transport[..2].copy_from_slice(&verdict.destination_port.to_ne_bytes());
     transport[2..4].copy_from_slice(&verdict.source_port.to_ne_bytes());
     match inner.protocol {
-        PROTOCOL_UDP if transport[6..8] != [0, 0] => update_at(transport, 6, both),
+        PROTOCOL_UDP => update_udp(transport, both),
         // Only the first 8 bytes are sure to be quoted; the checksum of TCP lies beyond them.
         PROTOCOL_TCP if transport.len() >= 18 => update_at(transport, 16, both),
         _ => {}

@@ -24,7 +24,7 @@ const SESSIONS: u32 = 24;
 /// Frames of the pool: few, so that it runs empty while packets wait for ARP.
 const FRAMES: u32 = 48;
 /// Ticks after which nothing waits any more.
-const SETTLE_TICKS: u32 = 1200;
+const SETTLE_TICKS: u32 = 100;
 
 /// The bytes of a script, read from the front; zero at the end.
 struct Cursor<'a> {

@@ -54,8 +54,8 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// A gateway with room for `flows` connections.
     pub(crate) fn new(flows: u32) -> Self {
-        // Four entries a bucket, two entries a connection: the table is at most half full.
-        let buckets = flows.max(1024).next_power_of_two();
+        // Four entries a bucket, two entries a connection: a quarter full at most, as by default.
+        let buckets = (2 * flows).max(1024).next_power_of_two();
         let regions = Regions::anonymous(buckets, flows.max(1024), 0x5eed).expect("memory");
         let settings = EngineSettings { new_flows_per_second_per_port: 0, ..EngineSettings::default() };
         let engine = Engine::new(regions, settings).expect("fresh regions fit");

@@ -8,7 +8,7 @@ use super::Noun;
 use super::error::AppError;
 use super::network::require_external;
 use super::record::{Entry, object_key, parse_owner, uses_prefix};
-use super::write::{Write, mac_key};
+use super::write::{Write, address_key, mac_key, peer_key};
 
 impl Noun for RouterSpec {
     fn resolve(&mut self, previous: Option<&Self>, write: &mut Write<'_>) -> Result<(), AppError> {
@@ -20,7 +20,7 @@ impl Noun for RouterSpec {
         let external = resolve_external(self, previous, write)?;
         claim_mac(self, networks.iter().map(|(_, network)| network).chain(&external), write);
         refuse_overlaps(&networks, external.as_ref(), write);
-        check_peer(self, external.as_ref(), write);
+        check_peer(self, external.as_ref(), write)?;
         if let Some(previous) = previous
             && !write.is_comparison()
         {
@@ -75,18 +75,31 @@ fn resolve_external(
     Ok(Some(network))
 }
 
-fn check_peer(spec: &RouterSpec, external: Option<&Entry<NetworkSpec>>, write: &mut Write<'_>) {
-    let (Some(peer), Some(network)) = (&spec.peer_router, external) else { return };
+/// The peer is a machine of its own: its address is nobody else's, and is noted so that nobody else is given it.
+fn check_peer(
+    spec: &RouterSpec,
+    external: Option<&Entry<NetworkSpec>>,
+    write: &mut Write<'_>,
+) -> Result<(), AppError> {
+    let (Some(peer), Some(network)) = (&spec.peer_router, external) else { return Ok(()) };
     let cidr = network.record.spec.cidr;
     if !cidr.contains(&peer.ip) || peer.ip == cidr.network() || peer.ip == cidr.broadcast() {
         let message = format!("{} is no host address of the external network's {cidr}", peer.ip);
         write
             .refuse("peer_router/ip", Refusal::new("outside_cidr", message, format!("an address of {cidr}")));
     }
+    let network_id = &network.record.id;
     if spec.external.as_ref().is_some_and(|external| external.ip == Some(peer.ip)) {
         let message = format!("{} is the router's own address", peer.ip);
         write.refuse("peer_router/ip", Refusal { code: "address_in_use", message, hint: None });
+    } else if let Some(owner) = write.other_owner(&address_key(network_id, peer.ip))? {
+        let message = format!("{} is the address of the {owner}", peer.ip);
+        let hint = "give the address of the next hop, which this gateway does not have itself";
+        write.conflict("peer_router/ip", Refusal::new("address_in_use", message, hint));
     }
+    let key = peer_key(network_id, peer.ip, write.id());
+    write.claim(key, "peer_router/ip", "address_in_use", "the peer router's address");
+    Ok(())
 }
 
 /// Floating IPs are reached through this router: what they need cannot be taken away under them.

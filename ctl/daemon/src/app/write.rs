@@ -5,7 +5,7 @@
 //! conditions are everything that was looked at: had another write changed it meanwhile, the store refuses and
 //! [`super::App`] starts over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use edgestack_model::address::MacAddress;
@@ -167,7 +167,14 @@ impl<'a> Write<'a> {
     ) -> Result<Option<Ipv4Addr>, AppError> {
         let network_id = network.record.id.as_str();
         let address = match wanted {
-            Some(address) => address,
+            Some(address) => {
+                if let Some(router) = self.peer_of(network_id, address)? {
+                    let message = format!("{address} is the peer router of the {router}");
+                    let hint = "choose another, or leave it out for the lowest free address";
+                    self.conflict(field, Refusal::new("address_in_use", message, hint));
+                }
+                address
+            }
             None => {
                 if let Some(address) = self.lowest_free(network)? {
                     address
@@ -192,10 +199,17 @@ impl<'a> Write<'a> {
         let spec = &network.record.spec;
         let pool = spec.effective_pool();
         let mut candidate = pool.start.to_bits();
-        // Keys hold the address in hexadecimal, so they come in the order of the addresses.
-        for taken in self.store.list(&address_prefix(&network.record.id))?.entries {
-            let address = taken.key.rsplit('/').next().and_then(|hex| u32::from_str_radix(hex, 16).ok());
-            if address == Some(candidate) {
+        // In the order of the addresses: those that are given, and those of machines outside.
+        let mut taken = BTreeSet::new();
+        for prefix in [address_prefix(&network.record.id), peers_prefix(&network.record.id)] {
+            let entries = self.store.list(&prefix)?.entries;
+            taken.extend(entries.iter().filter_map(|entry| {
+                let hex = entry.key.strip_prefix(&prefix)?.split('/').next()?;
+                u32::from_str_radix(hex, 16).ok()
+            }));
+        }
+        for address in taken {
+            if address == candidate {
                 candidate += 1;
             }
         }
@@ -203,6 +217,13 @@ impl<'a> Write<'a> {
             address == spec.cidr.network().to_bits() || address == spec.cidr.broadcast().to_bits()
         };
         Ok((candidate <= pool.end.to_bits() && !edge(candidate)).then(|| Ipv4Addr::from_bits(candidate)))
+    }
+
+    /// Another router that has the address as its peer.
+    fn peer_of(&self, network_id: &str, address: Ipv4Addr) -> Result<Option<String>, AppError> {
+        let peers = self.store.list(&peer_key(network_id, address, ""))?.entries;
+        let others = peers.iter().find(|peer| !peer.key.ends_with(&format!("/{}", self.id)));
+        Ok(others.map(|peer| describe_owner(&peer.value)))
     }
 
     /// Adds to the transaction what belongs to the object: other objects that come and go with it.
@@ -292,6 +313,15 @@ pub fn address_key(network_id: &str, address: Ipv4Addr) -> String {
 
 fn address_prefix(network_id: &str) -> String {
     format!("claims/addresses/{network_id}/")
+}
+
+/// Key under which a router notes that an address of a network is its peer's; several routers may have one peer.
+pub fn peer_key(network_id: &str, address: Ipv4Addr, router_id: &str) -> String {
+    format!("{}{:08x}/{router_id}", peers_prefix(network_id), address.to_bits())
+}
+
+fn peers_prefix(network_id: &str) -> String {
+    format!("claims/peers/{network_id}/")
 }
 
 /// Key of the claim on a MAC address of a network.

@@ -84,6 +84,39 @@ fn the_peer_router_is_a_resource_of_its_own() {
 }
 
 #[test]
+fn the_address_of_a_peer_is_nobody_elses() {
+    let daemon = site();
+    let fip = |address: Option<&str>| {
+        let mut body = json!({"floating_ip": {"network": "wan"}});
+        if let Some(address) = address {
+            body["floating_ip"]["floating_ip"] = json!(address);
+        }
+        daemon.post("floating_ips", &body)
+    };
+    let peer = |address: &str| json!({"peer_router": {"ip": address}});
+    assert_eq!(daemon.post("routers/r1/peer_routers", &peer("203.0.113.11")).status, 201);
+    fip(Some("203.0.113.11")).refused(409, "conflict", &[("/floating_ip/floating_ip", "address_in_use")]);
+    assert_eq!(
+        fip(None).body["floating_ip"]["floating_ip"],
+        "203.0.113.12",
+        "the peer's address is passed over"
+    );
+    let second = |peer: &str| {
+        let ip = "203.0.113.40";
+        json!({"router": {"name": "r2", "external": {"network": "wan", "ip": ip}, "peer_router": {"ip": peer}}})
+    };
+    for taken in ["203.0.113.10", "203.0.113.12"] {
+        let answer = daemon.post("routers", &second(taken));
+        answer.refused(409, "conflict", &[("/router/peer_router/ip", "address_in_use")]);
+    }
+    daemon.create("routers", &second("203.0.113.11"));
+    assert_eq!(daemon.delete("routers/r1/peer_routers/203.0.113.11").status, 200);
+    fip(Some("203.0.113.11")).refused(409, "conflict", &[("/floating_ip/floating_ip", "address_in_use")]);
+    assert_eq!(daemon.delete("routers/r2").status, 200);
+    assert_eq!(fip(Some("203.0.113.11")).status, 201, "free again, with the last router whose peer it was");
+}
+
+#[test]
 fn an_address_stays_the_routers_own_until_it_leaves() {
     let daemon = site();
     let port = json!({"floating_ip": {"network": "wan", "floating_ip": "203.0.113.10"}});

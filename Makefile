@@ -17,6 +17,9 @@ PACKAGES := build-essential pkg-config ca-certificates curl jq \
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
+# Where `install` finds what was built.
+BUILT ?= target/release
+BUILT_EBPF ?= target/ebpf
 FUZZ_SECONDS ?= 30
 # Tests of one machine with two cores: each builds a site of its own, so more at once only slows all of them.
 ROOT_TEST_THREADS ?= 2
@@ -112,8 +115,21 @@ demo-down: ## Remove the site that demo-up left
 	target/release/edgestack-demo down
 
 install: build ebpf ## Install daemon, CLI, kernel programs, configuration and unit under PREFIX (/usr/local)
-	install -D -m 0755 target/release/edgestackd $(DESTDIR)$(PREFIX)/sbin/edgestackd
-	install -D -m 0755 target/release/edgectl $(DESTDIR)$(PREFIX)/bin/edgectl
+	install -D -m 0755 $(BUILT)/edgestackd $(DESTDIR)$(PREFIX)/sbin/edgestackd
+	install -D -m 0755 $(BUILT)/edgectl $(DESTDIR)$(PREFIX)/bin/edgectl
+	install -D -m 0644 $(BUILT_EBPF)/edgestack.o $(DESTDIR)/usr/lib/edgestack/edgestack.o
+	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/edgestack/README.md
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	sed 's|/usr/local/|$(PREFIX)/|g' config/systemd/edgestackd.service \
+		>$(DESTDIR)$(PREFIX)/lib/systemd/system/edgestackd.service
+	$(BUILT)/edgectl completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/edgectl
+	test -e $(DESTDIR)/etc/edgestack/edgestackd.toml || \
+		install -D -m 0644 config/edgestackd.toml $(DESTDIR)/etc/edgestack/edgestackd.toml
+# Into a directory of a package: what belongs to the running host is the package's to do.
+ifeq ($(DESTDIR),)
+	getent group edgestack >/dev/null || groupadd --system edgestack
+	if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+endif
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -121,8 +121,13 @@ impl Readings {
         for (result, count) in [("applied", applied), ("failed", failed)] {
             Count::new(count).encode(family.encode_family(&[("result", result)])?)?;
         }
-        let ready = f64::from(u8::from(self.progress.not_ready().is_none()));
-        gauge(encoder, "ready", "1 when desired state is in effect", ready)?;
+        let ready = f64::from(u8::from(self.progress.is_in_effect()));
+        gauge(
+            encoder,
+            "ready",
+            "1 while desired state is in effect, but for what statuses say is refused",
+            ready,
+        )?;
         let seconds = self.progress.last_duration().as_secs_f64();
         gauge(encoder, "reconcile_last_seconds", "Time that the last run took", seconds)
     }

@@ -6,8 +6,12 @@ use edgestack_model::{
     FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec, Spec,
 };
 
-use crate::app::record::{OBJECTS, Record};
+use crate::app::record::{OBJECTS, Record, STATUSES};
 use crate::store::{Event, Listing};
+
+/// The kinds that are mirrored.
+const PLURALS: [&str; 6] =
+    ["networks", "ports", "routers", "floating_ips", "security_groups", "security_group_rules"];
 
 /// All objects, by id within their kind.
 #[derive(Debug, Default)]
@@ -39,6 +43,12 @@ impl Mirror {
     /// Takes over a change.
     pub fn update(&mut self, event: &Event) {
         self.set(&event.key, event.value.as_deref());
+    }
+
+    /// Whether a status is of a kind that is mirrored here; other reconcilers look after the statuses of theirs.
+    pub fn is_of_this_reconciler(status_key: &str) -> bool {
+        let plural = status_key.strip_prefix(STATUSES).and_then(|key| key.split_once('/'));
+        plural.is_some_and(|(plural, _)| PLURALS.contains(&plural))
     }
 
     fn set(&mut self, key: &str, value: Option<&[u8]>) {

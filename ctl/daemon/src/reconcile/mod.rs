@@ -44,6 +44,12 @@ impl Progress {
         Some(error.unwrap_or_else(|| "desired state is being brought into effect".to_owned()))
     }
 
+    /// Whether the last run brought desired state into effect.
+    pub fn is_in_effect(&self) -> bool {
+        self.applied.load(Ordering::Acquire) > 0
+            && self.last_error.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     /// Runs that succeeded and runs that failed.
     pub fn counts(&self) -> (u64, u64) {
         (self.applied.load(Ordering::Acquire), self.failed.load(Ordering::Acquire))

@@ -227,7 +227,35 @@ impl Reconciler {
             let store = Arc::clone(&self.store);
             blocking(move || store.commit(&transaction)).await?;
         }
-        self.statuses = statuses;
+        let before = std::mem::replace(&mut self.statuses, statuses);
+        let gone: Vec<String> = before.into_keys().filter(|key| self.is_left_over(key)).collect();
+        self.forget(gone).await
+    }
+
+    /// Whether a status is of an object that is no more.
+    fn is_left_over(&self, status_key: &str) -> bool {
+        !self.statuses.contains_key(status_key) && Mirror::is_of_this_reconciler(status_key)
+    }
+
+    /// Removes statuses that were written while their objects were removed.
+    async fn forget(&self, keys: Vec<String>) -> Result<(), StoreError> {
+        for chunk in keys.chunks(OPERATIONS_MAX) {
+            let (chunk, store) = (chunk.to_vec(), Arc::clone(&self.store));
+            let work = move || {
+                let mut transaction = Transaction::default();
+                for key in chunk {
+                    if store.get(&key)?.is_some() {
+                        transaction.delete(key);
+                    }
+                }
+                if transaction.operations.is_empty() {
+                    Ok(())
+                } else {
+                    store.commit(&transaction).map(|_| ())
+                }
+            };
+            blocking(work).await?;
+        }
         Ok(())
     }
 }

@@ -144,7 +144,7 @@ fn port_condition(port: &Record<edgestack_model::PortSpec>, situation: &Situatio
     };
     let Some(ports) = &situation.ports else { return realized(situation) };
     match ports.get(&port.id) {
-        Some(view) if view.state == "up" => Finding::active(),
+        Some(view) if view.state == "up" => realized(situation),
         Some(view) => {
             let message = if view.reason.is_empty() {
                 format!("the interface `{interface}` is {}", view.state)

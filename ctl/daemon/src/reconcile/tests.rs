@@ -21,7 +21,7 @@ use super::status::{Situation, compute};
 use crate::app::record::OBJECTS;
 use crate::app::{App, Created, Noun};
 use crate::gateway::Gateway;
-use crate::store::{MemoryStore, Store};
+use crate::store::{MemoryStore, Store, Transaction};
 
 #[expect(clippy::needless_pass_by_value, reason = "bodies are written at the call")]
 fn create<S: Noun>(app: &App, body: Value) -> String {
@@ -216,6 +216,7 @@ fn every_object_says_what_it_waits_for() {
         (Error, "mac_address: is wrong")
     );
     assert_eq!(reason(&refused[0]), (Pending, "ApplyRefused"));
+    assert_eq!(reason(&refused[1]), (Pending, "ApplyRefused"), "also where the port as it was is up");
 
     let off = statuses(&uplinks, None, &[]);
     assert_eq!(reason(&off[0]), (Pending, "DataplaneOff"));
@@ -227,6 +228,8 @@ async fn changes_are_followed_and_statuses_written_once() {
     let app = App::new(Arc::clone(&store), Vec::new());
     let progress = Arc::new(Progress::default());
     let gateway = Arc::new(Gateway::Off { reason: "of the test" });
+    let orphan = "status/networks/of-one-that-was-removed";
+    store.commit(Transaction::default().put(orphan, "{}")).unwrap();
     let (stop, stopped) = watch::channel(false);
     let reconciler = Reconciler::new(Arc::clone(&store), gateway, Arc::clone(&progress), Vec::new());
     let running = tokio::spawn(reconciler.run(stopped));
@@ -246,6 +249,7 @@ async fn changes_are_followed_and_statuses_written_once() {
     let id = create::<NetworkSpec>(&app, json!({"network": {"name": "a", "cidr": "10.0.0.0/24"}}));
     seen(id.clone(), 1).await;
     assert_eq!(progress.not_ready(), None);
+    assert_eq!(store.get(orphan).unwrap(), None, "what is of no object is removed");
     let draft =
         edgestack_model::read_draft(&json!({"network": {"name": "a", "cidr": "10.0.0.0/24", "mtu": 1400}}));
     app.replace::<NetworkSpec>(&id, &draft.unwrap(), None).unwrap();

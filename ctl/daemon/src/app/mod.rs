@@ -222,13 +222,16 @@ impl App {
         let mut record = previous.record.clone();
         if spec != record.spec {
             record.spec = spec;
-            record.generation += 1;
-            record.updated_at = Timestamp::now();
+            record.raise_generation();
         }
         write.finish_refusals()?;
+        let operations = write.transaction().operations.len();
         S::after_put(&record, &draft.spec, &mut write)?;
-        let more = !write.transaction().operations.is_empty();
-        let changed = record != previous.record || more;
+        let more = write.transaction().operations.len() > operations;
+        if more && record.generation == previous.record.generation {
+            record.raise_generation();
+        }
+        let changed = record != previous.record;
         let transaction = write.put(record, Some(previous))?;
         if changed {
             self.store.commit(&transaction)?;

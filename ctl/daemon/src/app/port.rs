@@ -92,12 +92,11 @@ fn resolve_addresses(
 
 /// Names in place of ids; the `default` group, made where there is none, in place of nothing.
 fn resolve_groups(spec: &mut PortSpec, write: &mut Write<'_>) -> Result<(), AppError> {
-    let wanted = if let Some(wanted) = &spec.security_groups {
-        wanted.clone()
-    } else {
-        security_group::ensure_default(write.store())?;
-        vec![DEFAULT_GROUP.to_owned()]
-    };
+    let wanted = spec.security_groups.clone().unwrap_or_else(|| vec![DEFAULT_GROUP.to_owned()]);
+    if spec.security_groups.is_none() && security_group::make_default(write)? {
+        spec.security_groups = Some(wanted);
+        return Ok(());
+    }
     let mut names = Vec::with_capacity(wanted.len());
     for (index, reference) in wanted.iter().enumerate() {
         let field = format!("security_groups/{index}");

@@ -31,7 +31,7 @@ pub struct Record<S: Spec> {
     pub id: String,
     /// Name.
     pub name: String,
-    /// Raised with each change of `spec`.
+    /// Raised with each change of `spec`, and of the rules of a security group.
     pub generation: u64,
     /// When it was made.
     pub created_at: Timestamp,
@@ -67,6 +67,12 @@ impl<S: Spec> Entry<S> {
 }
 
 impl<S: Spec> Record<S> {
+    /// Notes that the object, or what belongs to it, is changed now.
+    pub fn raise_generation(&mut self) {
+        self.generation += 1;
+        self.updated_at = Timestamp::now();
+    }
+
     /// The object as the API shows it.
     pub fn into_object(self, status: Status) -> Object<S> {
         let Self { id, name, generation, created_at, updated_at, spec, keys: _ } = self;

@@ -13,7 +13,7 @@ use super::error::AppError;
 use super::record::{Entry, Record, name_key};
 use super::write::Write;
 use super::{Noun, decode_status, list_objects, security_group_rule};
-use crate::store::{Store, Transaction};
+use crate::store::Store;
 
 impl Noun for SecurityGroupSpec {
     fn resolve(&mut self, _previous: Option<&Self>, _write: &mut Write<'_>) -> Result<(), AppError> {
@@ -118,11 +118,15 @@ fn replace_rules(
     Ok(())
 }
 
-/// Makes the `default` group where there is none: egress to everywhere, ingress from the group itself.
-pub(super) fn ensure_default(store: &dyn Store) -> Result<(), AppError> {
+/// Makes the `default` group where there is none: egress to everywhere, ingress from the group itself. It comes with
+/// the object that is written, so not with one that is refused. Says whether there was none.
+pub(super) fn make_default(write: &mut Write<'_>) -> Result<bool, AppError> {
     let key = name_key::<SecurityGroupSpec>(DEFAULT_GROUP);
-    if store.get(&key)?.is_some() {
-        return Ok(());
+    if write.store().get(&key)?.is_some() {
+        return Ok(false);
+    }
+    if write.is_comparison() {
+        return Ok(true);
     }
     let id = Uuid::now_v7().to_string();
     let now = Timestamp::now();
@@ -140,9 +144,10 @@ pub(super) fn ensure_default(store: &dyn Store) -> Result<(), AppError> {
         },
         keys: vec![key.clone()],
     };
-    let mut transaction = Transaction::default();
+    write.uses::<SecurityGroupSpec>("security_groups", &id);
+    let transaction = write.transaction();
     transaction.require(key.clone(), 0).put(key, record.owner());
-    record.put(&mut transaction)?;
+    record.put(transaction)?;
     let rule = |direction, remote_group_id| SecurityGroupRuleSpec {
         security_group_id: id.clone(),
         direction,
@@ -154,8 +159,7 @@ pub(super) fn ensure_default(store: &dyn Store) -> Result<(), AppError> {
         remote_group_id,
         description: String::new(),
     };
-    security_group_rule::add(rule(Direction::Egress, None), &mut transaction)?;
-    security_group_rule::add(rule(Direction::Ingress, Some(id.clone())), &mut transaction)?;
-    store.commit(&transaction)?;
-    Ok(())
+    security_group_rule::add(rule(Direction::Egress, None), transaction)?;
+    security_group_rule::add(rule(Direction::Ingress, Some(id.clone())), transaction)?;
+    Ok(true)
 }

@@ -56,6 +56,10 @@ impl Noun for SecurityGroupRuleSpec {
     }
 
     fn after_put(record: &Record<Self>, _wanted: &Self, write: &mut Write<'_>) -> Result<(), AppError> {
+        let stored = find::<Self>(write.store(), &record.id)?;
+        if stored.is_some_and(|stored| stored.record == *record) {
+            return Ok(());
+        }
         touch_group(&record.spec.security_group_id, write)
     }
 
@@ -64,11 +68,14 @@ impl Noun for SecurityGroupRuleSpec {
     }
 }
 
-/// Writes the group again as it is.
+/// A change of a rule is a change of its group.
 fn touch_group(id: &str, write: &mut Write<'_>) -> Result<(), AppError> {
     let key = object_key::<SecurityGroupSpec>(id);
     if let Some(stored) = write.store().get(&key)? {
-        write.transaction().require(key.clone(), stored.revision).put(key, stored.value);
+        let mut group = Entry::<SecurityGroupSpec>::decode(&stored)?.record;
+        group.raise_generation();
+        write.transaction().require(key, stored.revision);
+        group.put(write.transaction())?;
     }
     Ok(())
 }

@@ -115,6 +115,11 @@ fn references_and_addresses_are_checked() {
         ],
     );
     assert_eq!(daemon.get("ports").body["total"], 0);
+    assert_eq!(
+        daemon.get("security_groups").body["total"],
+        0,
+        "a refused port leaves no default group behind"
+    );
 }
 
 #[test]

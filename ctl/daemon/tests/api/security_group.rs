@@ -42,6 +42,19 @@ fn rules_come_with_the_group_and_are_replaced_with_it() {
     let now = replaced.body["security_group"]["rules"].as_array().unwrap();
     assert_eq!(id(&kept), id(now), "what stays is the same rule");
 
+    let generation = |answer: &Answer| answer.body["security_group"]["generation"].as_u64().unwrap();
+    assert_eq!(generation(&replaced), 2, "its rules are part of the group");
+    let rule = daemon.create(
+        "security_group_rules",
+        &json!({"security_group_rule": {"security_group_id": "web", "direction": "egress"}}),
+    );
+    assert_eq!(generation(&daemon.get("security_groups/web")), 3);
+    let path = format!("security_group_rules/{}", rule["id"].as_str().unwrap());
+    assert_eq!(daemon.patch(&path, &json!({"security_group_rule": {}})).status, 200);
+    assert_eq!(generation(&daemon.get("security_groups/web")), 3, "nothing was changed");
+    assert_eq!(daemon.delete(&path).status, 200);
+    assert_eq!(generation(&daemon.get("security_groups/web")), 4);
+
     let untouched =
         daemon.put("security_groups/web", &json!({"security_group": {"name": "web", "description": "d"}}));
     assert_eq!(ports(&untouched), [22, 80], "rules that are not mentioned stay");

@@ -3,6 +3,8 @@
 use edgestack_model::reader::Refusal;
 use edgestack_model::{FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec};
 
+use serde_json::Value;
+
 use super::Noun;
 use super::error::AppError;
 use super::network::require_external;
@@ -33,6 +35,13 @@ impl Noun for FloatingIpSpec {
         Ok(())
     }
 
+    fn only_settable(fields: &mut serde_json::Map<String, Value>) {
+        // Found from `instance_name`: those of a former instance must not be held against another.
+        for key in ["router", "instance_type", "target_network", "target_ip"] {
+            fields.remove(key);
+        }
+    }
+
     fn default_name(&self, id: &str) -> String {
         self.floating_ip
             .map_or_else(|| id.to_owned(), |address| format!("fip-{}", address.to_string().replace('.', "-")))
@@ -45,11 +54,13 @@ fn resolve_address(
     previous: Option<&FloatingIpSpec>,
     write: &mut Write<'_>,
 ) -> Result<(), AppError> {
+    let kept = previous.and_then(|previous| previous.floating_ip);
     if spec.floating_ip.is_none() {
-        spec.floating_ip = previous.and_then(|previous| previous.floating_ip);
+        spec.floating_ip = kept;
     }
     let outer = &network.record.spec;
-    if let Some(address) = spec.floating_ip {
+    // The address that it has stays right when the pool shrinks.
+    if let Some(address) = spec.floating_ip.filter(|_| spec.floating_ip != kept) {
         let pool = outer.effective_pool();
         let outside = || {
             let message = format!("{address} is not in the pool {} to {}", pool.start, pool.end);

@@ -66,6 +66,25 @@ fn addresses_come_from_the_pool_and_each_once() {
 }
 
 #[test]
+fn a_patch_moves_a_floating_ip_to_another_workload() {
+    let daemon = site();
+    daemon.create("ports", &port("web-2", "tenant"));
+    let path = "floating_ips/fip-203-0-113-11";
+    daemon.create("floating_ips", &json!({"floating_ip": {"network": "wan", "instance_name": "web"}}));
+    let moved = daemon.patch(path, &json!({"floating_ip": {"instance_name": "web-2"}}));
+    assert_eq!(moved.status, 200, "{}", moved.text);
+    assert_eq!(moved.body["floating_ip"]["target_ip"], daemon.get("ports/web-2").body["port"]["ip_address"]);
+
+    // The address that it has stays its own when the pool no longer holds it.
+    let pool = json!({"network": {"ip_pool": {"start": "203.0.113.12", "end": "203.0.113.20"}}});
+    assert_eq!(daemon.patch("networks/wan", &pool).status, 200);
+    let free = daemon.patch(path, &json!({"floating_ip": {"instance_name": null}}));
+    assert_eq!(free.status, 200, "{}", free.text);
+    let object = &free.body["floating_ip"];
+    assert_eq!((&object["floating_ip"], object.get("target_ip")), (&json!("203.0.113.11"), None));
+}
+
+#[test]
 fn an_association_must_be_possible() {
     let daemon = site();
     daemon.create("networks", &network("island", "10.9.0.0/24"));

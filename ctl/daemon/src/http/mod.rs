@@ -83,8 +83,22 @@ async fn observe(State(api): State<Api>, request: Request, next: Next) -> Respon
     let status = response.status().as_u16();
     let elapsed = started.elapsed();
     tracing::debug!(%method, %path, status, elapsed_us = elapsed.as_micros() as u64, "request");
-    api.metrics.count_request(method.as_str(), &path, status, elapsed);
+    api.metrics.count_request(method_label(&method), &path, status, elapsed);
     response
+}
+
+/// The label of a method: HTTP lets clients invent more of them, and each label is kept for good.
+fn method_label(method: &axum::http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
 }
 
 async fn no_such_path(request: Request) -> Failure {

@@ -4,9 +4,12 @@
 //! frames with kernel programs of its own.
 
 pub mod bed;
+pub mod gateway;
 #[path = "../../../ebpf/lab/src/layout.rs"]
 pub mod layout;
 pub mod nftables;
+pub mod report;
+pub mod tcp;
 pub mod traffic;
 pub mod tuning;
 

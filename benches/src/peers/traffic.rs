@@ -49,6 +49,8 @@ pub struct Census {
     pub flows: u64,
     /// Packets with a wrong checksum.
     pub broken: u64,
+    /// Rounds of a second that it took.
+    pub rounds: u32,
 }
 
 impl Traffic {
@@ -121,44 +123,56 @@ impl Traffic {
         })
     }
 
-    /// Sends every flow some rounds, slowly enough for any gateway, and has the sink look at every packet.
+    /// Sends every flow round after round, until the sink has seen all of them or `rounds` of a second are over, and has
+    /// the sink look at every packet.
     pub fn census(
         &mut self,
         bed: &Bed,
         gateway_mac: [u8; 6],
         flows: u32,
-        time: Duration,
+        rounds: u32,
     ) -> Result<Census, BenchError> {
         let mut words: Array<_, u64> = map(&mut self.programs, layout::CENSUS)?;
         for index in 0..layout::CENSUS_WORDS {
             words.set(index, 0, 0).map_err(BenchError::kernel("clear the census"))?;
         }
-        self.set_census(true)?;
         let before = self.sink()?.broken;
-        let result = self.measure(bed, gateway_mac, flows, Duration::ZERO, time);
-        self.set_census(false)?;
-        result?;
-        let broken = self.sink()?.broken - before;
+        let mut census = Census { flows: 0, broken: 0, rounds: 0 };
+        while census.rounds < rounds && census.flows < u64::from(flows) {
+            self.set_census(true)?;
+            let result = self.measure(bed, gateway_mac, flows, Duration::ZERO, Duration::from_secs(1));
+            self.set_census(false)?;
+            result?;
+            census.rounds += 1;
+            census.flows = self.seen()?;
+        }
+        census.broken = self.sink()?.broken - before;
+        Ok(census)
+    }
+
+    fn seen(&mut self) -> Result<u64, BenchError> {
         let words: Array<_, u64> = map(&mut self.programs, layout::CENSUS)?;
         let mut seen = 0;
         for word in words.iter() {
             seen += u64::from(word.map_err(BenchError::kernel("read the census"))?.count_ones());
         }
-        Ok(Census { flows: seen, broken })
+        Ok(seen)
     }
 
     fn set_source(&mut self, flows: u32, gateway_mac: [u8; 6]) -> Result<(), BenchError> {
         let mut ethernet = [0; 12];
         ethernet[..6].copy_from_slice(&gateway_mac);
         ethernet[6..].copy_from_slice(&parse_mac(bed::SOURCE_MAC)?);
+        let mut sources: Array<_, Source> = map(&mut self.programs, layout::SOURCE)?;
+        let last = sources.get(&0, 0).map_err(BenchError::kernel("read the source"))?;
         let record = Source {
             flows,
-            next: 0,
+            // Goes on where it stopped, so that several rounds meet every flow.
+            next: if last.next < flows { last.next } else { 0 },
             first_host: Ipv4Addr::from(bed::FIRST_HOST).to_bits(),
             first_destination: Ipv4Addr::from(bed::FIRST_DESTINATION).to_bits(),
             ethernet,
         };
-        let mut sources: Array<_, Source> = map(&mut self.programs, layout::SOURCE)?;
         sources.set(0, record, 0).map_err(BenchError::kernel("configure the source"))
     }
 

@@ -43,7 +43,7 @@ impl Report {
 
     /// Prints every median with the range of its samples, and the goals.
     pub fn print(&self, goals: &[Goal]) {
-        println!("\n{:<42} {:<10} {:>10}   {}", "what", "gateway", "median", "least .. most");
+        println!("\n{:<42} {:<10} {:>10}   least .. most", "what", "gateway", "median");
         for (what, gateway) in &self.order {
             let samples = &self.samples[&(what.clone(), gateway.clone())];
             let least = samples.iter().copied().fold(f64::INFINITY, f64::min);

@@ -1,7 +1,7 @@
 //! The lab's kernel programs: a traffic source, a sink and a plain redirect, all XDP.
 //!
-//! `make bench-peers` measures gateways with them: the source costs one core about 300 ns a frame, and the sink less than the
-//! stack would. No part of the product; see `layout` for what is shared with user space.
+//! `make bench-peers` measures gateways with them, because user space is too slow to find their limits. No part of the
+//! product; see `layout` for what is shared with user space.
 #![no_std]
 #![no_main]
 

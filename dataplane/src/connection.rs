@@ -47,10 +47,25 @@ pub enum Transition {
     Invalid,
 }
 
-/// FIN seen from the side that opened the connection.
+/// What a session remembers of FINs and RSTs, in `Session::fin_seen`: FIN from the side that opened the connection.
 pub const FIN_ORIGINAL: u32 = 1;
-/// FIN seen from the other side.
+/// FIN from the other side.
 pub const FIN_REPLY: u32 = 2;
+/// RST from the side that opened the connection.
+pub const RST_ORIGINAL: u32 = 4;
+/// RST from the other side.
+pub const RST_REPLY: u32 = 8;
+
+/// A TCP segment, as far as it matters to the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Its flags.
+    pub flags: u8,
+    /// It carries data.
+    pub has_data: bool,
+    /// It comes from the side that did not open the connection.
+    pub is_reply: bool,
+}
 
 impl ConnectionState {
     /// Every state, by its number.
@@ -99,55 +114,80 @@ impl ConnectionState {
     }
 
     /// The session may be ended early when the table fills up. The order of the states is that of their worth.
-    pub fn may_be_evicted(self) -> bool {
-        self <= Self::Icmp
+    pub fn gives_way(self) -> bool {
+        self <= Self::Udp
     }
 }
 
-/// What a TCP segment with `flags` does to a connection in `state`. `is_reply`: it comes from the side that did not
-/// open the connection. `fin_seen` notes FINs.
-pub fn advance(state: ConnectionState, flags: u8, is_reply: bool, fin_seen: &mut u32) -> Transition {
-    use ConnectionState::{Closed, Closing, Established, SynReceived, SynSent};
+/// What a TCP segment does to a connection in `state`. `ends` notes FINs and RSTs.
+///
+/// The gateway does not follow sequence numbers, so it cannot tell a forged FIN or RST from a real one. It forwards it, since
+/// the receiver can tell, and gives the connection less time; when the side that seemed to have ended goes on sending
+/// data the connection is what it was (RFC 7857, section 2.2).
+pub fn advance(state: ConnectionState, segment: Segment, ends: &mut u32) -> Transition {
+    use ConnectionState::{Closed, SynReceived, SynSent};
+    let Segment { flags, has_data, is_reply } = segment;
     let has = |flag: u8| flags & flag != 0;
+    let (fin, rst) = if is_reply { (FIN_REPLY, RST_REPLY) } else { (FIN_ORIGINAL, RST_ORIGINAL) };
     if has(TCP_SYN) {
         return match state {
             Closed if !is_reply && !has(TCP_ACK) => Transition::Reopen,
             SynSent if is_reply => Transition::To(SynReceived), // With ACK, or without: RFC 9293, simultaneous open.
+            SynReceived => Transition::To(state),
+            // The other side may not open a connection of its own by this one: its SYN would be asked of no rule.
+            _ if is_reply && !has(TCP_ACK) => Transition::Invalid,
             // A retransmission; in an established connection it draws a challenge ACK (RFC 5961, section 4).
             _ => Transition::To(state),
         };
     }
-    if has(TCP_RST) {
-        return Transition::To(Closed);
-    }
-    if has(TCP_FIN) {
-        *fin_seen |= if is_reply { FIN_REPLY } else { FIN_ORIGINAL };
-    }
-    match state {
+    if state == SynSent && !has(TCP_RST) {
         // The opener cannot acknowledge what was never sent to it; the other side may answer a stale SYN (RFC 5961).
-        SynSent if is_reply => Transition::To(SynSent),
-        SynSent => Transition::Invalid,
-        SynReceived | Established | Closing => Transition::To(match *fin_seen {
-            0 => Established,
-            fins if fins == FIN_ORIGINAL | FIN_REPLY => Closed,
-            _ => Closing,
-        }),
-        other => Transition::To(other),
+        return if is_reply { Transition::To(SynSent) } else { Transition::Invalid };
     }
+    if has(TCP_RST) {
+        *ends |= rst;
+    } else if has(TCP_FIN) {
+        *ends |= fin;
+    } else if has_data {
+        *ends &= !(fin | rst);
+    }
+    Transition::To(state_after(*ends))
+}
+
+/// The state of a connection whose handshake is over, by how it has ended.
+fn state_after(ends: u32) -> ConnectionState {
+    let is_reset = ends & (RST_ORIGINAL | RST_REPLY) != 0;
+    match ends & (FIN_ORIGINAL | FIN_REPLY) {
+        _ if is_reset => ConnectionState::Closed,
+        0 => ConnectionState::Established,
+        fins if fins == FIN_ORIGINAL | FIN_REPLY => ConnectionState::Closed,
+        _ => ConnectionState::Closing,
+    }
+}
+
+/// Which directions of a TCP connection tier 0 may forward: the original and the reply direction. A side that seems to
+/// have ended is watched by the engine.
+pub fn tier0_directions(state: ConnectionState, ends: u32) -> (bool, bool) {
+    let is_reset = ends & (RST_ORIGINAL | RST_REPLY) != 0;
+    let may = state.is_tier0() && !is_reset;
+    (may && ends & FIN_ORIGINAL == 0, may && ends & FIN_REPLY == 0)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ConnectionState, Transition, advance};
+    use super::{ConnectionState, Segment, Transition, advance};
     use crate::wire::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
 
-    /// Runs segments (flags, is_reply) through a connection that a SYN has opened; the state after each.
+    const DATA: u8 = 0x08 | TCP_ACK;
+
+    /// Runs segments (flags, is_reply) through a connection that a SYN has opened; what each did. PSH marks data.
     fn run(segments: &[(u8, bool)]) -> Vec<Transition> {
-        let (mut state, mut fins) = (ConnectionState::SynSent, 0);
+        let (mut state, mut ends) = (ConnectionState::SynSent, 0);
         segments
             .iter()
             .map(|(flags, is_reply)| {
-                let transition = advance(state, *flags, *is_reply, &mut fins);
+                let segment = Segment { flags: *flags, has_data: *flags == DATA, is_reply: *is_reply };
+                let transition = advance(state, segment, &mut ends);
                 if let Transition::To(next) = transition {
                     state = next;
                 }
@@ -156,31 +196,23 @@ mod tests {
             .collect()
     }
 
+    const OPEN: [(u8, bool); 2] = [(TCP_SYN | TCP_ACK, true), (TCP_ACK, false)];
+
     #[test]
     fn a_connection_opens_and_closes() {
         use ConnectionState::{Closed, Closing, Established, SynReceived};
-        let transitions = run(&[
-            (TCP_SYN | TCP_ACK, true),
-            (TCP_ACK, false),
+        let rest = [
             (TCP_FIN | TCP_ACK, false),
             (TCP_ACK, true),
             (TCP_FIN | TCP_ACK, true),
             (TCP_ACK, false),
             (TCP_SYN, false),
-        ]);
+        ];
         let to = Transition::To;
-        assert_eq!(
-            transitions,
-            [
-                to(SynReceived),
-                to(Established),
-                to(Closing),
-                to(Closing),
-                to(Closed),
-                to(Closed),
-                Transition::Reopen
-            ]
-        );
+        let expected = [to(SynReceived), to(Established), to(Closing), to(Closing), to(Closed), to(Closed)];
+        let transitions = run(&[OPEN.as_slice(), &rest].concat());
+        assert_eq!(transitions[..6], expected);
+        assert_eq!(transitions[6], Transition::Reopen);
     }
 
     #[test]
@@ -193,6 +225,29 @@ mod tests {
     fn the_opener_cannot_skip_the_handshake_but_a_reset_ends_it() {
         assert_eq!(run(&[(TCP_ACK, false)]), [Transition::Invalid]);
         assert_eq!(run(&[(TCP_RST | TCP_ACK, true)]), [Transition::To(ConnectionState::Closed)]);
+    }
+
+    #[test]
+    fn a_forged_end_is_taken_back_by_the_side_that_goes_on() {
+        for end in [TCP_RST, TCP_FIN | TCP_ACK] {
+            let transitions =
+                run(&[OPEN.as_slice(), &[(end, true), (TCP_ACK, false), (DATA, true)]].concat());
+            assert_ne!(
+                transitions[3],
+                Transition::To(ConnectionState::Established),
+                "the other side takes nothing back"
+            );
+            assert_eq!(transitions[4], Transition::To(ConnectionState::Established));
+        }
+    }
+
+    #[test]
+    fn the_other_side_opens_nothing_by_an_open_connection() {
+        assert_eq!(run(&[OPEN.as_slice(), &[(TCP_SYN, true)]].concat())[2], Transition::Invalid);
+        assert_eq!(
+            run(&[OPEN.as_slice(), &[(TCP_RST, false), (TCP_SYN, true)]].concat())[3],
+            Transition::Invalid
+        );
     }
 
     #[test]

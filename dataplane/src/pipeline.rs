@@ -14,6 +14,7 @@ use crate::address::MacAddress;
 use crate::connection::ConnectionState;
 use crate::snapshot::{Port, Snapshot};
 use crate::stages::connection::{Belongs, Stale};
+use crate::stages::route::NextHop;
 use crate::stages::{admit, connection, destination, firewall, output, respond, route, source};
 use crate::tables::flow_table::{EntryIndex, FlowTable};
 use crate::tables::neighbour_table::{Asker, NeighbourKey, NeighbourTable};
@@ -217,6 +218,8 @@ pub struct NewSession {
     pub kind: u8,
     /// The translated port to take.
     pub allocation: Option<(Endpoint, u16)>,
+    /// The neighbour that the first direction is sent to.
+    pub next_hop: Option<NextHop>,
 }
 
 /// A decision, and a session that must end because it is not allowed any more or is replaced.
@@ -295,7 +298,14 @@ fn forward(
         .map_err(|reason| ended(Stage::Connection, Stop::Drop(reason), None))?;
     let (decision, verdict, ends) = match belongs {
         Belongs::Known(known) => (Decision::Known(known), known.verdict, None),
-        Belongs::Related(related) => (Decision::Related(related), related.verdict, None),
+        Belongs::Related { mut related, stale } => {
+            if let Some(stale) = stale {
+                // An error travels only while its connection is allowed; the connection's own packets renew it.
+                let new = renew(context, &stale, trace).map_err(|(stage, stop)| ended(stage, stop, None))?;
+                related.verdict = stale.renewed(new).verdict;
+            }
+            (Decision::Related(related), related.verdict, None)
+        }
         Belongs::Stale(stale) => {
             let new = renew(context, &stale, trace).map_err(|(stage, stop)| {
                 // A next hop that must be found first says nothing against the connection.

@@ -4,6 +4,8 @@
 //! keeps besides them (free numbers, ports in use) is made anew from the sessions, and what a crash left half done is
 //! removed.
 
+use std::hash::{Hash, Hasher};
+
 use arc_swap::ArcSwap;
 use edgestack_abi::FlowKey;
 use edgestack_abi::Session;
@@ -11,14 +13,16 @@ use edgestack_abi::flow::REPLY;
 use edgestack_abi::session::SESSION_SNAT;
 
 use super::{Engine, EngineError, EngineSettings, RateWindow, SlowPath};
+use crate::address::MacAddress;
 use crate::snapshot::Snapshot;
 use crate::tables::control::ControlRecord;
-use crate::tables::flow_table::{EntryIndex, FlowTable};
-use crate::tables::neighbour_table::NeighbourTable;
+use crate::tables::flow_table::FlowTable;
+use crate::tables::neighbour_table::{Asker, NeighbourKey, NeighbourTable};
 use crate::tables::port_allocator::{Endpoint, PortAllocator};
 use crate::tables::port_table::PortTable;
 use crate::tables::region::Regions;
 use crate::tables::session_table::SessionTable;
+use crate::wire::host_address;
 
 /// An engine over `regions` with all that they hold.
 pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engine, EngineError> {
@@ -31,17 +35,25 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
     let flows = FlowTable::new(regions.flows, regions.flow_tags, record.hash_seed);
     let mut sessions = SessionTable::new(regions.sessions);
     let allocator = recover(&flows, &mut sessions, record.now_ticks);
+    let neighbours = known_neighbours(&flows, &sessions, record.now_ticks);
     let ports = PortTable::new(regions.ports);
+    let mut sessions_by_port = vec![0; usize::from(ports.capacity())];
+    for (_, session) in sessions.iter() {
+        if let Some(count) = sessions_by_port.get_mut(usize::from(session.original.in_port)) {
+            *count += 1;
+        }
+    }
     let slow = SlowPath {
         sessions,
         allocator,
-        neighbours: NeighbourTable::default(),
+        neighbours,
         bindings: hashbrown::HashMap::new(),
         announcements: Vec::new(),
         new_flows: vec![RateWindow::default(); usize::from(ports.capacity())],
         icmp_errors: RateWindow::default(),
-        random: record.hash_seed | 1,
+        random: random_seed(record.hash_seed),
         sweep_position: 0,
+        sessions_by_port: sessions_by_port,
         created: 0,
         expired: 0,
         evicted: 0,
@@ -60,16 +72,39 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
     })
 }
 
+/// The seed of the engine's own random numbers, some of which a tenant sees: it tells nothing of the table's secret.
+fn random_seed(secret: u64) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    secret.hash(&mut hasher);
+    hasher.finish() | 1
+}
+
+/// The next hops that adopted flows send to: known until they are heard of or stay silent.
+fn known_neighbours(flows: &FlowTable, sessions: &SessionTable, now_ticks: u32) -> NeighbourTable {
+    let mut neighbours = NeighbourTable::default();
+    for (_, session) in sessions.iter().filter(|(_, session)| session.next_hop != 0) {
+        let verdict = flows.entry(session.original_entry).verdict;
+        let key = NeighbourKey { port: session.reply.in_port, ip_address: host_address(session.next_hop) };
+        let asker = Asker {
+            ip_address: host_address(session.reply.destination),
+            mac_address: MacAddress(verdict.ethernet_source),
+        };
+        neighbours.adopt(key, asker, MacAddress(verdict.ethernet_destination), now_ticks);
+    }
+    neighbours
+}
+
 /// Removes what is not whole and finds the translated ports in use.
 fn recover(flows: &FlowTable, sessions: &mut SessionTable, now_ticks: u32) -> PortAllocator {
+    flows.restore_tags();
     let mut allocator = PortAllocator::default();
-    let broken: Vec<u32> = sessions
-        .iter()
-        .filter(|(index, session)| !is_whole(flows, *index, session))
-        .map(|(index, _)| index)
-        .collect();
-    for index in broken {
-        sessions.remove(index);
+    let whole: Vec<(u32, Option<Session>)> =
+        sessions.iter().map(|(index, session)| (index, whole(flows, index, session))).collect();
+    for (index, session) in whole {
+        match session {
+            Some(session) => sessions.update(index, &session),
+            None => sessions.remove(index),
+        }
     }
     for (index, entry) in flows.iter() {
         let session = sessions.get(entry.session);
@@ -82,7 +117,6 @@ fn recover(flows: &FlowTable, sessions: &mut SessionTable, now_ticks: u32) -> Po
             flows.remove(index, now_ticks);
         }
     }
-    flows.restore_tags();
     for (_, session) in sessions.iter().filter(|(_, session)| session.kind & SESSION_SNAT != 0) {
         let (endpoint, port) = translated_port(&session);
         allocator.take(endpoint, port);
@@ -90,12 +124,14 @@ fn recover(flows: &FlowTable, sessions: &mut SessionTable, now_ticks: u32) -> Po
     allocator
 }
 
-fn is_whole(flows: &FlowTable, index: u32, session: &Session) -> bool {
-    let holds = |entry: EntryIndex, key: &FlowKey| {
-        flows.lookup(key, flows.hash(key)).is_some_and(|found| found.index == entry)
-            && flows.entry(entry).session == index
+/// The session with both of its entries, wherever a crash left them; none when one is missing.
+fn whole(flows: &FlowTable, index: u32, session: Session) -> Option<Session> {
+    let entry_of = |key: &FlowKey| {
+        let found = flows.lookup(key, flows.hash(key))?;
+        (flows.session(found.index) == index).then_some(found.index)
     };
-    holds(session.original_entry, &session.original) && holds(session.reply_entry, &session.reply)
+    let (original_entry, reply_entry) = (entry_of(&session.original)?, entry_of(&session.reply)?);
+    Some(Session { original_entry, reply_entry, ..session })
 }
 
 /// The translated port that a session with `SESSION_SNAT` holds.

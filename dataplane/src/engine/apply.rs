@@ -132,7 +132,12 @@ impl Engine {
             self.port_by_interface.write(before, 0);
         }
         match binding {
-            Some(binding) => slow.bindings.insert(port, binding),
+            Some(binding) => {
+                if before != after {
+                    slow.neighbours.doubt(port, self.control.now_ticks());
+                }
+                slow.bindings.insert(port, binding)
+            }
             None => slow.bindings.remove(&port),
         };
         let configured = snapshot.port(port);
@@ -186,11 +191,17 @@ impl SlowPath {
 
     /// Lets external networks know of addresses that are new or moved to another router (RFC 5227, section 3).
     fn announce(&mut self, old: &Snapshot, new: &Snapshot) {
+        // What is not ours any more is not announced, even if it waited for its uplink.
+        let ours: HashSet<(Ipv4Addr, MacAddress, Option<u16>)> =
+            new.networks.iter().flat_map(|network| answered(new, network)).collect();
+        self.announcements.retain(|announcement| ours.contains(&announcement.says()));
         let before: HashSet<(Ipv4Addr, MacAddress, Option<u16>)> =
             old.networks.iter().flat_map(|network| answered(old, network)).collect();
         for network in &new.networks {
             let Some(port) = network.uplink else { continue };
-            let fresh = answered(new, network).filter(|address| !before.contains(address));
+            let waiting: HashSet<_> = self.announcements.iter().map(Announcement::says).collect();
+            let fresh = answered(new, network)
+                .filter(|address| !before.contains(address) && !waiting.contains(address));
             self.announcements.extend(fresh.map(|(ip, mac, _)| Announcement::new(port, ip, mac)));
         }
     }

@@ -8,11 +8,13 @@ use edgestack_abi::flow::{TIER0, VALID};
 use edgestack_abi::session::SESSION_SNAT;
 use edgestack_abi::{DropReason, FlowKey, FlowVerdict, Session};
 
+use super::timers::ticks_since;
 use super::{
-    Engine, HELD_MAX, HELD_PER_NEIGHBOUR_MAX, Held, SlowPath, Transmit, Worker, adopt, discard, transmit,
+    Engine, HELD_MAX, HELD_PER_NEIGHBOUR_MAX, HELD_PER_PORT_MAX, Held, SlowPath, Transmit, Worker, adopt,
+    discard, transmit,
 };
 use crate::address::MacAddress;
-use crate::connection::ConnectionState;
+use crate::connection::{ConnectionState, tier0_directions};
 use crate::packet::{FramePool, Packet};
 use crate::pipeline::{Decision, Known, NewSession, Related, Response, Stage};
 use crate::rewrite;
@@ -22,9 +24,13 @@ use crate::tables::neighbour_table::{Asker, Learned, NeighbourKey, Probe};
 use crate::wire::arp::{self, Arp};
 use crate::wire::headers::{self, Ipv4, Network};
 use crate::wire::icmp::{self, IcmpError};
+use crate::wire::network_address;
 
 /// A UDP flow that was used within this time does not give way to a new flow.
 const UDP_SAFE_TICKS: u32 = 300;
+
+/// Sessions that are looked at to find one that gives way.
+const EVICTION_SAMPLE: u32 = 256;
 
 /// Everything that carrying out a decision may touch.
 pub(super) struct Hands<'a> {
@@ -94,8 +100,10 @@ impl Hands<'_> {
         if let Some(probe) = self.slow.neighbours.resolve(neighbour, asker, self.now_ticks) {
             self.ask(&probe);
         }
-        let waiting = self.worker.held.iter().filter(|held| held.neighbour == neighbour).count();
-        if waiting >= HELD_PER_NEIGHBOUR_MAX || self.worker.held.len() >= HELD_MAX {
+        let held = &self.worker.held;
+        let waiting = held.iter().filter(|held| held.neighbour == neighbour).count();
+        let of_port = held.iter().filter(|held| held.packet.in_port == packet.in_port).count();
+        if waiting >= HELD_PER_NEIGHBOUR_MAX || of_port >= HELD_PER_PORT_MAX || held.len() >= HELD_MAX {
             return self.discard(packet, Stage::Route, DropReason::NeighbourUnresolved);
         }
         self.worker.held.push(Held { packet, neighbour, since_ticks: self.now_ticks });
@@ -129,6 +137,11 @@ impl Hands<'_> {
         match response {
             Response::Silence => return self.pool.free(packet),
             Response::Arp(reply) => {
+                // Who asks also tells where it is (RFC 826).
+                self.learn(
+                    NeighbourKey { port: packet.in_port, ip_address: reply.target_ip },
+                    reply.target_mac,
+                );
                 packet.length = arp::FRAME_LENGTH as u16;
                 reply.write(self.pool.data_mut(&packet), reply.target_mac);
             }
@@ -171,16 +184,30 @@ impl Hands<'_> {
                 return self.discard(packet, Stage::Output, DropReason::FlowTableFull);
             }
         }
+        if let Some(hop) = known.renewed.and_then(|new| new.next_hop) {
+            session.next_hop = network_address(hop.neighbour.ip_address);
+            if hop.is_assumed
+                && let Some(probe) = self.slow.neighbours.resolve(hop.neighbour, hop.asker, self.now_ticks)
+            {
+                self.ask(&probe);
+            }
+        }
         session.state = known.state as u8;
         session.fin_seen = known.fin_seen;
-        if known.state.is_tier0() && !ConnectionState::from_number(before.state).is_tier0() {
-            self.engine.flows.set_flags(session.original_entry, TIER0, 0);
-            self.engine.flows.set_flags(session.reply_entry, TIER0, 0);
+        if known.state != ConnectionState::from_number(before.state) || known.fin_seen != before.fin_seen {
+            let (original, reply) = tier0_directions(known.state, known.fin_seen);
+            self.set_tier0(session.original_entry, original);
+            self.set_tier0(session.reply_entry, reply);
         }
         self.slow.sessions.update(known.session, &session);
         let is_reply = known.verdict.flags & edgestack_abi::flow::REPLY != 0;
         let entry = if is_reply { session.reply_entry } else { session.original_entry };
         self.forward(packet, entry, &known.verdict);
+    }
+
+    fn set_tier0(&self, entry: EntryIndex, enabled: bool) {
+        let (set, clear) = if enabled { (TIER0, 0) } else { (0, TIER0) };
+        self.engine.flows.set_flags(entry, set, clear);
     }
 
     /// Gives an entry its verdict of now: in place when only the epoch differs, else by a new entry. False when there is
@@ -222,6 +249,9 @@ impl Hands<'_> {
     /// Writes the session and its two flows; the entry of the first direction.
     fn install(&mut self, new: &NewSession) -> Result<EntryIndex, DropReason> {
         let flows = &self.engine.flows;
+        if self.slow.sessions.next_free().is_none() {
+            self.take_from_heaviest();
+        }
         let index = self.slow.sessions.next_free().ok_or(DropReason::FlowTableFull)?;
         if flows.lookup(&new.reply, flows.hash(&new.reply)).is_some() {
             // Another connection's packets look like this one's answers.
@@ -248,11 +278,38 @@ impl Hands<'_> {
             created_ticks: self.now_ticks,
             state: state as u8,
             kind: new.kind,
+            next_hop: new.next_hop.map_or(0, |hop| network_address(hop.neighbour.ip_address)),
             ..Session::default()
         };
         self.slow.sessions.insert(index, session);
+        if let Some(count) = self.slow.sessions_by_port.get_mut(usize::from(new.original.in_port)) {
+            *count += 1;
+        }
         self.slow.created += 1;
         Ok(original_entry)
+    }
+
+    /// All sessions are in use: one of the port that has opened most gives way, so that no port can keep the others from
+    /// opening any. Established TCP connections never do.
+    fn take_from_heaviest(&mut self) {
+        let counts = self.slow.sessions_by_port.iter().enumerate();
+        let Some((heaviest, _)) = counts.max_by_key(|(_, count)| **count) else { return };
+        let end = self.slow.sessions.end();
+        let start = self.slow.random() % end.max(1);
+        let mut victim = None;
+        for index in (0..EVICTION_SAMPLE.min(end)).map(|step| (start + step) % end) {
+            let Some(session) = self.slow.sessions.get(index) else { continue };
+            let state = ConnectionState::from_number(session.state);
+            if usize::from(session.original.in_port) == heaviest && state.gives_way() {
+                let idle =
+                    ticks_since(self.engine.flows.last_seen_ticks(session.original_entry), self.now_ticks);
+                victim = victim.max(Some((std::cmp::Reverse(state), idle, index)));
+            }
+        }
+        if let Some((_, _, index)) = victim {
+            self.slow.evicted += 1;
+            self.engine.end_session(self.slow, index, self.now_ticks);
+        }
     }
 
     /// Ends the flow of least worth among those that occupy a new flow's places. The place is free for the sender's next
@@ -263,9 +320,9 @@ impl Hands<'_> {
             let entry = flows.entry(*entry);
             let session = self.slow.sessions.get(entry.session)?;
             let state = ConnectionState::from_number(session.state);
-            let idle = self.now_ticks.wrapping_sub(entry.last_seen_ticks);
+            let idle = ticks_since(entry.last_seen_ticks, self.now_ticks);
             let gives_way =
-                state.may_be_evicted() || (state == ConnectionState::Udp && idle >= UDP_SAFE_TICKS);
+                state < ConnectionState::Udp || (state == ConnectionState::Udp && idle >= UDP_SAFE_TICKS);
             (entry.verdict.flags & VALID != 0 && gives_way).then_some((
                 state,
                 std::cmp::Reverse(idle),
@@ -317,6 +374,9 @@ impl Engine {
         if session.kind & SESSION_SNAT != 0 {
             let (endpoint, port) = adopt::translated_port(&session);
             slow.allocator.release(endpoint, port);
+        }
+        if let Some(count) = slow.sessions_by_port.get_mut(usize::from(session.original.in_port)) {
+            *count = count.saturating_sub(1);
         }
         slow.sessions.remove(index);
     }

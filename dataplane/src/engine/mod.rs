@@ -88,6 +88,8 @@ struct SlowPath {
     icmp_errors: RateWindow,
     random: u64,
     sweep_position: u32,
+    /// Sessions by the port that opened them.
+    sessions_by_port: Vec<u32>,
     created: u64,
     expired: u64,
     evicted: u64,
@@ -121,6 +123,9 @@ struct Held {
     neighbour: NeighbourKey,
     since_ticks: u32,
 }
+
+/// Packets that a worker holds for one ingress port.
+const HELD_PER_PORT_MAX: usize = 64;
 
 impl RateWindow {
     /// Counts one event; false when it is over the limit. 0 is no limit.

@@ -48,6 +48,11 @@ impl Announcement {
     pub(super) fn new(port: u16, ip_address: Ipv4Addr, mac_address: MacAddress) -> Self {
         Self { port, ip_address, mac_address, left: ANNOUNCEMENTS, due_ticks: None }
     }
+
+    /// The address, whose it is, and where it is announced.
+    pub(super) fn says(&self) -> (Ipv4Addr, MacAddress, Option<u16>) {
+        (self.ip_address, self.mac_address, Some(self.port))
+    }
 }
 
 impl Engine {
@@ -99,7 +104,7 @@ impl Engine {
             slow.sweep_position = index + 1;
             let Some(session) = slow.sessions.get(index) else { continue };
             let state = ConnectionState::from_number(session.state);
-            let divisor = if state.may_be_evicted() { divisor } else { 1 };
+            let divisor = if state.gives_way() { divisor } else { 1 };
             let timeout_ticks =
                 state.timeout_seconds(&self.settings.timeouts).saturating_mul(TICKS_PER_SECOND) / divisor;
             if idle_ticks(&self.flows, &session, now_ticks) >= timeout_ticks {
@@ -112,16 +117,22 @@ impl Engine {
 
 /// Drops packets whose next hop was not found in time.
 fn give_up_held(worker: &mut Worker, pool: &mut FramePool, now_ticks: u32) {
-    let is_old = |since: u32| now_ticks.wrapping_sub(since) > HELD_TICKS;
+    let is_old = |since: u32| ticks_since(since, now_ticks) > HELD_TICKS;
     while let Some(position) = worker.held.iter().position(|held| is_old(held.since_ticks)) {
         let held = worker.held.swap_remove(position);
         discard(&worker.counters, pool, held.packet, Stage::Route, DropReason::NeighbourUnresolved);
     }
 }
 
+/// Ticks from `then` to `now`; 0 where `then` is ahead, as another worker's clock may be by one.
+pub(super) fn ticks_since(then: u32, now: u32) -> u32 {
+    let difference = now.wrapping_sub(then);
+    if difference as i32 >= 0 { difference } else { 0 }
+}
+
 /// Ticks since a packet of either direction was forwarded.
 fn idle_ticks(flows: &FlowTable, session: &Session, now_ticks: u32) -> u32 {
-    let idle = |entry| now_ticks.wrapping_sub(flows.last_seen_ticks(entry));
+    let idle = |entry| ticks_since(flows.last_seen_ticks(entry), now_ticks);
     idle(session.original_entry).min(idle(session.reply_entry))
 }
 

@@ -27,6 +27,7 @@ impl Snapshot {
         compiler.ports(port_numbers);
         compiler.routers();
         compiler.floating_ips();
+        compiler.peers();
         if !compiler.problems.is_empty() {
             return Err(ConfigError { problems: compiler.problems });
         }
@@ -187,6 +188,12 @@ impl<'a> Compiler<'a> {
                 continue;
             };
             let number = port_numbers.get(&port.id).copied().unwrap_or_default();
+            if number == 0 || self.snapshot.port(number).is_some() {
+                let message =
+                    "there is no free port number; remove ports first and add these after".to_owned();
+                self.problem(object, "id", message);
+                continue;
+            }
             let workload = match &port.kind {
                 PortKind::Uplink => {
                     self.uplink(&object, network, number);
@@ -380,6 +387,9 @@ impl<'a> Compiler<'a> {
             }
         }
         self.own(object, "external.ip_address", network, (external.ip_address, Owner::Router(index)));
+        if external.peer_ip == Some(external.ip_address) {
+            self.problem(object.to_owned(), "external.peer_ip", "it is the router's own address".to_owned());
+        }
         let by_mac = &mut self.snapshot.networks[network].router_by_mac;
         if by_mac.insert(router.mac_address, index).is_some() {
             let message = format!("{} is used by two routers of one external network", router.mac_address);
@@ -471,6 +481,32 @@ impl<'a> Compiler<'a> {
             );
         }
         Some((number, router))
+    }
+
+    /// Nobody else has the address of a router's next hop, and no workload the MAC address of its router.
+    fn peers(&mut self) {
+        let mut problems = Vec::new();
+        for router in &self.snapshot.routers {
+            let object = || format!("router {}", router.name);
+            if let Some(external) = &router.external
+                && let Some(peer) = external.peer_ip
+                && self.snapshot.networks[external.network].owner(peer).is_some()
+            {
+                let message = format!("{peer} is the address of a router or floating IP of this gateway");
+                problems.push((object(), "external.peer_ip", message));
+            }
+            for network in &router.networks {
+                let network = &self.snapshot.networks[*network];
+                if network.port_by_mac(router.mac_address).is_some() {
+                    let message =
+                        format!("{} is a workload's on network {}", router.mac_address, network.name);
+                    problems.push((object(), "mac_address", message));
+                }
+            }
+        }
+        for (object, field, message) in problems {
+            self.problem(object, field, message);
+        }
     }
 
     fn fingerprints(&mut self) {

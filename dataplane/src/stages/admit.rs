@@ -1,7 +1,7 @@
 //! Admit: may this port send this?
 //!
 //! A workload sends only from the addresses that are configured for it, in Ethernet, IP and ARP; an uplink never brings
-//! packets from addresses that are the gateway's own. Packets to addresses that nobody forwards to end here too.
+//! packets from addresses that are the gateway's own or belong behind it. Packets to addresses that nobody forwards to end here too.
 //!
 //! Drops: `UnknownPort`, `PortDown`, `SpoofedMac`, `SpoofedIp`, `InvalidSource`, `NotOurMac`, `Multicast`, `NoRoute`.
 
@@ -103,13 +103,16 @@ fn check_ip(
     if let Some(workload) = &port.workload {
         return check_workload(workload, source_mac, source);
     }
-    if context.snapshot.router_at(port.network, destination_mac).is_none() {
-        return Err(DropReason::NotOurMac);
-    }
-    match context.snapshot.networks[port.network].owner(source) {
-        Some(_) => Err(DropReason::SpoofedIp),
-        None => Ok(()),
-    }
+    let snapshot = context.snapshot;
+    let router = snapshot.router_at(port.network, destination_mac).ok_or(DropReason::NotOurMac)?;
+    // From outside nobody has an address of the gateway's, or one of the networks behind the router: rules that name
+    // inside addresses must not match an outside sender.
+    let is_inside = snapshot.routers[router]
+        .networks
+        .iter()
+        .any(|network| snapshot.networks[*network].cidr.contains(source));
+    let is_own = snapshot.networks[port.network].owner(source).is_some();
+    if is_inside || is_own { Err(DropReason::SpoofedIp) } else { Ok(()) }
 }
 
 fn check_workload(workload: &Workload, mac: MacAddress, ip: Ipv4Addr) -> Result<(), DropReason> {

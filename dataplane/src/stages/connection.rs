@@ -11,7 +11,7 @@ use edgestack_abi::flow::REPLY;
 use edgestack_abi::{DropReason, FlowKey, FlowVerdict, Session};
 
 use crate::address::MacAddress;
-use crate::connection::{ConnectionState, Transition, advance};
+use crate::connection::{ConnectionState, Segment, Transition, advance};
 use crate::pipeline::{Context, Keep, Known, NewSession, Related, Stage, Subject};
 use crate::snapshot::Port;
 use crate::tables::flow_table::Found;
@@ -27,7 +27,12 @@ pub enum Belongs<'a> {
     /// A known connection whose verdict is out of date.
     Stale(Box<Stale<'a>>),
     /// A known connection, as an error about one of its packets.
-    Related(Related),
+    Related {
+        /// The error.
+        related: Related,
+        /// The connection, when its verdict is out of date.
+        stale: Option<Box<Stale<'a>>>,
+    },
     /// None yet.
     New {
         /// The packet as the first of its connection.
@@ -48,6 +53,7 @@ pub struct Stale<'a> {
     /// The verdict of the first packet's direction, as it is.
     original: FlowVerdict,
     ethernet_destination: MacAddress,
+    ethernet_source: MacAddress,
     is_reply: bool,
 }
 
@@ -57,7 +63,7 @@ impl Stale<'_> {
         Subject {
             port: self.port,
             ethernet_destination: self.ethernet_destination,
-            ethernet_source: MacAddress(self.original.match_ethernet_source),
+            ethernet_source: self.ethernet_source,
             key: self.session.original,
             keep: Some(Keep {
                 session: &self.session,
@@ -91,7 +97,7 @@ pub fn run<'a>(
                 stale.known.state.label()
             )
         }
-        Ok(Belongs::Related(_)) => "an error about a packet of a known connection".to_owned(),
+        Ok(Belongs::Related { .. }) => "an error about a packet of a known connection".to_owned(),
         Ok(Belongs::New { replaced: None, .. }) => "new".to_owned(),
         Ok(Belongs::New { replaced: Some(session), .. }) => {
             format!("new, in place of the closed session {session}")
@@ -150,40 +156,68 @@ fn known<'a>(
     ip: &Ipv4,
     found: Found,
 ) -> Result<Belongs<'a>, DropReason> {
-    let session_index = context.flows.entry(found.index).session;
+    let session_index = context.flows.session(found.index);
     let session = context.sessions.get(session_index).ok_or(DropReason::InvalidConnectionState)?;
     let is_reply = found.verdict.flags & REPLY != 0;
-    let mut fin_seen = session.fin_seen;
-    let mut state = ConnectionState::from_number(session.state);
-    if let Transport::Tcp { flags, .. } = ip.transport {
-        match advance(state, flags, is_reply, &mut fin_seen) {
-            Transition::To(next) => state = next,
+    let came_to = found.verdict.match_ethernet_destination == subject.ethernet_destination.0;
+    let came_from = found.verdict.match_ethernet_source == subject.ethernet_source.0;
+    let is_workload = subject.port.workload.is_some();
+    if is_reply && !came_to && is_workload {
+        // What a workload sends elsewhere is no answer, however alike the addresses.
+        return Err(DropReason::InvalidConnectionState);
+    }
+    let mut known = known_as_it_is(session_index, &session, &found);
+    if let Transport::Tcp { flags, has_data, .. } = ip.transport {
+        match advance(known.state, Segment { flags, has_data, is_reply }, &mut known.fin_seen) {
+            Transition::To(next) => known.state = next,
             Transition::Reopen => {
                 return Ok(Belongs::New { subject: *subject, replaced: Some(session_index) });
             }
             Transition::Invalid => return Err(DropReason::InvalidConnectionState),
         }
     }
-    let known = Known {
+    // The first direction's packet may come to or, from outside, by another MAC address than before: then the connection
+    // is decided again, so that its answers go where its packets come from.
+    let is_moved = !is_reply && (!came_to || (!came_from && !is_workload));
+    if is_fresh(context, &subject.key, &found) && !is_moved {
+        return Ok(Belongs::Known(known));
+    }
+    let ethernet = (!is_reply).then_some((subject.ethernet_destination, subject.ethernet_source));
+    Ok(Belongs::Stale(Box::new(stale(context, known, session, ethernet)?)))
+}
+
+/// The connection of a found flow, before a packet changes its state.
+fn known_as_it_is(session_index: u32, session: &Session, found: &Found) -> Known {
+    Known {
         entry: found.index,
         verdict: found.verdict,
         session: session_index,
-        state,
-        fin_seen,
+        state: ConnectionState::from_number(session.state),
+        fin_seen: session.fin_seen,
         renewed: None,
-    };
-    // The first direction's packet may have come to another MAC address than before: that is another way to decide.
-    let is_moved = !is_reply && found.verdict.match_ethernet_destination != subject.ethernet_destination.0;
-    let is_fresh =
-        found.verdict.epoch == context.ports.flow_epoch(subject.key.in_port, found.verdict.out_port);
-    if is_fresh && !is_moved {
-        return Ok(Belongs::Known(known));
     }
+}
+
+/// Whether a verdict was made under the present configuration of both ports.
+fn is_fresh(context: &Context<'_>, key: &FlowKey, found: &Found) -> bool {
+    found.verdict.epoch == context.ports.flow_epoch(key.in_port, found.verdict.out_port)
+}
+
+/// The connection, to be decided again from its first packet; `ethernet` are the MAC addresses (destination, source)
+/// that packets of its first direction come with now, where this is one.
+fn stale<'a>(
+    context: &Context<'a>,
+    known: Known,
+    session: Session,
+    ethernet: Option<(MacAddress, MacAddress)>,
+) -> Result<Stale<'a>, DropReason> {
     let original = context.flows.entry(session.original_entry).verdict;
-    let ethernet_destination =
-        if is_reply { MacAddress(original.match_ethernet_destination) } else { subject.ethernet_destination };
+    let before =
+        (MacAddress(original.match_ethernet_destination), MacAddress(original.match_ethernet_source));
+    let (ethernet_destination, ethernet_source) = ethernet.unwrap_or(before);
     let port = context.snapshot.port(session.original.in_port).ok_or(DropReason::UnknownPort)?;
-    Ok(Belongs::Stale(Box::new(Stale { known, session, port, original, ethernet_destination, is_reply })))
+    let is_reply = known.verdict.flags & REPLY != 0;
+    Ok(Stale { known, session, port, original, ethernet_destination, ethernet_source, is_reply })
 }
 
 fn related<'a>(
@@ -194,9 +228,20 @@ fn related<'a>(
 ) -> Result<Belongs<'a>, DropReason> {
     let key = inner.opposite_key(port.number);
     let found = context.flows.lookup(&key, context.flows.hash(&key)).ok_or(DropReason::RelatedUnknown)?;
+    if ip.destination != inner.source {
+        // An error goes to the sender of what it is about.
+        return Err(DropReason::RelatedUnknown);
+    }
     // From the inside the source is hidden as the flow's is (RFC 5508, REQ-5); from outside an error of a router on the
     // way keeps its own source (REQ-4).
     let is_hidden = port.workload.is_some() || ip.source == host_address(key.source);
     let outer_source = is_hidden.then(|| found.verdict.source.to_ne_bytes());
-    Ok(Belongs::Related(Related { verdict: found.verdict, inner, outer_source }))
+    let related = Related { verdict: found.verdict, inner, outer_source };
+    if is_fresh(context, &key, &found) {
+        return Ok(Belongs::Related { related, stale: None });
+    }
+    let index = context.flows.session(found.index);
+    let session = context.sessions.get(index).ok_or(DropReason::RelatedUnknown)?;
+    let stale = stale(context, known_as_it_is(index, &session, &found), session, None)?;
+    Ok(Belongs::Related { related, stale: Some(Box::new(stale)) })
 }

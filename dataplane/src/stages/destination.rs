@@ -4,7 +4,7 @@
 //! destination's place. A floating IP works from inside as from outside. (Virtual addresses of load balancers will be
 //! looked up here too.)
 //!
-//! Drops: `NotOurMac`, `NoMapping`, `NoListener`.
+//! Drops: `NotOurMac`, `UnknownDestination`, `NoMapping`, `NoListener`.
 
 use std::net::Ipv4Addr;
 
@@ -84,8 +84,15 @@ fn find(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destination, Dro
     let Some(router) = snapshot.router_at(subject.port.network, subject.ethernet_destination) else {
         let port =
             network.port_by_mac(subject.ethernet_destination).filter(|port| *port != subject.port.number);
-        let port = port.ok_or(DropReason::NotOurMac)?;
-        return Ok(Destination { address, way: Way::Switched { port } });
+        let port = snapshot.port(port.ok_or(DropReason::NotOurMac)?).ok_or(DropReason::NotOurMac)?;
+        // What a workload answers with must be its own, so it is sent nothing that is not.
+        let is_its_own = port.workload.as_ref().is_some_and(|workload| {
+            !workload.port_security || workload.may_use(workload.mac_address, address)
+        });
+        if !is_its_own {
+            return Err(DropReason::UnknownDestination);
+        }
+        return Ok(Destination { address, way: Way::Switched { port: port.number } });
     };
     let is_workload = subject.port.workload.is_some();
     let outside = if is_workload {

@@ -73,7 +73,8 @@ pub fn run(
     finish(&reply, &mut reply_verdict);
     let by_floating_ip = matches!(destination.way, Way::FloatingIp { .. });
     let kind = source.kind | if by_floating_ip { SESSION_FLOATING_IP } else { 0 };
-    NewSession { original, original_verdict, reply, reply_verdict, kind, allocation: source.allocation }
+    let (allocation, next_hop) = (source.allocation, route.next_hop);
+    NewSession { original, original_verdict, reply, reply_verdict, kind, allocation, next_hop }
 }
 
 /// Fills in whether and by how much the verdict translates packets of `key`.
@@ -130,7 +131,7 @@ pub fn describe(frame: &[u8]) -> String {
     };
     let (source, destination) = (ip.source, ip.destination);
     let packet = match ip.transport {
-        Transport::Tcp { source_port, destination_port, flags } => {
+        Transport::Tcp { source_port, destination_port, flags, .. } => {
             format!(
                 "tcp {source}:{source_port} > {destination}:{destination_port} flags [{}]",
                 tcp_flags(flags)

@@ -28,6 +28,9 @@ pub fn run(
         Network::Arp(arp) => {
             let result = if port.workload.is_some() {
                 workload_arp(context, arp, port)
+            } else if arp.sender_mac != headers.ethernet_source {
+                // Nobody speaks for another.
+                Ok(Decision::Respond(Response::Silence))
             } else {
                 Ok(uplink_arp(context, arp, port))
             };

@@ -14,6 +14,7 @@ use crate::pipeline::{Context, Stage, Stop, Subject};
 use crate::snapshot::{Index, Port};
 use crate::tables::neighbour_table::{Asker, NeighbourKey};
 use crate::trace::Trace;
+use crate::wire::network_address;
 
 /// The way on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,19 @@ pub struct Route {
     pub ethernet: Option<Ethernet>,
     /// The router by whose external leg it leaves.
     pub leaves_by: Option<Index>,
+    /// The neighbour that it is sent to, outside.
+    pub next_hop: Option<NextHop>,
+}
+
+/// A neighbour that packets are sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// Who it is.
+    pub neighbour: NeighbourKey,
+    /// In whose name it is asked for.
+    pub asker: Asker,
+    /// Its MAC address is only what the connection had before, and must be asked for.
+    pub is_assumed: bool,
 }
 
 /// MAC addresses of a routed packet.
@@ -64,7 +78,7 @@ fn describe(context: &Context<'_>, route: &Route) -> String {
 fn find(context: &Context<'_>, subject: &Subject<'_>, destination: &Destination) -> Result<Route, Stop> {
     let snapshot = context.snapshot;
     match destination.way {
-        Way::Switched { port } => Ok(Route { port, ethernet: None, leaves_by: None }),
+        Way::Switched { port } => Ok(Route { port, ethernet: None, leaves_by: None, next_hop: None }),
         Way::FloatingIp { router, port, .. } => match snapshot.port(port) {
             Some(port) => to_workload(context, router, port),
             None => Err(Stop::Drop(DropReason::UnknownDestination)),
@@ -86,7 +100,7 @@ fn to_workload(context: &Context<'_>, router: Index, port: &Port) -> Result<Rout
     let workload = port.workload.as_ref().ok_or(Stop::Drop(DropReason::UnknownDestination))?;
     let ethernet =
         Ethernet { destination: workload.mac_address, source: context.snapshot.routers[router].mac_address };
-    Ok(Route { port: port.number, ethernet: Some(ethernet), leaves_by: None })
+    Ok(Route { port: port.number, ethernet: Some(ethernet), leaves_by: None, next_hop: None })
 }
 
 fn outside(
@@ -104,11 +118,14 @@ fn outside(
     let ip_address = next_hop.ok_or(Stop::Drop(DropReason::NoRoute))?;
     let configured = external.peer_mac.filter(|_| external.peer_ip == Some(ip_address));
     let neighbour = NeighbourKey { port, ip_address };
-    let known = configured
-        .or_else(|| context.neighbours.mac_address(neighbour))
-        .or_else(|| subject.keep.map(|keep| keep.next_hop_mac));
+    let resolved = configured.or_else(|| context.neighbours.mac_address(neighbour));
+    // After a restart nobody is resolved; a connection goes on with the MAC address that it has, if the hop is the same.
+    let kept = subject
+        .keep
+        .filter(|keep| keep.session.next_hop == network_address(ip_address))
+        .map(|keep| keep.next_hop_mac);
     let asker = Asker { ip_address: external.ip_address, mac_address: config.mac_address };
-    let Some(destination) = known else {
+    let Some(destination) = resolved.or(kept) else {
         return Err(if context.neighbours.has_failed(neighbour) {
             Stop::Drop(DropReason::NeighbourUnresolved)
         } else {
@@ -116,5 +133,6 @@ fn outside(
         });
     };
     let ethernet = Ethernet { destination, source: config.mac_address };
-    Ok(Route { port, ethernet: Some(ethernet), leaves_by: Some(router) })
+    let next_hop = NextHop { neighbour, asker, is_assumed: resolved.is_none() };
+    Ok(Route { port, ethernet: Some(ethernet), leaves_by: Some(router), next_hop: Some(next_hop) })
 }

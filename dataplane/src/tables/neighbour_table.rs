@@ -19,6 +19,8 @@ pub const RETRY_TICKS: u32 = 10;
 pub const ATTEMPTS_MAX: u32 = 3;
 /// Age at which a known address is asked for again, in ticks.
 const REFRESH_TICKS: u32 = 300;
+/// A neighbour that has moved to another MAC address moves again no sooner than this.
+const MOVE_PAUSE_TICKS: u32 = 10;
 /// How long a failed neighbour is not asked for again, in ticks.
 const FAILED_TICKS: u32 = 50;
 
@@ -60,6 +62,10 @@ pub struct Neighbour {
     pub heard_ticks: u32,
     /// Requests since it was last heard of.
     pub attempts: u32,
+    /// The MAC address that it had when it fell silent, which flows may still send to.
+    former_mac: Option<MacAddress>,
+    /// When it last moved to another MAC address.
+    moved_ticks: Option<u32>,
     next_probe_ticks: u32,
     asker: Asker,
 }
@@ -121,6 +127,8 @@ impl NeighbourTable {
                     mac_address: None,
                     heard_ticks: now_ticks,
                     attempts: 1,
+                    former_mac: None,
+                    moved_ticks: None,
                     next_probe_ticks: now_ticks.wrapping_add(RETRY_TICKS),
                     asker,
                 });
@@ -129,17 +137,52 @@ impl NeighbourTable {
         }
     }
 
+    /// Takes over a neighbour that flows of an engine before send to, and asks for it soon.
+    pub fn adopt(&mut self, key: NeighbourKey, asker: Asker, mac: MacAddress, now_ticks: u32) {
+        if self.neighbours.len() >= NEIGHBOURS_MAX {
+            return;
+        }
+        self.neighbours.entry(key).or_insert(Neighbour {
+            mac_address: Some(mac),
+            heard_ticks: now_ticks,
+            attempts: 0,
+            former_mac: None,
+            moved_ticks: None,
+            next_probe_ticks: now_ticks,
+            asker,
+        });
+    }
+
+    /// Asks again for everybody behind an uplink, which may lead elsewhere now.
+    pub fn doubt(&mut self, port: u16, now_ticks: u32) {
+        for (_, neighbour) in self.neighbours.iter_mut().filter(|(key, _)| key.port == port) {
+            neighbour.attempts = 0;
+            neighbour.next_probe_ticks = now_ticks;
+        }
+    }
+
     /// Takes in that `mac` has the address, from an ARP request or reply.
     pub fn learn(&mut self, key: NeighbourKey, mac: MacAddress, now_ticks: u32) -> Learned {
         let Some(neighbour) = self.neighbours.get_mut(&key) else { return Learned::Ignored };
-        let before = neighbour.mac_address.replace(mac);
+        let is_fickle =
+            neighbour.moved_ticks.is_some_and(|moved| now_ticks.wrapping_sub(moved) < MOVE_PAUSE_TICKS);
+        let before = neighbour.mac_address.or(neighbour.former_mac);
+        if is_fickle && before.is_some_and(|old| old != mac) {
+            // Each move has all flows of the uplink decided again, so nobody may move all the time.
+            return Learned::Ignored;
+        }
+        let was_known = neighbour.mac_address.replace(mac).is_some();
+        neighbour.former_mac = None;
         neighbour.heard_ticks = now_ticks;
         neighbour.attempts = 0;
         neighbour.next_probe_ticks = now_ticks.wrapping_add(REFRESH_TICKS);
         match before {
-            Some(old) if old == mac => Learned::Same,
-            Some(_) => Learned::Moved,
-            None => Learned::New,
+            Some(old) if old == mac && was_known => Learned::Same,
+            Some(old) if old != mac => {
+                neighbour.moved_ticks = Some(now_ticks);
+                Learned::Moved
+            }
+            _ => Learned::New,
         }
     }
 
@@ -155,7 +198,7 @@ impl NeighbourTable {
                 neighbour.next_probe_ticks = now_ticks.wrapping_add(FAILED_TICKS);
                 return neighbour.attempts == ATTEMPTS_MAX && {
                     neighbour.attempts += 1;
-                    neighbour.mac_address = None;
+                    neighbour.former_mac = neighbour.mac_address.take().or(neighbour.former_mac);
                     true
                 };
             }
@@ -200,6 +243,7 @@ mod tests {
         assert_eq!(table.learn(KEY, mac, 15), Learned::New);
         assert_eq!(table.mac_address(KEY), Some(mac));
         assert_eq!(table.learn(KEY, MacAddress([2, 0, 0, 0, 0, 2]), 16), Learned::Moved);
+        assert_eq!(table.learn(KEY, mac, 17), Learned::Ignored, "it moves once in a while only");
         assert_eq!(table.learn(NeighbourKey { port: 2, ..KEY }, mac, 16), Learned::Ignored);
     }
 

@@ -83,6 +83,11 @@ fn port_at(position: usize) -> u16 {
     PORT_MIN + position as u16
 }
 
+/// The ports whose bits are set.
+fn ports_of(words: &[u64; BITMAP_WORDS]) -> Vec<u16> {
+    (0..PORTS).filter(|position| words[position / 64] & (1 << (position % 64)) != 0).map(port_at).collect()
+}
+
 fn bit_of(port: u16) -> (usize, u64) {
     let position = usize::from(port - PORT_MIN);
     (position / 64, 1 << (position % 64))
@@ -145,6 +150,9 @@ impl Used {
                 let was_used = words[word] & bit != 0;
                 words[word] &= !bit;
                 *count -= usize::from(was_used);
+                if *count <= LIST_MAX / 2 {
+                    *self = Self::List(ports_of(words));
+                }
                 was_used
             }
         }

@@ -70,6 +70,8 @@ pub enum Transport {
         destination_port: u16,
         /// Flags: CWR, ECE, URG, ACK, PSH, RST, SYN, FIN from the highest bit.
         flags: u8,
+        /// It carries data.
+        has_data: bool,
     },
     /// A UDP datagram.
     Udp {
@@ -267,7 +269,12 @@ fn parse_tcp(segment: &[u8]) -> Result<Transport, DropReason> {
     if data_offset < 20 || data_offset > segment.len() || opens_and_ends || says_nothing {
         return Err(DropReason::MalformedTransport);
     }
-    Ok(Transport::Tcp { source_port: read_u16(segment, 0), destination_port: read_u16(segment, 2), flags })
+    Ok(Transport::Tcp {
+        source_port: read_u16(segment, 0),
+        destination_port: read_u16(segment, 2),
+        flags,
+        has_data: segment.len() > data_offset,
+    })
 }
 
 fn parse_udp(datagram: &[u8]) -> Result<Transport, DropReason> {

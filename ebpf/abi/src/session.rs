@@ -36,10 +36,12 @@ pub struct Session {
     pub kind: u8,
     /// Always 0.
     pub zero: u8,
-    /// TCP: which sides have sent a FIN (bit 0 original, bit 1 reply).
+    /// TCP: which sides have sent FIN or RST; the engine's `connection` module names the bits.
     pub fin_seen: u32,
-    /// Free for the engine.
-    pub reserved: [u32; 3],
+    /// IPv4 address of the next hop of the original direction, network byte order; 0 where it is a workload.
+    pub next_hop: u32,
+    /// Always 0.
+    pub reserved: [u32; 2],
 }
 
 const _: () = assert!(size_of::<Session>() == 64);

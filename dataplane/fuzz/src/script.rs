@@ -172,7 +172,10 @@ impl Run {
 /// A packet of the script: mostly sound, of addresses that mean something.
 fn packet(cursor: &mut Cursor<'_>) -> (&'static str, Vec<u8>) {
     let port = cursor.choose(&site::PORTS);
-    let destination_mac = cursor.choose(&site::MACS);
+    let destination_mac = match cursor.byte() {
+        0..=207 => site::gateway_mac(port),
+        _ => cursor.choose(&site::MACS),
+    };
     let source_mac = match cursor.byte() {
         0..=239 => site::own_mac(port),
         _ => cursor.choose(&site::MACS),
@@ -189,7 +192,11 @@ fn packet(cursor: &mut Cursor<'_>) -> (&'static str, Vec<u8>) {
         arp(cursor, &mut frame, source_mac, source);
     } else {
         frame.extend([8, 0]);
-        let destination = cursor.choose(&site::ADDRESSES);
+        // A frame to a workload mostly carries a packet for it: others end at the destination stage.
+        let destination = match site::ip_of(destination_mac) {
+            Some(own) if cursor.byte() < 240 => own,
+            _ => cursor.choose(&site::ADDRESSES),
+        };
         let datagram = ipv4(cursor, kind, source, destination);
         frame.extend(datagram);
     }

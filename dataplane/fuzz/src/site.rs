@@ -58,6 +58,16 @@ pub fn own_mac(port: &str) -> [u8; 6] {
     }
 }
 
+/// The MAC address of a router that a port's packets are sent to.
+pub fn gateway_mac(port: &str) -> [u8; 6] {
+    if port == "blue-1" { BLUE_ROUTER } else { RED_ROUTER }
+}
+
+/// The address of the workload with this MAC address.
+pub fn ip_of(mac: [u8; 6]) -> Option<Ipv4Addr> {
+    ["red-1", "red-2", "red-3"].into_iter().find(|port| own_mac(port) == mac).map(own_ip)
+}
+
 /// The address that a port's packets truly come from.
 pub fn own_ip(port: &str) -> Ipv4Addr {
     match port {

@@ -133,6 +133,8 @@ fn outside(
         });
     };
     let ethernet = Ethernet { destination, source: config.mac_address };
-    let next_hop = NextHop { neighbour, asker, is_assumed: resolved.is_none() };
-    Ok(Route { port, ethernet: Some(ethernet), leaves_by: Some(router), next_hop: Some(next_hop) })
+    // A configured MAC address is never asked for.
+    let next_hop =
+        configured.is_none().then_some(NextHop { neighbour, asker, is_assumed: resolved.is_none() });
+    Ok(Route { port, ethernet: Some(ethernet), leaves_by: Some(router), next_hop })
 }

@@ -137,7 +137,7 @@ impl NeighbourTable {
         }
     }
 
-    /// Takes over a neighbour that flows of an engine before send to, and asks for it soon.
+    /// Takes over a neighbour that flows of an engine before send to, as if it had been heard of just now.
     pub fn adopt(&mut self, key: NeighbourKey, asker: Asker, mac: MacAddress, now_ticks: u32) {
         if self.neighbours.len() >= NEIGHBOURS_MAX {
             return;
@@ -148,7 +148,7 @@ impl NeighbourTable {
             attempts: 0,
             former_mac: None,
             moved_ticks: None,
-            next_probe_ticks: now_ticks,
+            next_probe_ticks: now_ticks.wrapping_add(REFRESH_TICKS),
             asker,
         });
     }

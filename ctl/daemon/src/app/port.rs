@@ -43,11 +43,26 @@ impl Noun for PortSpec {
                     Refusal::new("interface_in_use", message, "name the workload's own"),
                 );
             }
+            if is_of_the_host(interface) {
+                let message = format!("the interface `{interface}` is the host's or the gateway's own");
+                write.refuse("interface", Refusal::new("reserved", message, "name the workload's own"));
+            }
             let what = format!("the interface `{interface}`");
             write.claim(format!("claims/interfaces/{interface}"), "interface", "interface_in_use", what);
         }
         Ok(())
     }
+}
+
+/// Whether an interface never is a workload's: loopback, and the trunks of the dataplane's instances
+/// (`es-trunk0`, or `es`, eight hexadecimal digits and `-0` or `-1`).
+fn is_of_the_host(interface: &str) -> bool {
+    let trunk = |rest: &str| {
+        let digits = rest.strip_suffix("-0").or_else(|| rest.strip_suffix("-1"));
+        digits
+            .is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    };
+    matches!(interface, "lo" | "es-trunk0" | "es-trunk1") || interface.strip_prefix("es").is_some_and(trunk)
 }
 
 fn resolve_addresses(

@@ -277,7 +277,7 @@ pub fn build(mirror: &Mirror, uplinks: &[Uplink]) -> Config {
     let names = Names::new(mirror);
     let mut config = Config {
         networks: mirror.networks.values().map(network).collect(),
-        ports: mirror.ports.values().filter_map(|port| workload(port, &names)).collect(),
+        ports: mirror.ports.values().filter_map(|port| workload(port, &names, uplinks)).collect(),
         routers: mirror.routers.values().map(|router| self::router(router, &names)).collect(),
         floating_ips: mirror
             .floating_ips
@@ -341,7 +341,7 @@ fn network(record: &Record<NetworkSpec>) -> Network {
     }
 }
 
-fn workload(record: &Record<PortSpec>, names: &Names<'_>) -> Option<Port> {
+fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) -> Option<Port> {
     let PortSpec {
         network,
         mac_address,
@@ -363,7 +363,10 @@ fn workload(record: &Record<PortSpec>, names: &Names<'_>) -> Option<Port> {
         id: record.id.clone(),
         name: record.name.clone(),
         network: id(&names.networks, network)?,
-        interface: interface.clone(),
+        // An uplink that the configuration got after the port: the host's way out goes before.
+        interface: interface
+            .clone()
+            .filter(|interface| uplinks.iter().all(|uplink| uplink.interface != *interface)),
         kind: PortKind::Workload {
             mac_address: MacAddress((*mac_address)?.0),
             ip_address: (*ip_address)?,

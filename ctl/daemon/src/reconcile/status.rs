@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use edgestack_dataplane::inspect::PortView;
+use edgestack_model::network::NetworkType;
 use edgestack_model::{Condition, ConditionStatus, Kind, Phase, Spec, Status};
 
 use super::mirror::Mirror;
@@ -27,23 +28,31 @@ pub struct Situation<'a> {
 /// The status of every object, by the key of the store.
 pub fn compute(mirror: &Mirror, situation: &Situation<'_>) -> BTreeMap<String, Status> {
     let mut statuses = BTreeMap::new();
+    // Labels are what the dataplane calls objects when it refuses them: some by name, some by what it knows instead.
     for network in mirror.networks.values() {
-        insert(&mut statuses, network, network_condition(network, situation), situation);
+        let label = format!("network {}", network.name);
+        insert(&mut statuses, network, &label, network_condition(network, situation), situation);
     }
     for port in mirror.ports.values() {
-        insert(&mut statuses, port, port_condition(port, situation), situation);
+        let label = format!("port {}", port.name);
+        insert(&mut statuses, port, &label, port_condition(port, situation), situation);
     }
     for router in mirror.routers.values() {
-        insert(&mut statuses, router, router_condition(router, mirror, situation), situation);
+        let label = format!("router {}", router.name);
+        insert(&mut statuses, router, &label, router_condition(router, mirror, situation), situation);
     }
     for floating_ip in mirror.floating_ips.values() {
-        insert(&mut statuses, floating_ip, floating_ip_condition(floating_ip, mirror, situation), situation);
+        let address = floating_ip.spec.floating_ip.map_or_else(String::new, |address| address.to_string());
+        let finding = floating_ip_condition(floating_ip, mirror, situation);
+        insert(&mut statuses, floating_ip, &format!("floating IP {address}"), finding, situation);
     }
     for group in mirror.security_groups.values() {
-        insert(&mut statuses, group, realized(situation), situation);
+        let label = format!("security group {}", group.name);
+        insert(&mut statuses, group, &label, realized(situation), situation);
     }
     for rule in mirror.rules.values() {
-        insert(&mut statuses, rule, rule_condition(rule, situation), situation);
+        let label = format!("security group rule {}", rule.id);
+        insert(&mut statuses, rule, &label, rule_condition(rule, situation), situation);
     }
     statuses
 }
@@ -73,11 +82,11 @@ impl Finding {
 fn insert<S: Spec>(
     statuses: &mut BTreeMap<String, Status>,
     record: &Record<S>,
+    label: &str,
     finding: Finding,
     situation: &Situation<'_>,
 ) {
-    let label = label(record);
-    let refusal = situation.refused.iter().find(|(object, _)| *object == label);
+    let refusal = situation.refused.iter().find(|(object, _)| object == label);
     let finding = match refusal {
         Some((_, message)) => {
             Finding { phase: Phase::Error, ready: false, reason: "Refused", message: message.clone() }
@@ -93,15 +102,6 @@ fn insert<S: Spec>(
     let status =
         Status { phase: finding.phase, observed_generation: record.generation, conditions: vec![condition] };
     statuses.insert(status_key(S::KIND.plural(), &record.id), status);
-}
-
-/// What the dataplane calls the object when it refuses it.
-fn label<S: Spec>(record: &Record<S>) -> String {
-    // It knows floating IPs by their address only, of which the names of most are made.
-    match (S::KIND, record.name.strip_prefix("fip-")) {
-        (Kind::FloatingIp, Some(address)) => format!("floating IP {}", address.replace('-', ".")),
-        _ => format!("{} {}", S::KIND, record.name),
-    }
 }
 
 /// What holds for every object before anything of its own does.
@@ -121,7 +121,14 @@ fn realized(situation: &Situation<'_>) -> Finding {
 fn network_condition(network: &Record<edgestack_model::NetworkSpec>, situation: &Situation<'_>) -> Finding {
     let spec = &network.spec;
     if !spec.external {
-        return realized(situation);
+        let own_segment = spec.network_type == NetworkType::Vlan || spec.physnet_name.is_some();
+        return match realized(situation) {
+            Finding { ready: true, .. } if own_segment => Finding::pending(
+                "NotCarriedBetweenHosts",
+                "this version joins no tenant network to a physical one; workloads of this host reach each other",
+            ),
+            other => other,
+        };
     }
     let physnet = spec.physnet_name.as_deref().unwrap_or_default();
     let Some(uplink) = situation.uplinks.iter().find(|uplink| uplink.physical_network == physnet) else {
@@ -142,6 +149,12 @@ fn port_condition(port: &Record<edgestack_model::PortSpec>, situation: &Situatio
     let Some(interface) = &port.spec.interface else {
         return Finding::pending("NotPlugged", "no `interface` is set: the port waits for one");
     };
+    if situation.uplinks.iter().any(|uplink| uplink.interface == *interface) {
+        return Finding::pending(
+            "InterfaceInUse",
+            format!("the interface `{interface}` is an uplink of this host"),
+        );
+    }
     let Some(ports) = &situation.ports else { return realized(situation) };
     match ports.get(&port.id) {
         Some(view) if view.state == "up" => realized(situation),

@@ -222,6 +222,46 @@ fn every_object_says_what_it_waits_for() {
     assert_eq!(reason(&off[0]), (Pending, "DataplaneOff"));
 }
 
+#[test]
+fn what_is_refused_is_found_by_what_the_dataplane_calls_it() {
+    let app = App::new(Arc::new(MemoryStore::default()), Vec::new());
+    let external = json!({"network": {"name": "wan", "type": "FLAT", "external": true, "physnet_name": "internet",
+        "cidr": "203.0.113.0/24"}});
+    create::<NetworkSpec>(&app, external);
+    let vlan = json!({"network": {"name": "v", "type": "VLAN", "segment_id": 5, "cidr": "10.0.0.0/24",
+        "physnet_name": "internet"}});
+    let vlan = create::<NetworkSpec>(&app, vlan);
+    let floating = json!({"floating_ip": {"name": "mine", "network": "wan", "floating_ip": "203.0.113.9"}});
+    let floating = create::<FloatingIpSpec>(&app, floating);
+    create::<SecurityGroupSpec>(&app, json!({"security_group": {"name": "web"}}));
+    let rule =
+        json!({"security_group_rule": {"name": "all", "security_group_id": "web", "direction": "egress"}});
+    let rule = create::<SecurityGroupRuleSpec>(&app, rule);
+    let refused = ["floating IP 203.0.113.9".to_owned(), format!("security group rule {rule}")]
+        .map(|object| (object, "no".to_owned()));
+    let situation =
+        Situation { uplinks: &uplinks(), ports: Some(BTreeMap::new()), refused: &refused, blocked: false };
+    let statuses = compute(&mirror(&app), &situation);
+    assert_eq!(reason(&statuses[&format!("status/floating_ips/{floating}")]), (Error, "Refused"));
+    assert_eq!(reason(&statuses[&format!("status/security_group_rules/{rule}")]), (Error, "Refused"));
+    let unsupported = (Pending, "NotCarriedBetweenHosts");
+    assert_eq!(reason(&statuses[&format!("status/networks/{vlan}")]), unsupported);
+}
+
+#[test]
+fn an_uplink_goes_before_a_workload_with_its_interface() {
+    let app = App::new(Arc::new(MemoryStore::default()), Vec::new());
+    create::<NetworkSpec>(&app, json!({"network": {"name": "a", "cidr": "10.0.0.0/24"}}));
+    let port = create::<PortSpec>(&app, json!({"port": {"name": "p", "network": "a", "interface": "eth9"}}));
+    let (mirror, uplinks) = (mirror(&app), uplinks());
+    assert_eq!(build(&mirror, &[]).ports[0].interface.as_deref(), Some("eth9"));
+    assert_eq!(build(&mirror, &uplinks).ports[0].interface, None);
+    let situation =
+        Situation { uplinks: &uplinks, ports: Some(BTreeMap::new()), refused: &[], blocked: false };
+    let status = &compute(&mirror, &situation)[&format!("status/ports/{port}")];
+    assert_eq!(reason(status), (Pending, "InterfaceInUse"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_are_followed_and_statuses_written_once() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());

@@ -106,6 +106,9 @@ fn references_and_addresses_are_checked() {
     refused(json!({"ip_address": "10.0.1.5"}), &[("/port/ip_address", "outside_cidr")]);
     refused(json!({"ip_address": "10.0.0.7"}), &[("/port/ip_address", "reserved_address")]);
     refused(json!({"ip_address": "10.0.0.1"}), &[("/port/ip_address", "reserved_address")]);
+    for interface in ["lo", "es-trunk0", "es0123abcd-1"] {
+        refused(json!({"interface": interface}), &[("/port/interface", "reserved")]);
+    }
     refused(
         json!({"network": "nowhere", "security_groups": ["x", "y"]}),
         &[

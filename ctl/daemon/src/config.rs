@@ -77,10 +77,10 @@ pub struct Dataplane {
     pub enabled: bool,
     /// `off`: the engine carries all traffic alone.
     pub fast_path: Switch,
-    /// Worker threads; 0 is one for every four CPUs.
+    /// Worker threads; 0 is one for each of `worker_cpus`, or for every four CPUs where that is empty.
     pub workers: Spanned<usize>,
     /// CPUs that the workers are pinned to; empty leaves them to the scheduler.
-    pub worker_cpus: Vec<usize>,
+    pub worker_cpus: Spanned<Vec<usize>>,
     /// Packet buffers of each worker, 4 KiB each.
     pub frames: Spanned<u32>,
     /// How long a worker polls without a packet before it sleeps, in microseconds.
@@ -173,7 +173,7 @@ impl Default for Dataplane {
             enabled: true,
             fast_path: Switch::On,
             workers: spanless(0),
-            worker_cpus: Vec::new(),
+            worker_cpus: spanless(Vec::new()),
             frames: spanless(16_384),
             spin_us: 20,
             zero_copy: true,
@@ -308,6 +308,13 @@ fn mistake(text: &str, at: &Range<usize>, message: impl Into<String>) -> Mistake
     Mistake { line, column, message: message.into() }
 }
 
+/// Whether a filter says what it means: a word alone that is no level would be the name of a part, and all others silent.
+fn is_level(filter: &str) -> bool {
+    let words = filter.split(',').map(str::trim).filter(|part| !part.contains(['=', '[']));
+    words.into_iter().all(|word| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok())
+        && filter.parse::<tracing_subscriber::EnvFilter>().is_ok()
+}
+
 /// Notes everything that is wrong beyond types and names.
 struct Check<'a> {
     text: &'a str,
@@ -321,7 +328,7 @@ impl Check<'_> {
     }
 
     fn config(&mut self, config: &Config) {
-        if config.log.level.get_ref().parse::<tracing_subscriber::EnvFilter>().is_err() {
+        if !is_level(config.log.level.get_ref()) {
             self.refuse("log.level", &config.log.level, "write error, warn, info, debug or trace");
         }
         self.dataplane(&config.dataplane);
@@ -331,9 +338,7 @@ impl Check<'_> {
     fn dataplane(&mut self, dataplane: &Dataplane) {
         let instance = dataplane.instance.get_ref();
         let well_formed = (1..=INSTANCE_LETTERS_MAX).contains(&instance.len())
-            && instance
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+            && instance.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
         if !well_formed {
             let fix = format!("1 to {INSTANCE_LETTERS_MAX} letters, digits, `-` and `_`");
             self.refuse("dataplane.instance", &dataplane.instance, &fix);
@@ -351,6 +356,7 @@ impl Check<'_> {
         if *dataplane.workers.get_ref() > 64 {
             self.refuse("dataplane.workers", &dataplane.workers, "at most 64; 0 chooses by the CPUs");
         }
+        self.worker_cpus(dataplane);
         if !(1024..=1 << 22).contains(dataplane.frames.get_ref()) {
             self.refuse("dataplane.frames", &dataplane.frames, "from 1024 to 4194304");
         }
@@ -372,6 +378,20 @@ impl Check<'_> {
                 self.refuse(field, timeout, "from 1 second to 7 days");
             }
         }
+    }
+
+    fn worker_cpus(&mut self, dataplane: &Dataplane) {
+        let (cpus, workers) = (dataplane.worker_cpus.get_ref(), *dataplane.workers.get_ref());
+        let repeated = cpus.iter().enumerate().any(|(index, cpu)| cpus[..index].contains(cpu));
+        let fix = if repeated {
+            "each CPU once".to_owned()
+        } else if !cpus.is_empty() && workers != 0 && cpus.len() != workers {
+            format!("one CPU for each of the {workers} workers, or none")
+        } else {
+            return;
+        };
+        let message = format!("`dataplane.worker_cpus = {cpus:?}` cannot be: {fix}");
+        self.mistakes.push(mistake(self.text, &dataplane.worker_cpus.span(), message));
     }
 
     fn uplinks(&mut self, uplinks: &[Uplink]) {
@@ -452,6 +472,16 @@ mod tests {
 
     #[test]
     fn all_values_that_cannot_be_are_named_at_once() {
+        for level in ["warning", "verbose", "info,edgestackd"] {
+            assert_eq!(mistakes(&format!("[log]\nlevel = \"{level}\"\n")).len(), 1, "{level}");
+        }
+        assert!(Config::parse("[log]\nlevel = \"info,edgestackd=debug\"\n").is_ok());
+        assert_eq!(mistakes("[dataplane]\nworkers = 3\nworker_cpus = [0, 1]\n").len(), 1);
+        assert_eq!(
+            mistakes("[dataplane]\nworker_cpus = [1, 1]\n"),
+            ["c.toml:2:15: `dataplane.worker_cpus = [1, 1]` cannot be: each CPU once"]
+        );
+        assert!(Config::parse("[dataplane]\nworker_cpus = [0, 1]\ninstance = \"Lab_2\"\n").is_ok());
         let text = "[log]\nlevel = \"lo=ud=x\"\n[dataplane]\ninstance = \"A b\"\nflow_table_entries = 1000\n\
                     workers = 65\n[dataplane.timeouts]\nudp_seconds = 0\n\
                     [[uplink]]\nname = \"a\"\ninterface = \"eth 0\"\nphysical_network = \"wan\"\n\

@@ -116,7 +116,7 @@ fn bpf_file_system(pin_root: &Path) -> Finding {
         (true, _) => format!("{} is on one", pin_root.display()),
         (false, true) => format!("will be mounted at {}", super::BPF_FILE_SYSTEM),
         (false, false) => {
-            format!("{} is not on one: let pin_root name a directory below /sys/fs/bpf", pin_root.display())
+            format!("{} is not on one: mount -t bpf bpf {}", pin_root.display(), super::BPF_FILE_SYSTEM)
         }
     };
     Finding { subject: "bpf file system", ok: mounted || can_mount, message }

@@ -68,6 +68,6 @@ mod tests {
         std::fs::remove_dir_all(&directory).unwrap();
 
         let error = InstanceLock::take("/proc/no-such".as_ref(), "one").unwrap_err().to_string();
-        assert!(error.contains("run_directory"), "{error}");
+        assert!(error.contains("run_dir"), "{error}");
     }
 }

@@ -79,7 +79,7 @@ pub enum StartError {
         path: PathBuf,
     },
     /// The lock cannot be taken for another reason.
-    #[error("the lock {}: {source}; `run_directory` must name a directory that can be written", .path.display())]
+    #[error("the lock {}: {source}; `run_dir` must name a directory that can be written", .path.display())]
     Lock {
         /// The lock.
         path: PathBuf,

@@ -78,12 +78,24 @@ impl ControlSocket {
             move |source| ListenError::System { action, place, source }
         };
         remove_stale(path)?;
-        let listener = UnixListener::bind(path).map_err(failed("listen at"))?;
+        // Without permissions for others from its first moment on, whatever the daemon was started with.
+        let umask = rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o177));
+        let bound = UnixListener::bind(path);
+        rustix::process::umask(umask);
+        let listener = bound.map_err(failed("listen at"))?;
         let socket = Self { listener, path: path.to_owned() };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))
             .map_err(failed("set the permissions of"))?;
-        if let Some(group) = group_id(SOCKET_GROUP) {
-            std::os::unix::fs::chown(path, None, Some(group)).map_err(failed("set the group of"))?;
+        match group_id(SOCKET_GROUP) {
+            Some(group) => {
+                // Who is neither root nor a member cannot give it away; the socket is good for its owner all the same.
+                if let Err(error) = std::os::unix::fs::chown(path, None, Some(group)) {
+                    tracing::warn!(%error, group = SOCKET_GROUP, "the socket keeps its group: only its owner can use it");
+                }
+            }
+            None => tracing::info!(
+                "this host has no group `{SOCKET_GROUP}`: the socket is for its owner alone (groupadd --system {SOCKET_GROUP})"
+            ),
         }
         Ok(socket)
     }

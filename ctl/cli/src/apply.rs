@@ -208,7 +208,7 @@ pub(crate) async fn delete(session: &Session, args: &DeleteArgs) -> Result<(), C
 }
 
 fn read(files: &[String]) -> Result<Vec<SiteObject>, CliError> {
-    let mut text = String::new();
+    let mut texts = Vec::with_capacity(files.len());
     for file in files {
         let is_stdin = file == "-";
         let path = if is_stdin { "standard input" } else { file };
@@ -218,12 +218,11 @@ fn read(files: &[String]) -> Result<Vec<SiteObject>, CliError> {
         } else {
             Box::new(std::fs::File::open(file).map_err(file_error)?)
         };
-        if !text.is_empty() {
-            text.push_str("\n---\n");
-        }
+        let mut text = String::new();
         reader.by_ref().take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(file_error)?;
+        texts.push((path.to_owned(), text));
     }
-    site::parse(&text, &files.join(", "))
+    site::parse(&texts)
 }
 
 /// A group of whose rules one names a group.

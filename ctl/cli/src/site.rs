@@ -28,12 +28,16 @@ pub(crate) struct SiteObject {
     pub fields: Map<String, Value>,
 }
 
-/// Reads a site file. `origin` names it in messages.
-pub(crate) fn parse(text: &str, origin: &str) -> Result<Vec<SiteObject>, CliError> {
+/// Reads the files of a site, each with the name that it has in messages, as if they were one.
+pub(crate) fn parse(files: &[(String, String)]) -> Result<Vec<SiteObject>, CliError> {
     let mut reader = SiteReader::default();
-    for (index, document) in documents(text, origin)?.into_iter().enumerate() {
-        reader.document(index + 1, document);
+    for (origin, text) in files {
+        let place = if files.len() > 1 { format!("{origin}, ") } else { String::new() };
+        for (index, document) in documents(text, origin)?.into_iter().enumerate() {
+            reader.document(&format!("{place}document {}", index + 1), document);
+        }
     }
+    let origin = files.iter().map(|(origin, _)| origin.as_str()).collect::<Vec<_>>().join(", ");
     reader.name_groups();
     reader.refuse_repeated();
     if !reader.errors.is_empty() {
@@ -82,17 +86,16 @@ struct SiteReader {
 }
 
 impl SiteReader {
-    fn document(&mut self, number: usize, document: Value) {
-        let place = format!("document {number}");
+    fn document(&mut self, place: &str, document: Value) {
         match document {
             Value::Null => {}
             Value::Object(entries) => {
                 for (key, value) in entries {
-                    self.entry(&place, &key, value);
+                    self.entry(place, &key, value);
                 }
             }
             other => self.refuse(
-                &place,
+                place,
                 format!("a document is `kind: {{...}}` or `kinds: [...]`, not {other}"),
                 Some(format!("one of {}", keys())),
             ),
@@ -275,7 +278,7 @@ port: {name: web-1, network: blue, mac_address: 02:00:00:00:00:01, security_grou
 ";
 
     fn mistakes(text: &str) -> Vec<String> {
-        match parse(text, "site.yaml") {
+        match parse_one(text, "site.yaml") {
             Err(CliError::Client(ClientError::Problem(problem))) => problem
                 .errors
                 .into_iter()
@@ -286,9 +289,13 @@ port: {name: web-1, network: blue, mac_address: 02:00:00:00:00:01, security_grou
         }
     }
 
+    fn parse_one(text: &str, origin: &str) -> Result<Vec<super::SiteObject>, CliError> {
+        parse(&[(origin.to_owned(), text.to_owned())])
+    }
+
     #[test]
     fn objects_come_in_the_order_of_their_references() {
-        let objects = parse(SITE, "site.yaml").unwrap();
+        let objects = parse_one(SITE, "site.yaml").unwrap();
         let names: Vec<String> =
             objects.iter().map(|object| format!("{} {}", object.kind, object.name)).collect();
         assert_eq!(names, ["network blue", "network wan", "security group web", "port web-1", "router edge"]);
@@ -301,14 +308,19 @@ port: {name: web-1, network: blue, mac_address: 02:00:00:00:00:01, security_grou
     #[test]
     fn the_example_is_a_site() {
         let text = include_str!("../../../config/examples/site.yaml");
-        assert_eq!(parse(text, "config/examples/site.yaml").map(|objects| objects.len()).unwrap(), 10);
+        assert_eq!(parse_one(text, "config/examples/site.yaml").map(|objects| objects.len()).unwrap(), 10);
     }
 
     #[test]
     fn json_is_read_too() {
         let text = r#"{"network": {"name": "a", "cidr": "10.0.0.0/24"}} {"networks": [{"name": "b", "cidr": "10.1.0.0/24"}]}"#;
-        assert_eq!(parse(text, "-").unwrap().len(), 2);
-        assert!(parse("{\"network\": ", "-").unwrap_err().to_string().starts_with("-: "));
+        assert_eq!(parse_one(text, "-").unwrap().len(), 2);
+        let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        let yaml = "network: {name: c, cidr: 10.2.0.0/24}";
+        assert_eq!(parse(&[file("a.json", text), file("b.yaml", yaml)]).unwrap().len(), 3);
+        let wrong = parse(&[file("a.json", text), file("b.yaml", "vms: []")]).unwrap_err();
+        assert!(format!("{wrong:?}").contains("b.yaml, document 1"), "{wrong:?}");
+        assert!(parse_one("{\"network\": ", "-").unwrap_err().to_string().starts_with("-: "));
     }
 
     #[test]

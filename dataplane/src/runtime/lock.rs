@@ -1,10 +1,14 @@
 //! One process per instance: a lock on a file that names its holder.
 //!
-//! The kernel drops the lock with the process, however it ends, so the file may stay.
+//! The kernel drops the lock with the process, however it ends, so the file may stay. Because two processes may be
+//! told of different directories, the instance also has a name in the network namespace, an abstract socket at which
+//! nobody listens for anything: an instance belongs to one namespace.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::settings::StartError;
@@ -17,6 +21,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct InstanceLock {
     _file: File,
+    _name: UnixDatagram,
 }
 
 impl InstanceLock {
@@ -47,7 +52,26 @@ impl InstanceLock {
         }
         file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { _file: file, _name: take_name(instance, deadline)? })
+    }
+}
+
+/// Takes the instance's name in the network namespace.
+fn take_name(instance: &str, deadline: Instant) -> Result<UnixDatagram, StartError> {
+    let name = format!("edgestack-instance/{instance}");
+    let path = PathBuf::from(format!("@{name}"));
+    let failed = |source| StartError::Lock { path: path.clone(), source };
+    let address = SocketAddr::from_abstract_name(&name).map_err(failed)?;
+    loop {
+        match UnixDatagram::bind_addr(&address) {
+            Ok(socket) => return Ok(socket),
+            Err(error) if error.kind() != ErrorKind::AddrInUse => return Err(failed(error)),
+            Err(_) if Instant::now() < deadline => std::thread::sleep(RETRY_INTERVAL),
+            Err(_) => {
+                let process_id = "unknown".to_owned();
+                return Err(StartError::InUse { instance: instance.to_owned(), process_id, path });
+            }
+        }
     }
 }
 
@@ -58,12 +82,15 @@ mod tests {
     #[test]
     fn a_second_holder_learns_who_is_the_first() {
         let directory = std::env::temp_dir().join(format!("edgestack-lock-{}", std::process::id()));
-        let first = InstanceLock::take(&directory, "one").unwrap();
-        let error = InstanceLock::take(&directory, "one").unwrap_err().to_string();
+        let first = InstanceLock::take(&directory, "lock-test-one").unwrap();
+        let error = InstanceLock::take(&directory, "lock-test-one").unwrap_err().to_string();
         assert!(error.contains(&format!("process with id {}", std::process::id())), "{error}");
-        let other = InstanceLock::take(&directory, "two").unwrap();
+        let other = InstanceLock::take(&directory, "lock-test-two").unwrap();
+        let elsewhere = directory.join("elsewhere");
+        let error = InstanceLock::take(&elsewhere, "lock-test-one").unwrap_err().to_string();
+        assert!(error.contains("`lock-test-one` is in use"), "{error}");
         drop(first);
-        drop(InstanceLock::take(&directory, "one").unwrap());
+        drop(InstanceLock::take(&directory, "lock-test-one").unwrap());
         drop(other);
         std::fs::remove_dir_all(&directory).unwrap();
 

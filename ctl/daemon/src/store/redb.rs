@@ -2,9 +2,12 @@
 //!
 //! A commit returns after redb has synced it, so an acknowledged change survives the end of the process and of the
 //! machine at any instant. One process has the file open at a time.
+//!
+//! After an input or output error redb refuses everything until the file is opened again, which is done at once: when
+//! there is space again, or the disk answers again, so does the store.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -21,7 +24,9 @@ const CACHE_BYTES: usize = 32 << 20;
 
 /// A store in a file.
 pub struct RedbStore {
-    database: Database,
+    /// None while it could not be opened again.
+    database: RwLock<Option<Database>>,
+    file: PathBuf,
     path: String,
     log: Arc<EventLog>,
     /// Held over a commit and its entry in the log, so that both have the same order.
@@ -38,15 +43,15 @@ impl RedbStore {
     /// Opens the store at `path`, which is made where there is none.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let path_text = path.display().to_string();
-        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(path);
-        let database = opened.map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path_text.clone() },
-            other => {
-                StoreError::Backend { path: path_text.clone(), action: "be opened", source: Box::new(other) }
-            }
-        })?;
-        let mut store = Self { database, path: path_text, log: EventLog::new(0), commit: Mutex::new(()) };
-        let revision = store.prepare().map_err(|error| store.failed("be prepared", error))?;
+        let database = builder().create(path).map_err(|error| cannot_open(path, error))?;
+        let mut store = Self {
+            database: RwLock::new(Some(database)),
+            file: path.to_owned(),
+            path: path_text,
+            log: EventLog::new(0),
+            commit: Mutex::new(()),
+        };
+        let revision = store.with("be prepared", prepare)?;
         match revision {
             Ok(revision) => store.log = EventLog::new(revision),
             Err(found) => {
@@ -56,74 +61,125 @@ impl RedbStore {
         Ok(store)
     }
 
-    /// Makes the tables and returns the revision, or the schema version where this program does not know it.
-    fn prepare(&self) -> Result<Result<u64, u64>, redb::Error> {
-        let transaction = self.database.begin_write()?;
-        let revision = {
-            transaction.open_table(ENTRIES)?;
-            let mut properties = transaction.open_table(PROPERTIES)?;
-            let schema = properties.get(SCHEMA)?.map(|version| version.value());
-            match schema {
-                Some(found) if found > SCHEMA_VERSION => return Ok(Err(found)),
-                Some(_) => {}
-                None => {
-                    properties.insert(SCHEMA, SCHEMA_VERSION)?;
-                }
+    /// Works with the database; one that failed is opened again, for the next time.
+    fn with<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+            self.reopen()?;
+        }
+        let failure = {
+            let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+            match database.as_ref().map(work) {
+                Some(Err(error @ (redb::Error::Io(_) | redb::Error::PreviousIo))) => error,
+                Some(result) => return result.map_err(|error| self.failed(action, error)),
+                None => redb::Error::PreviousIo,
             }
-            properties.get(REVISION)?.map_or(0, |revision| revision.value())
         };
-        transaction.commit()?;
-        Ok(Ok(revision))
+        tracing::error!(path = self.path, error = %failure, "the store failed; it is opened again");
+        self.reopen()?;
+        Err(self.failed(action, failure))
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // Two handles of one file cannot be.
+        *database = None;
+        // A file that is not there is not made: an empty store would take everything away.
+        let opened = builder().open(&self.file).map_err(|error| cannot_open(&self.file, error))?;
+        *database = Some(opened);
+        Ok(())
     }
 
     fn failed(&self, action: &'static str, error: impl Into<redb::Error>) -> StoreError {
         StoreError::Backend { path: self.path.clone(), action, source: Box::new(error.into()) }
     }
 
-    fn read(&self, key: &str) -> Result<Option<Stored>, redb::Error> {
-        let entries = self.database.begin_read()?.open_table(ENTRIES)?;
-        Ok(entries.get(key)?.map(|value| decode(key, value.value())))
-    }
-
-    fn read_prefix(&self, prefix: &str) -> Result<Listing, redb::Error> {
-        let transaction = self.database.begin_read()?;
-        let entries = transaction.open_table(ENTRIES)?;
-        let properties = transaction.open_table(PROPERTIES)?;
-        let revision = properties.get(REVISION)?.map_or(0, |revision| revision.value());
-        let mut listing = Listing { revision, entries: Vec::new() };
-        for entry in entries.range(prefix..)? {
-            let (key, value) = entry?;
-            if !key.value().starts_with(prefix) {
-                break;
-            }
-            listing.entries.push(decode(key.value(), value.value()));
-        }
-        Ok(listing)
-    }
-
-    /// The new revision, or the condition that does not hold.
-    fn write(&self, transaction: &Transaction) -> Result<Result<u64, StoreError>, redb::Error> {
-        let write = self.database.begin_write()?;
-        let revision = {
-            let mut entries = write.open_table(ENTRIES)?;
-            for (key, wanted) in &transaction.conditions {
-                let found = entries.get(key.as_str())?.map_or(0, |value| decode_revision(value.value()));
-                if found != *wanted {
-                    let key = key.clone();
-                    return Ok(Err(StoreError::Conflict { key, wanted: *wanted, found }));
-                }
-            }
-            let mut properties = write.open_table(PROPERTIES)?;
-            let revision = properties.get(REVISION)?.map_or(0, |revision| revision.value()) + 1;
-            properties.insert(REVISION, revision)?;
-            apply(&mut entries, revision, &transaction.operations)?;
-            revision
-        };
-        write.commit()?;
-        Ok(Ok(revision))
+    /// After a commit that failed: whether it took effect all the same.
+    fn has_reached(&self, revision: u64) -> bool {
+        self.with("be read", |database| read_prefix(database, " "))
+            .is_ok_and(|found| found.revision == revision)
     }
 }
 
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+fn cannot_open(path: &Path, error: DatabaseError) -> StoreError {
+    let path = path.display().to_string();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path },
+        other => StoreError::Backend { path, action: "be opened", source: Box::new(other) },
+    }
+}
+
+/// Makes the tables and returns the revision, or the schema version where this program does not know it.
+fn prepare(database: &Database) -> Result<Result<u64, u64>, redb::Error> {
+    let transaction = database.begin_write()?;
+    let revision = {
+        transaction.open_table(ENTRIES)?;
+        let mut properties = transaction.open_table(PROPERTIES)?;
+        let schema = properties.get(SCHEMA)?.map(|version| version.value());
+        match schema {
+            Some(found) if found > SCHEMA_VERSION => return Ok(Err(found)),
+            Some(_) => {}
+            None => {
+                properties.insert(SCHEMA, SCHEMA_VERSION)?;
+            }
+        }
+        properties.get(REVISION)?.map_or(0, |revision| revision.value())
+    };
+    transaction.commit()?;
+    Ok(Ok(revision))
+}
+
+fn read(database: &Database, key: &str) -> Result<Option<Stored>, redb::Error> {
+    let entries = database.begin_read()?.open_table(ENTRIES)?;
+    Ok(entries.get(key)?.map(|value| decode(key, value.value())))
+}
+
+fn read_prefix(database: &Database, prefix: &str) -> Result<Listing, redb::Error> {
+    let transaction = database.begin_read()?;
+    let entries = transaction.open_table(ENTRIES)?;
+    let properties = transaction.open_table(PROPERTIES)?;
+    let revision = properties.get(REVISION)?.map_or(0, |revision| revision.value());
+    let mut listing = Listing { revision, entries: Vec::new() };
+    for entry in entries.range(prefix..)? {
+        let (key, value) = entry?;
+        if !key.value().starts_with(prefix) {
+            break;
+        }
+        listing.entries.push(decode(key.value(), value.value()));
+    }
+    Ok(listing)
+}
+
+/// The new revision, or the condition that does not hold.
+fn write(database: &Database, transaction: &Transaction) -> Result<Result<u64, StoreError>, redb::Error> {
+    let write = database.begin_write()?;
+    let revision = {
+        let mut entries = write.open_table(ENTRIES)?;
+        for (key, wanted) in &transaction.conditions {
+            let found = entries.get(key.as_str())?.map_or(0, |value| decode_revision(value.value()));
+            if found != *wanted {
+                let key = key.clone();
+                return Ok(Err(StoreError::Conflict { key, wanted: *wanted, found }));
+            }
+        }
+        let mut properties = write.open_table(PROPERTIES)?;
+        let revision = properties.get(REVISION)?.map_or(0, |revision| revision.value()) + 1;
+        properties.insert(REVISION, revision)?;
+        apply(&mut entries, revision, &transaction.operations)?;
+        revision
+    };
+    write.commit()?;
+    Ok(Ok(revision))
+}
 fn apply(
     entries: &mut redb::Table<'_, &str, &[u8]>,
     revision: u64,
@@ -156,17 +212,23 @@ fn decode_revision(encoded: &[u8]) -> u64 {
 
 impl Store for RedbStore {
     fn get(&self, key: &str) -> Result<Option<Stored>, StoreError> {
-        self.read(key).map_err(|error| self.failed("be read", error))
+        self.with("be read", |database| read(database, key))
     }
 
     fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
-        self.read_prefix(prefix).map_err(|error| self.failed("be read", error))
+        self.with("be read", |database| read_prefix(database, prefix))
     }
 
     fn commit(&self, transaction: &Transaction) -> Result<u64, StoreError> {
         transaction.check_limits()?;
         let _ordered = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
-        let revision = self.write(transaction).map_err(|error| self.failed("be written", error))??;
+        let next = self.log.revision() + 1;
+        let revision = match self.with("be written", |database| write(database, transaction)) {
+            Ok(result) => result?,
+            // The error may have come after the commit was in the file.
+            Err(_) if self.has_reached(next) => next,
+            Err(error) => return Err(error),
+        };
         self.log.append(revision, transaction);
         Ok(revision)
     }
@@ -177,5 +239,33 @@ impl Store for RedbStore {
 
     fn revision(&self) -> u64 {
         self.log.revision()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RedbStore, Store, StoreError, Transaction};
+
+    #[test]
+    fn after_an_error_of_the_disk_the_store_works_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.redb");
+        let store = RedbStore::open(&path).unwrap();
+        store.commit(Transaction::default().put("a", "1")).unwrap();
+        for _ in 0..2 {
+            let error = || redb::Error::Io(std::io::Error::other("the disk is full"));
+            let failed = store.with("be read", |_| Err::<(), _>(error())).unwrap_err();
+            assert!(matches!(failed, StoreError::Backend { action: "be read", .. }), "{failed:?}");
+            assert_eq!(store.get("a").unwrap().unwrap().value, b"1");
+        }
+        assert_eq!(store.commit(Transaction::default().put("a", "2")).unwrap(), 2);
+
+        // A file that is gone is not replaced by an empty one.
+        let elsewhere = directory.path().join("elsewhere");
+        std::fs::rename(&path, &elsewhere).unwrap();
+        store.with("be read", |_| Err::<(), _>(redb::Error::PreviousIo)).unwrap_err();
+        assert!(store.get("a").is_err() && !path.exists());
+        std::fs::rename(&elsewhere, &path).unwrap();
+        assert_eq!(store.get("a").unwrap().unwrap().value, b"2");
     }
 }

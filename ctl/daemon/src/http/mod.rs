@@ -76,7 +76,10 @@ async fn observe(State(api): State<Api>, request: Request, next: Next) -> Respon
     let response = if let Ok(response) = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         response
     } else {
-        let detail = format!("no answer within {} seconds", REQUEST_TIMEOUT.as_secs());
+        let detail = format!(
+            "no answer within {} seconds; a change may still be made, so look before it is repeated",
+            REQUEST_TIMEOUT.as_secs()
+        );
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "The request took too long", detail)
             .into_response()
     };

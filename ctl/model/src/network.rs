@@ -12,8 +12,8 @@ use crate::value;
 
 /// Smallest IP packet size in bytes that a network may be limited to (RFC 791).
 pub const MTU_BYTES_MIN: u64 = 576;
-/// Largest: what fits into a packet buffer of the dataplane with all its headers.
-pub const MTU_BYTES_MAX: u64 = 3800;
+/// Largest: what the dataplane's trunk carries with its tag.
+pub const MTU_BYTES_MAX: u64 = 3400;
 /// The MTU where none is given.
 pub const MTU_BYTES_DEFAULT: u16 = 1500;
 /// DNS servers of one network.

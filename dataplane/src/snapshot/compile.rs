@@ -7,16 +7,20 @@ use std::net::Ipv4Addr;
 use edgestack_abi::maps::MAX_PORTS;
 use hashbrown::{HashMap, HashSet};
 
+use edgestack_abi::punt::TRUNK_TAG_LENGTH;
+
 use super::security_group::{Remote, Rule, SecurityGroup};
 use super::{External, FloatingIp, Index, Network, Owner, Port, Router, Snapshot, Workload, fingerprint};
 use crate::config::{self, Config, Direction, PortKind};
 use crate::engine::{ConfigError, ConfigProblem};
+use crate::fastpath::TRUNK_MTU;
 use crate::wire::{PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
 
 /// Smallest MTU of a network (RFC 791: every host takes 576 bytes).
 const MTU_MIN: u16 = 576;
-/// Largest MTU of a network: what fits in a frame of the engine with its headroom.
-const MTU_MAX: u16 = 3800;
+/// Largest MTU of a network: what passes the trunk with its tag, so that every packet can reach the engine.
+const MTU_MAX: u16 = 3400;
+const _: () = assert!(MTU_MAX as u32 + TRUNK_TAG_LENGTH as u32 <= TRUNK_MTU);
 
 impl Snapshot {
     /// Checks and indexes a configuration. `port_numbers` has a number for every port of it.

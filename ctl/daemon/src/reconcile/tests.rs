@@ -45,7 +45,7 @@ fn uplinks() -> Vec<Uplink> {
 fn site() -> App {
     let app = App::new(Arc::new(MemoryStore::default()), vec!["eth9".to_owned()]);
     let external = json!({"network": {"name": "wan", "type": "FLAT", "external": true, "physnet_name": "internet",
-        "cidr": "203.0.113.0/24", "mtu": 3800}});
+        "cidr": "203.0.113.0/24", "mtu": 3400}});
     create::<NetworkSpec>(&app, external);
     for tenant in ["a", "b"] {
         create::<NetworkSpec>(&app, json!({"network": {"name": tenant, "cidr": "10.0.0.0/24", "mtu": 576}}));

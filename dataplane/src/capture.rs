@@ -113,6 +113,13 @@ impl Captures {
         Ok(Capture { packets, _reader: reader })
     }
 
+    /// Ends the captures of `port`, whose number may soon be another port's.
+    pub(crate) fn end(&self, port: u16) {
+        if self.taps.load().iter().any(|tap| tap.port == port) {
+            self.taps.rcu(|taps| taps.iter().filter(|tap| tap.port != port).cloned().collect::<Vec<_>>());
+        }
+    }
+
     /// Copies what `packets` yields to the captures that want it. Called once per batch.
     #[inline]
     pub(crate) fn observe<'a>(
@@ -215,6 +222,20 @@ mod tests {
         let captures = Captures::default();
         drop(captures.start(1, 10, 64).unwrap());
         assert_eq!(captures.reap(), [0u16; 0]);
+    }
+
+    #[test]
+    fn a_capture_ends_with_its_port() {
+        let captures = Captures::default();
+        let (gone, kept) = (captures.start(1, 10, 64).unwrap(), captures.start(2, 10, 64).unwrap());
+        observe(&captures, 1, &[0; 60]);
+        captures.end(1);
+        observe(&captures, 1, &[1; 60]);
+        observe(&captures, 2, &[2; 60]);
+        assert_eq!(captures.reap(), [2]);
+        assert_eq!(gone.recv().unwrap().bytes, [0; 60], "what was copied before can be read");
+        assert!(gone.recv().is_err(), "the queue is closed");
+        assert_eq!(kept.try_iter().count(), 1);
     }
 
     #[test]

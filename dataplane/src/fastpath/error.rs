@@ -75,6 +75,11 @@ pub enum FastPathError {
         /// What it means.
         hint: String,
     },
+    /// The interface takes VLAN tags off where XDP would have to see them.
+    #[error(
+        "interface {0} takes VLAN tags off received frames, and its driver does not let that be turned off (`ethtool -K NAME rx-vlan-offload off`)"
+    )]
+    VlanTags(u32),
     /// A system call failed.
     #[error("{action} {object}: {source}{}", hint_for(.source))]
     System {

@@ -195,10 +195,17 @@ impl FastPath {
     /// Attaches XDP to the interface of a port. `port_key` names the port's links; it must stay the same for the same
     /// port, and may be any text.
     pub fn attach_xdp(&mut self, port_key: &str, interface_index: u32) -> Result<Attached, FastPathError> {
-        // A NIC that takes VLAN tags off would show XDP frames of other networks as untagged ones. An interface without the
-        // setting does not do that.
-        let _ = netlink::leave_vlan_tags_in_received_frames(interface_index);
+        self.check_vlan_tags(interface_index)?;
         self.attach(maps::PROGRAM_XDP_PORT, Hook::Xdp, port_key, interface_index)
+    }
+
+    /// Sees to it that an interface leaves VLAN tags in the frames that it receives, and refuses one that does not: it
+    /// would show XDP frames of other networks as untagged ones. An interface without the setting takes none off.
+    pub fn check_vlan_tags(&self, interface_index: u32) -> Result<(), FastPathError> {
+        match netlink::leave_vlan_tags_in_received_frames(interface_index) {
+            Ok(false) => Err(FastPathError::VlanTags(interface_index)),
+            Ok(true) | Err(_) => Ok(()),
+        }
     }
 
     /// Attaches TC to the interface of a port.

@@ -127,15 +127,22 @@ pub(super) fn put_vlan_tags_into_frames(name: &str) -> io::Result<()> {
     clear_flags(name, TRANSMIT_VLAN | RECEIVE_VLAN)
 }
 
-/// Leaves VLAN tags in the frames that the interface with this index receives.
-pub(super) fn leave_vlan_tags_in_received_frames(interface_index: u32) -> io::Result<()> {
+/// Leaves VLAN tags in the frames that the interface with this index receives. False when it takes them off all the
+/// same, which some drivers do whatever they are told.
+pub(super) fn leave_vlan_tags_in_received_frames(interface_index: u32) -> io::Result<bool> {
     let mut name = [0; libc::IF_NAMESIZE];
     // SAFETY: the kernel writes a terminated name of at most the buffer's length.
     if unsafe { libc::if_indextoname(interface_index, name.as_mut_ptr()) }.is_null() {
         return Err(io::Error::last_os_error());
     }
     let bytes: Vec<u8> = name.iter().take_while(|byte| **byte != 0).map(|byte| *byte as u8).collect();
-    clear_flags(&String::from_utf8_lossy(&bytes), RECEIVE_VLAN)
+    let name = String::from_utf8_lossy(&bytes);
+    if ethtool(&name, GET_FLAGS, 0)? & RECEIVE_VLAN == 0 {
+        return Ok(true);
+    }
+    // What counts is not what the driver answers but what it does: read back.
+    let _ = clear_flags(&name, RECEIVE_VLAN);
+    Ok(ethtool(&name, GET_FLAGS, 0)? & RECEIVE_VLAN == 0)
 }
 
 fn clear_flags(name: &str, flags: u32) -> io::Result<()> {

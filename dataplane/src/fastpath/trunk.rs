@@ -20,6 +20,8 @@ pub const DEFAULT_INSTANCE: &str = "default";
 pub struct Trunk {
     /// Index of the kernel's end, for `Control::trunk_interface_index`.
     pub kernel_index: u32,
+    /// Name of the kernel's end.
+    pub kernel_name: String,
     /// Index of the engine's end, for its sockets.
     pub engine_index: u32,
     /// Name of the engine's end.
@@ -85,7 +87,7 @@ impl FastPath {
         for (index, name) in [(engine.index, &engine_name), (kernel.index, &kernel_name)] {
             netlink.set_up(index).map_err(FastPathError::interface("bring up", name))?;
         }
-        Ok(Trunk { kernel_index: kernel.index, engine_index: engine.index, engine_name, queues })
+        Ok(Trunk { kernel_index: kernel.index, kernel_name, engine_index: engine.index, engine_name, queues })
     }
 }
 

@@ -138,7 +138,9 @@ impl Dataplane {
         plugger.plug_trunk().map_err(|error| match error {
             PlugError::FastPath(error) => StartError::FastPath(error),
             PlugError::Socket(error) => StartError::Socket(error),
-            PlugError::Queues(_) | PlugError::Sockets => unreachable!("the trunk is the first to be plugged"),
+            PlugError::Queues(_) | PlugError::Sockets | PlugError::Index(_) => {
+                unreachable!("the trunk is the first to be plugged")
+            }
         })?;
         let poll = Poll::new().map_err(StartError::system("watch the interfaces"))?;
         let waker =
@@ -164,6 +166,7 @@ impl Dataplane {
     /// Takes a new configuration, whole or not at all, and plugs its ports in.
     pub fn apply(&self, config: &Config) -> Result<ApplyReport, ConfigError> {
         let _turn = self.shared.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        self.end_captures_without(config);
         let report = self.shared.engine.apply(config)?;
         // Interfaces are plugged by the watcher: its thread is in their network namespace, the caller's may not be.
         let (done, plugged) = bounded(1);
@@ -172,6 +175,20 @@ impl Dataplane {
             let _watcher_is_gone = plugged.recv();
         }
         Ok(report)
+    }
+
+    /// Ends the captures of ports that a configuration does not have, before their numbers can become other ports'.
+    fn end_captures_without(&self, config: &Config) {
+        let mut state = self.shared.state();
+        if state.captured.is_empty() {
+            return;
+        }
+        let ports = config.ports.iter();
+        let kept: Vec<u16> = ports.filter_map(|port| self.shared.engine.port_number(&port.id)).collect();
+        for number in state.captured.iter().filter(|number| !kept.contains(number)) {
+            self.shared.captures.end(*number);
+        }
+        self.shared.update_captures(&mut state);
     }
 
     /// Copies at most `limit_packets` packets that the port (name or id) receives and sends.

@@ -9,10 +9,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use edgestack_abi::maps::MAX_INTERFACE_INDEX;
 
 use super::settings::DataplaneSettings;
 use super::socket_indices::SocketIndices;
-use crate::config::{Attach, Config, PortKind};
+use crate::address::MacAddress;
+use crate::config::{Attach, Config, PortKind, RouterExternal};
 use crate::engine::{Engine, InterfaceBinding};
 use crate::fastpath::{FastPath, FastPathError, Hook, Trunk};
 use crate::io::Port;
@@ -23,6 +27,12 @@ use crate::worker::{TRUNK, WorkerHandle};
 /// Receive queues of an interface that are served. Packets of further queues would be lost, so an interface with
 /// more is attached by TC only.
 const QUEUES_MAX: u32 = 64;
+/// How long the kernel may take to free the queues of a socket that was closed, by this process or one before it.
+const QUEUE_RELEASE_TIME: Duration = Duration::from_secs(2);
+/// How often a queue that is not free yet is asked for within that time.
+const QUEUE_RETRY_INTERVAL: Duration = Duration::from_millis(20);
+/// A port that fell back to TC is tried with XDP again so often: what was in the way may have gone.
+const XDP_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the configuration wants of a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +76,12 @@ struct PortState {
     waiting: String,
     /// Why it is attached in another way than was asked.
     fallback: String,
+    /// When XDP is tried again while there is a fallback.
+    retry_at: Instant,
+    /// The MAC addresses of the routers that an uplink leads to.
+    routers: Vec<MacAddress>,
+    /// What keeps it from working although it is attached; empty when nothing is known to.
+    warning: String,
 }
 
 /// How a port stands, for people.
@@ -92,6 +108,8 @@ pub(super) enum PlugError {
     Queues(u32),
     #[error("all sockets are in use")]
     Sockets,
+    #[error("its index is {0}, and the largest that can be served is {max}", max = MAX_INTERFACE_INDEX - 1)]
+    Index(u32),
 }
 
 /// The ports, and all that is needed to plug them.
@@ -108,6 +126,8 @@ pub(super) struct Plugger {
     ports: BTreeMap<String, PortState>,
     /// Sockets of each worker, the trunk's included.
     sockets: Vec<u32>,
+    /// Until when queues may still be held by sockets that are closed.
+    queues_released_at: Instant,
 }
 
 impl Plugger {
@@ -121,6 +141,7 @@ impl Plugger {
     ) -> Self {
         Self {
             sockets: vec![0; workers.len()],
+            queues_released_at: Instant::now() + QUEUE_RELEASE_TIME,
             fast_path,
             workers,
             engine,
@@ -147,7 +168,14 @@ impl Plugger {
     fn reconcile_trunk(&mut self, gone: &[u32]) {
         if let Some(TrunkPlug { trunk, first_socket }) = &self.trunk {
             let (first_socket, queues) = (*first_socket, trunk.queues);
-            if !gone.contains(&trunk.engine_index) && !gone.contains(&trunk.kernel_index) {
+            // The kernel may have lost the message that an end is gone, so they are looked for, too.
+            let is_there = |name: &str, index: u32| {
+                let found = self.interfaces.find(name);
+                !gone.contains(&index) && found.map_or(true, |end| end.is_some_and(|end| end.index == index))
+            };
+            if is_there(&trunk.engine_name, trunk.engine_index)
+                && is_there(&trunk.kernel_name, trunk.kernel_index)
+            {
                 return;
             }
             tracing::warn!(interface = trunk.engine_name, "the trunk was deleted; making it again");
@@ -176,8 +204,26 @@ impl Plugger {
             }
         }
         for (id, wanted) in wanted {
-            let state = PortState { wanted, plug: None, waiting: String::new(), fallback: String::new() };
+            let state = PortState {
+                wanted,
+                plug: None,
+                waiting: String::new(),
+                fallback: String::new(),
+                retry_at: Instant::now(),
+                routers: Vec::new(),
+                warning: String::new(),
+            };
             self.ports.insert(id, state);
+        }
+        for port in &config.ports {
+            if let Some(state) = self.ports.get_mut(&port.id).filter(|state| state.wanted.uplink) {
+                let leads_to = |external: &RouterExternal| external.network == port.network;
+                let routers = config.routers.iter();
+                state.routers = routers
+                    .filter(|router| router.external.as_ref().is_some_and(leads_to))
+                    .map(|router| router.mac_address)
+                    .collect();
+            }
         }
         self.reconcile(&[]);
     }
@@ -221,7 +267,13 @@ impl Plugger {
         let found = self.find(id);
         let Some(plug) = self.ports.get(id).and_then(|port| port.plug.as_ref()) else { return };
         let index = plug.interface.index;
-        if found.is_none_or(|found| found.index != index) || gone.contains(&index) {
+        let is_other = found.is_none_or(|found| found.index != index) || gone.contains(&index);
+        // Queues without a socket, and frames whose VLAN is not told, would be lost or taken for others.
+        let is_unfit = plug.xdp.as_ref().is_some_and(|xdp| {
+            found.is_some_and(|found| found.receive_queues != xdp.queues)
+                || self.fast_path.check_vlan_tags(index).is_err()
+        });
+        if is_other || is_unfit {
             self.unplug(id);
         }
     }
@@ -269,8 +321,7 @@ impl Plugger {
         let Some(port) = self.ports.get(id) else { return String::new() };
         let wanted = port.wanted.clone();
         if port.plug.is_none() {
-            let xdp_wanted = wanted.attach == Attach::Xdp || wanted.attach == Attach::Auto && wanted.uplink;
-            match self.attach(id, &wanted, found, xdp_wanted) {
+            match self.attach(id, &wanted, found) {
                 Ok((plug, fallback)) => {
                     if !fallback.is_empty() {
                         tracing::warn!(port = id, reason = fallback, "the port is attached by TC only");
@@ -278,21 +329,47 @@ impl Plugger {
                     if let Some(port) = self.ports.get_mut(id) {
                         port.plug = Some(plug);
                         port.fallback = fallback;
+                        port.retry_at = Instant::now() + XDP_RETRY_INTERVAL;
                     }
                 }
                 Err(error) => {
                     return format!("interface {}: {error}", wanted.interface.as_deref().unwrap_or(""));
                 }
             }
+        } else if !port.fallback.is_empty() && Instant::now() >= port.retry_at {
+            self.retry_xdp(id, wanted.number, found);
         }
         self.tell(id, &wanted, found)
     }
 
+    /// Tries XDP again on a port that fell back to TC, which goes on working meanwhile.
+    fn retry_xdp(&mut self, id: &str, number: u16, found: Interface) {
+        let Some(mut plug) = self.ports.get_mut(id).and_then(|port| port.plug.take()) else { return };
+        let attached = self.attach_xdp(id, number, found, &mut plug);
+        let Some(port) = self.ports.get_mut(id) else { return };
+        port.retry_at = Instant::now() + XDP_RETRY_INTERVAL;
+        port.fallback = match attached {
+            Ok(()) => {
+                tracing::info!(port = id, "the port is attached by XDP after all");
+                String::new()
+            }
+            Err(error) => fallback_reason(&error),
+        };
+        plug.told = false;
+        port.plug = Some(plug);
+    }
+
     /// Tells the engine what changed about the interface of a port that is plugged in.
     fn tell(&mut self, id: &str, wanted: &Wanted, found: Interface) -> String {
-        let Some(plug) = self.ports.get_mut(id).and_then(|port| port.plug.as_mut()) else {
-            return String::new();
-        };
+        let Some(port) = self.ports.get_mut(id) else { return String::new() };
+        let warning = router_mac_warning(&port.routers, found.mac);
+        if port.warning != warning {
+            port.warning = warning;
+            if !port.warning.is_empty() {
+                tracing::warn!(port = id, reason = port.warning, "the uplink cannot work as configured");
+            }
+        }
+        let Some(plug) = port.plug.as_mut() else { return String::new() };
         if !plug.told || plug.interface != found {
             plug.interface = found;
             plug.told = true;
@@ -305,13 +382,10 @@ impl Plugger {
         }
     }
 
-    fn attach(
-        &mut self,
-        id: &str,
-        wanted: &Wanted,
-        found: Interface,
-        xdp_wanted: bool,
-    ) -> Result<(Plug, String), PlugError> {
+    fn attach(&mut self, id: &str, wanted: &Wanted, found: Interface) -> Result<(Plug, String), PlugError> {
+        if found.index >= MAX_INTERFACE_INDEX {
+            return Err(PlugError::Index(found.index));
+        }
         let mut plug = Plug { interface: found, xdp: None, promiscuous: None, told: false };
         if wanted.uplink {
             match Promiscuous::new(found.index) {
@@ -320,22 +394,28 @@ impl Plugger {
             }
         }
         let mut fallback = String::new();
-        if xdp_wanted {
-            match self.attach_xdp(id, wanted.number, found, &mut plug) {
-                Ok(()) => {}
-                Err(error) => fallback = format!("attached by TC only: {error}"),
-            }
+        let xdp_wanted = wanted.attach == Attach::Xdp || wanted.attach == Attach::Auto && wanted.uplink;
+        if xdp_wanted && let Err(error) = self.attach_xdp(id, wanted.number, found, &mut plug) {
+            fallback = fallback_reason(&error);
         }
-        if plug.xdp.is_none() {
+        let attached = if plug.xdp.is_none() {
             // A process before this one may have left XDP there, without the sockets that it needs.
-            self.fast_path.detach(id, Hook::Xdp)?;
+            let detached = self.fast_path.detach(id, Hook::Xdp);
             self.engine.set_interface(wanted.number, found.up.then(|| plug.binding()));
+            detached
+        } else {
+            Ok(())
+        };
+        let attached = attached.and_then(|()| self.fast_path.attach_tc(id, found.index));
+        if let Err(error) = attached {
+            self.release(id, wanted.number, plug.xdp.as_ref());
+            return Err(error.into());
         }
-        self.fast_path.attach_tc(id, found.index)?;
         Ok((plug, fallback))
     }
 
-    /// Sockets first, then the tables, then the program that uses both.
+    /// Sockets first, then the tables, then the program that uses both; only then others send by it. If it fails, the
+    /// port is left as one without XDP.
     fn attach_xdp(
         &mut self,
         id: &str,
@@ -347,19 +427,22 @@ impl Plugger {
         if queues > QUEUES_MAX {
             return Err(PlugError::Queues(queues));
         }
+        self.fast_path.check_vlan_tags(found.index)?;
         let first_socket = self.open_sockets(number, found.index, queues)?;
         plug.xdp = Some(XdpPlug { first_socket, queues });
-        self.engine.set_interface(number, found.up.then(|| plug.binding()));
+        let receives = InterfaceBinding { xdp_transmit: false, ..plug.binding() };
+        self.engine.set_interface(number, found.up.then_some(receives));
         let attached = self
             .fast_path
             .set_device(number, Some(found.index))
             .and_then(|()| self.fast_path.attach_xdp(id, found.index));
         if let Err(error) = attached {
             plug.xdp = None;
-            self.engine.set_interface(number, None);
+            self.engine.set_interface(number, found.up.then(|| plug.binding()));
             self.close_sockets(number, first_socket, queues);
             return Err(error.into());
         }
+        self.engine.set_interface(number, found.up.then(|| plug.binding()));
         Ok(())
     }
 
@@ -371,8 +454,8 @@ impl Plugger {
         for queue in 0..queues {
             let worker = queue as usize % self.workers.len();
             let sockets = self.sockets[worker] + queue / self.workers.len() as u32 + 1;
-            let memory = self.workers[worker].memory();
-            result = XskSocket::open(memory, interface_index, queue, &self.xsk, sockets)
+            result = self
+                .open_socket(worker, interface_index, queue, sockets)
                 .map_err(PlugError::from)
                 .and_then(|socket| {
                     self.fast_path.set_socket(first + queue, Some(socket.as_fd()))?;
@@ -394,6 +477,25 @@ impl Plugger {
         Ok(first)
     }
 
+    /// Opens a socket, waiting for the kernel to take the queue from one that was closed just now.
+    fn open_socket(
+        &self,
+        worker: usize,
+        interface_index: u32,
+        queue: u32,
+        sockets: u32,
+    ) -> Result<XskSocket, XskError> {
+        loop {
+            let memory = self.workers[worker].memory();
+            let opened = XskSocket::open(memory, interface_index, queue, &self.xsk, sockets);
+            let is_in_use = matches!(opened, Err(XskError::QueueInUse { .. }));
+            if !is_in_use || Instant::now() >= self.queues_released_at {
+                return opened;
+            }
+            std::thread::sleep(QUEUE_RETRY_INTERVAL);
+        }
+    }
+
     fn close_sockets(&mut self, number: u16, first: u32, queues: u32) {
         if let Err(error) = self.fast_path.set_device(number, None) {
             tracing::warn!(port = number, %error, "the port's device stays in the map");
@@ -409,6 +511,7 @@ impl Plugger {
             worker.unplug(number);
         }
         self.indices.release(first, queues);
+        self.queues_released_at = Instant::now() + QUEUE_RELEASE_TIME;
     }
 
     /// Takes a port out of its interface.
@@ -416,16 +519,21 @@ impl Plugger {
         let Some(port) = self.ports.get_mut(id) else { return };
         let number = port.wanted.number;
         let Some(plug) = port.plug.take() else { return };
+        self.release(id, number, plug.xdp.as_ref());
+        tracing::info!(port = id, interface_index = plug.interface.index, "the port is unplugged");
+    }
+
+    /// Takes everything away that a port has at its interface.
+    fn release(&mut self, id: &str, number: u16, xdp: Option<&XdpPlug>) {
         self.engine.set_interface(number, None);
         for hook in [Hook::Xdp, Hook::Tc] {
             if let Err(error) = self.fast_path.detach(id, hook) {
                 tracing::warn!(port = id, %error, "the program stays attached");
             }
         }
-        if let Some(XdpPlug { first_socket, queues }) = plug.xdp {
+        if let Some(&XdpPlug { first_socket, queues }) = xdp {
             self.close_sockets(number, first_socket, queues);
         }
-        tracing::info!(port = id, interface_index = plug.interface.index, "the port is unplugged");
     }
 
     /// How a port stands.
@@ -438,10 +546,33 @@ impl Plugger {
             Some(Plug { xdp: Some(_), .. }) => "xdp+tc",
             Some(_) => "tc",
         };
-        let (state, reason) =
-            if port.waiting.is_empty() { ("up", &port.fallback) } else { ("waiting", &port.waiting) };
+        let (state, reason) = if port.waiting.is_empty() {
+            let reasons: Vec<&str> = [&port.warning, &port.fallback]
+                .map(String::as_str)
+                .into_iter()
+                .filter(|text| !text.is_empty())
+                .collect();
+            ("up", reasons.join("; "))
+        } else {
+            ("waiting", port.waiting.clone())
+        };
         let mtu = port.plug.as_ref().map(|plug| plug.interface.mtu);
-        PortStatus { state, reason: reason.clone(), attached, mtu }
+        PortStatus { state, reason, attached, mtu }
+    }
+}
+
+fn fallback_reason(error: &PlugError) -> String {
+    format!("attached by TC only: {error}")
+}
+
+/// What is to be said of an uplink whose own MAC address is also a router's: frames to it belong to the host.
+fn router_mac_warning(routers: &[MacAddress], mac: MacAddress) -> String {
+    if routers.contains(&mac) {
+        format!(
+            "the interface's own MAC address {mac} is also a router's, so what is sent to the router ends at the host: give the router another"
+        )
+    } else {
+        String::new()
     }
 }
 

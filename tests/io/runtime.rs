@@ -3,10 +3,14 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use edgestack_abi::maps::MAX_INTERFACE_INDEX;
 use edgestack_dataplane::capture::{CaptureDirection, CaptureError, CapturedPacket};
 use edgestack_dataplane::config::{Attach, Config};
 use edgestack_dataplane::fastpath::trunk_names;
 use edgestack_dataplane::inspect::PortView;
+use edgestack_dataplane::io::interface::Interfaces;
+use edgestack_dataplane::io::xsk::{XskSettings, XskSocket};
+use edgestack_dataplane::packet::FramePool;
 use edgestack_dataplane::runtime::{Dataplane, DataplaneSettings};
 use edgestack_tests::link::{connect, disconnect};
 use edgestack_tests::namespace::Namespace;
@@ -14,10 +18,13 @@ use edgestack_tests::traffic::udp::UdpEcho;
 use edgestack_tests::traffic::{ping, udp};
 use edgestack_tests::{LabError, wait};
 
-use crate::site::{ONE, OUTSIDE, Site, config};
+use crate::site::{ONE, OUTSIDE, Site, TWO, config};
 
 /// How long the runtime may take to see what happened to an interface.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// When the runtime has looked at the interfaces again, even if nothing told it to.
+const SEEN_AFTER: Duration = Duration::from_secs(3);
 
 const TWO_ADDRESS: &str = "10.0.0.12";
 const GATEWAY: &str = "10.0.0.1";
@@ -118,6 +125,92 @@ fn an_interface_may_come_late_go_and_come_back() -> Result<(), LabError> {
 }
 
 #[test]
+fn an_interface_index_beyond_the_table_is_told_of() -> Result<(), LabError> {
+    let site = Site::new()?;
+    for (index, state) in [(MAX_INTERFACE_INDEX, "waiting"), (MAX_INTERFACE_INDEX - 1, "up")] {
+        disconnect(&site.host, TWO.interface)?;
+        site.host.run(&format!(
+            "ip link add two index {index} mtu 1500 type veth peer name eth0 netns {}",
+            site.two.name()
+        ))?;
+        site.two.run("ethtool -K eth0 gro on tx off")?;
+        site.two.run("ip link set eth0 address 02:00:00:00:01:02")?;
+        site.two.run("ip address add 10.0.0.12/24 dev eth0")?;
+        site.two.run("ip link set eth0 up")?;
+        site.host.run("ip link set two up")?;
+        let dataplane = site.start_with(&config(Attach::Auto));
+        let port = wait_for(&dataplane, "two", state)?;
+        assert_eq!(port.reason.contains(&index.to_string()), state == "waiting", "{port:#?}");
+        if state == "up" {
+            wait::until("the workload to answer", PATIENCE, || {
+                ping::ping(&site.one, TWO_ADDRESS, 1).is_ok_and(|pings| pings.all_answered())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_queue_that_is_held_is_waited_for_and_taken_later() -> Result<(), LabError> {
+    const RINGS: u32 = 64;
+    let site = Site::new()?;
+    let settings = XskSettings {
+        receive_ring_packets: RINGS,
+        transmit_ring_packets: RINGS,
+        fill_ring_frames: RINGS,
+        ..XskSettings::default()
+    };
+    let hold = || {
+        site.host.enter(|| {
+            let pool = FramePool::new(512).expect("frames");
+            let index =
+                Interfaces::open().and_then(|all| all.find("uplink")).expect("ask").expect("it").index;
+            XskSocket::open(pool.memory(), index, 0, &settings, 1).expect("a socket")
+        })
+    };
+    // Held for a moment only, as by a process that was killed: nobody sees it.
+    let holder = hold()?;
+    let dataplane = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(300));
+            drop(holder);
+        });
+        site.start_with(&config(Attach::Auto))
+    });
+    assert_eq!(wait_for(&dataplane, "uplink", "up")?.attached, "xdp+tc");
+    drop(dataplane);
+
+    // Held for long: TC serves meanwhile.
+    std::thread::sleep(Duration::from_millis(500));
+    let holder = hold()?;
+    let dataplane = site.start_with(&config(Attach::Auto));
+    let port = wait_for(&dataplane, "uplink", "up")?;
+    assert_eq!(port.attached, "tc");
+    assert!(port.reason.contains("attached by TC only"), "{port:#?}");
+    assert_answers(&dataplane, &site.one, OUTSIDE_ADDRESS, 3);
+    drop(holder);
+    wait::value("XDP", Duration::from_secs(15), || {
+        let port = wait_for(&dataplane, "uplink", "up").map_err(|error| error.to_string())?;
+        if port.attached == "xdp+tc" && port.reason.is_empty() { Ok(()) } else { Err(format!("{port:#?}")) }
+    })?;
+    assert_answers(&dataplane, &site.one, OUTSIDE_ADDRESS, 3);
+    Ok(())
+}
+
+#[test]
+fn an_uplink_with_the_mac_address_of_a_router_is_told_of() -> Result<(), LabError> {
+    let site = Site::new()?;
+    site.host.run("ip link set uplink address 02:00:00:00:00:01")?;
+    let dataplane = site.start_with(&config(Attach::Auto));
+    let port = wait_for(&dataplane, "uplink", "up")?;
+    assert!(port.reason.contains("02:00:00:00:00:01 is also a router's"), "{port:#?}");
+    site.host.run("ip link set uplink address 02:00:00:00:02:02")?;
+    wait::until("the reason to go", PATIENCE, || {
+        wait_for(&dataplane, "uplink", "up").is_ok_and(|port| port.reason.is_empty())
+    })
+}
+
+#[test]
 fn the_trunk_is_made_again_when_somebody_deletes_it() -> Result<(), LabError> {
     let site = Site::new()?;
     let dataplane = site.start_with(&config(Attach::Tc));
@@ -144,12 +237,18 @@ fn every_queue_of_an_interface_is_served_by_any_number_of_workers() -> Result<()
         site.outside.run("ethtool -K eth0 gro on tx off")?;
         site.outside.run("ip address add 198.51.100.1/24 dev eth0")?;
         site.outside.run("ip link set eth0 up")?;
+        site.outside.run("ethtool -L eth0 tx 2")?;
+        site.host.run("ethtool -L uplink rx 2")?;
         site.host.run("ip link set uplink up")?;
         let _echo = UdpEcho::start(&site.outside, "0.0.0.0:7")?;
         site.settings.fast_path_enabled = false;
         let dataplane = site.start_with(&config(Attach::Auto));
         assert_eq!(wait_for(&dataplane, "uplink", "up")?.attached, "xdp+tc");
         first_answer(&dataplane, &udp::bind(&site.one, "0.0.0.0:0")?)?;
+        // Queues that come later are served, too.
+        site.host.run("ethtool -L uplink rx 4")?;
+        site.outside.run("ethtool -L eth0 tx 4")?;
+        std::thread::sleep(SEEN_AFTER);
         // The outside's stack spreads flows over its queues by their hash.
         for port in 4000..4032 {
             let answer = udp::ask(

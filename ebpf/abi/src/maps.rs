@@ -6,8 +6,9 @@ pub const ABI_VERSION: u32 = 1;
 pub const TICK_MS: u32 = 100;
 /// Ports of one host; port 0 is none.
 pub const MAX_PORTS: u32 = 4096;
-/// Largest interface index that a port may have, plus one.
-pub const MAX_INTERFACE_INDEX: u32 = 65_536;
+/// Largest interface index that a port may have, plus one. Indices only rise: a host that makes interfaces for
+/// short-lived workloads passes 65,536 within weeks.
+pub const MAX_INTERFACE_INDEX: u32 = 1_048_576;
 /// AF_XDP sockets of one host.
 pub const MAX_SOCKETS: u32 = 1024;
 /// Buckets of the flow table where the configuration names no size: half a million entries.

@@ -17,7 +17,7 @@ use crate::reconcile::Progress;
 use crate::reconcile::network::{Reconciler, Uplink};
 use crate::store::{RedbStore, Store, StoreError};
 
-/// Why the daemon could not start. Nothing of it is left running.
+/// Why the daemon could not start, or ended. Nothing of it is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// A directory cannot be made.
@@ -39,6 +39,9 @@ pub enum DaemonError {
     /// The dataplane cannot be started.
     #[error("the dataplane cannot be started; `enabled = false` in [dataplane] runs the API without it")]
     Dataplane(#[from] StartError),
+    /// The reconciler failed: a fault of this program.
+    #[error("what brings desired state into effect has failed; established flows go on")]
+    Reconciler(#[from] tokio::task::JoinError),
 }
 
 /// Starts everything, runs until `stop` says so, and ends everything. Pinned programs go on forwarding.
@@ -66,17 +69,26 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
         metrics: Arc::new(Metrics::new(Arc::clone(&gateway), Arc::clone(&store), Arc::clone(&progress))),
     };
     let reconciler = Reconciler::new(store, gateway, progress, uplinks);
-    let reconciling = tokio::spawn(reconciler.run(stop.clone()));
+    let mut reconciling = tokio::spawn(reconciler.run(stop.clone()));
     let metrics_serving = metrics_listener.map(|listener| {
         let router = http::service::routes().with_state(api.clone());
         tokio::spawn(serve_tcp(listener, router, stop.clone()))
     });
     tracing::info!(socket = %config.socket_path().display(), "edgestackd is listening");
-    socket.serve(http::router(api), stop).await;
-    for task in [Some(reconciling), metrics_serving].into_iter().flatten() {
-        if let Err(error) = task.await {
-            tracing::error!(%error, "a task of the daemon failed");
+    let serving = socket.serve(http::router(api), stop);
+    tokio::pin!(serving);
+    tokio::select! {
+        () = &mut serving => reconciling.await?,
+        // Without it every change would be accepted and none take effect.
+        ended = &mut reconciling => {
+            ended?;
+            serving.await;
         }
+    }
+    if let Some(serving) = metrics_serving
+        && let Err(error) = serving.await
+    {
+        tracing::error!(%error, "serving metrics failed");
     }
     tracing::info!("edgestackd has stopped; established flows go on in the kernel");
     Ok(())

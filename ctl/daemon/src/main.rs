@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = %chain(error.as_ref()), "edgestackd could not start");
+            tracing::error!(error = %chain(error.as_ref()), "edgestackd cannot run");
             ExitCode::FAILURE
         }
     }

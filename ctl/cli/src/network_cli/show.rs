@@ -15,7 +15,7 @@ use crate::value::{age, bytes, count, percent};
 /// Flows asked for unless the user says otherwise.
 const FLOWS_DEFAULT: usize = 1000;
 /// Flows asked for where they are filtered here: the filter should see them all.
-const FLOWS_FILTERED: usize = 100_000;
+const FLOWS_FILTERED: usize = 50_000;
 
 /// A table of the dataplane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -26,8 +26,8 @@ use crate::gateway::{Gateway, GatewayError};
 
 /// Flows in one answer where the request does not say.
 const FLOWS_LIMIT_DEFAULT: usize = 1000;
-/// Most flows in one answer.
-const FLOWS_LIMIT_MAX: usize = 100_000;
+/// Most flows in one answer: what clients read at once.
+const FLOWS_LIMIT_MAX: usize = 50_000;
 /// Chunks of a capture that wait for the client.
 const CAPTURE_CHUNKS: usize = 64;
 /// How often a capture without packets looks whether its client is still there.

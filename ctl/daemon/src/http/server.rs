@@ -86,16 +86,15 @@ impl ControlSocket {
         let socket = Self { listener, path: path.to_owned() };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))
             .map_err(failed("set the permissions of"))?;
-        match group_id(SOCKET_GROUP) {
-            Some(group) => {
-                // Who is neither root nor a member cannot give it away; the socket is good for its owner all the same.
-                if let Err(error) = std::os::unix::fs::chown(path, None, Some(group)) {
-                    tracing::warn!(%error, group = SOCKET_GROUP, "the socket keeps its group: only its owner can use it");
-                }
+        if let Some(group) = group_id(SOCKET_GROUP) {
+            // Who is neither root nor a member cannot give it away; the socket is good for its owner all the same.
+            if let Err(error) = std::os::unix::fs::chown(path, None, Some(group)) {
+                tracing::warn!(%error, group = SOCKET_GROUP, "the socket keeps its group: only its owner can use it");
             }
-            None => tracing::info!(
+        } else {
+            tracing::info!(
                 "this host has no group `{SOCKET_GROUP}`: the socket is for its owner alone (groupadd --system {SOCKET_GROUP})"
-            ),
+            );
         }
         Ok(socket)
     }

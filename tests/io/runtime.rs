@@ -398,7 +398,7 @@ fn a_start_that_cannot_be_says_why() -> Result<(), LabError> {
     let mut settings = whole.clone();
     settings.run_directory = "/proc/no-such".into();
     let message = fails(&settings);
-    assert!(message.contains("run_directory"), "{message}");
+    assert!(message.contains("run_dir`"), "{message}");
 
     let mut settings = whole.clone();
     settings.frames = 1024;

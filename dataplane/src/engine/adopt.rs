@@ -53,7 +53,7 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
         icmp_errors: RateWindow::default(),
         random: random_seed(record.hash_seed),
         sweep_position: 0,
-        sessions_by_port: sessions_by_port,
+        sessions_by_port,
         created: 0,
         expired: 0,
         evicted: 0,

@@ -105,11 +105,10 @@ pub fn check(context: &Context<'_>, ip: &Ipv4, verdict: &FlowVerdict, trace: &mu
     };
     trace.step(Stage::Output, || match result {
         Ok(()) => "forwarded".to_owned(),
-        Err(Stop::Drop(reason)) => reason.description().to_owned(),
         Err(Stop::Tell(DropReason::PacketTooBig, _)) => {
             format!("larger than the MTU of {mtu}; the sender is told by ICMP")
         }
-        Err(Stop::Tell(reason, _)) => reason.description().to_owned(),
+        Err(Stop::Drop(reason) | Stop::Tell(reason, _)) => reason.description().to_owned(),
         Err(Stop::Hold(..)) => "waits for its next hop".to_owned(),
     });
     result

@@ -76,7 +76,7 @@ impl FlowTable {
     }
 
     /// Finds the valid entry of a key.
-    #[inline(always)]
+    #[inline]
     pub fn lookup(&self, key: &FlowKey, hash: u64) -> Option<Found> {
         let (first, second) = bucket_indices(hash, self.mask);
         for bucket in [first, second] {

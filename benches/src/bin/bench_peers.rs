@@ -21,7 +21,7 @@ const FLOWS: [(u32, &str); 3] =
 const NEW_FLOWS: &str = "new flows, M/s";
 const TCP: [(u32, &str); 2] = [(1, "Gb/s, 1 TCP stream"), (4, "Gb/s, 4 TCP streams")];
 /// Seconds that a gateway may take to know all flows.
-const CENSUS_ROUNDS: u32 = 30;
+const CENSUS_ROUNDS: u32 = 150;
 /// How long a stream of frames runs before it is measured.
 const WARM: Duration = Duration::from_millis(300);
 
@@ -84,13 +84,12 @@ fn run(settings: &Settings) -> Result<(), BenchError> {
 fn frames(settings: &Settings, prefix: &str, report: &mut Report) -> Result<(), BenchError> {
     let _tuning = Tuning::apply()?;
     let mut traffic = Traffic::load()?;
-    let gateways = [
-        Gateway::plain(prefix, &mut traffic)?,
-        Gateway::nftables(prefix, &mut traffic)?,
-        Gateway::edgestack(prefix, &mut traffic, true)?,
-        Gateway::edgestack(prefix, &mut traffic, false)?,
-    ];
+    let peers = [Gateway::plain(prefix, &mut traffic)?, Gateway::nftables(prefix, &mut traffic)?];
     for (flows, what) in FLOWS {
+        let ours = [true, false].map(|fast_path| Gateway::edgestack(prefix, &mut traffic, fast_path, flows));
+        let [tier0, engine] = ours;
+        let ours = [tier0?, engine?];
+        let gateways: Vec<&Gateway> = peers.iter().chain(&ours).collect();
         for gateway in &gateways {
             learn(gateway, flows, &mut traffic, report)?;
         }

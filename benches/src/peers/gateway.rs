@@ -12,14 +12,18 @@ use super::{BenchError, nftables};
 
 /// MAC address of EdgeStack's router.
 const ROUTER_MAC: &str = "02:00:00:00:00:fe";
-/// Room for a million connections, the table a quarter full; no limit of new ones; and none ends while it is measured.
-const SETTINGS: &str = "new_flows_per_second_per_port = 0
-flow_table_entries = 8388608
-sessions = 2097152
-worker_cpus = [1]
+/// Entries of the flow table that a host has by default.
+const ENTRIES_MIN: u32 = 524_288;
 
-[dataplane.timeouts]
-udp_seconds = 3600";
+/// Room for `flows` connections, the table a quarter full; no limit of new ones; and none ends while it is measured.
+fn dataplane(flows: u32) -> String {
+    let entries = (flows * 8).next_power_of_two().max(ENTRIES_MIN);
+    format!(
+        "new_flows_per_second_per_port = 0\nflow_table_entries = {entries}\nsessions = {}\nworker_cpus = [1]\n\n\
+         [dataplane.timeouts]\nudp_seconds = 3600",
+        entries / 4
+    )
+}
 
 /// A gateway in its bed.
 #[derive(Debug)]
@@ -48,10 +52,15 @@ impl Gateway {
     }
 
     /// EdgeStack with XDP at both ends: SNAT, security groups, route. Without `fast_path` its engine alone.
-    pub fn edgestack(prefix: &str, traffic: &mut Traffic, fast_path: bool) -> Result<Self, BenchError> {
+    pub fn edgestack(
+        prefix: &str,
+        traffic: &mut Traffic,
+        fast_path: bool,
+        flows: u32,
+    ) -> Result<Self, BenchError> {
         let bed = Bed::create(prefix, if fast_path { "tier0" } else { "engine" }, true)?;
         traffic.attach_sink(&bed)?;
-        Self::with_daemon(prefix, bed, "xdp", fast_path)
+        Self::with_daemon(prefix, bed, ("xdp", fast_path), flows)
     }
 
     /// The kernel with nftables, for TCP between stacks.
@@ -64,7 +73,7 @@ impl Gateway {
     /// EdgeStack with TC at both ends, for TCP between stacks.
     pub fn edgestack_tcp(prefix: &str) -> Result<Self, BenchError> {
         let bed = Bed::create(prefix, "es-tcp", false)?;
-        Self::with_daemon(prefix, bed, "tc", true)
+        Self::with_daemon(prefix, bed, ("tc", true), 1)
     }
 
     fn without_daemon(bed: Bed) -> Result<Self, BenchError> {
@@ -74,11 +83,16 @@ impl Gateway {
         Ok(Self { bed, daemon: None, mac })
     }
 
-    fn with_daemon(prefix: &str, bed: Bed, attach: &str, fast_path: bool) -> Result<Self, BenchError> {
+    fn with_daemon(
+        prefix: &str,
+        bed: Bed,
+        (attach, fast_path): (&str, bool),
+        flows: u32,
+    ) -> Result<Self, BenchError> {
         let instance = format!("{prefix}-{}", bed.name);
         let mut settings = DaemonSettings::new(std::env::temp_dir().join(&instance), &instance);
         settings.fast_path = fast_path;
-        SETTINGS.clone_into(&mut settings.dataplane);
+        settings.dataplane = dataplane(flows);
         settings.uplinks.push(Uplink {
             interface: bed.outside(),
             physical_network: "outside".to_owned(),

@@ -44,6 +44,10 @@ impl IperfReport {
 /// all addresses the kernel would answer with whichever is nearest to the client.
 pub fn server(namespace: &Namespace, address: &str, directory: &Path) -> Result<Process, LabError> {
     let log = directory.join(format!("iperf3-server-{}.log", namespace.name()));
+    // What a server before this one said must not be taken for this one's word.
+    if log.exists() {
+        std::fs::remove_file(&log).map_err(LabError::system(format!("remove {}", log.display())))?;
+    }
     let line = format!("iperf3 --server --forceflush --bind {address} --port {IPERF_PORT}");
     let server = namespace.enter(|| Process::start(&mut words(&line), &log))??;
     wait::until("iperf3 to listen", Duration::from_secs(5), || server.log().contains("Server listening"))?;

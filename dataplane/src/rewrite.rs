@@ -3,7 +3,7 @@
 //! Stages only say what should change, as a `FlowVerdict`; [`apply`] does it. The kernel programs do the same with the
 //! same record (`ebpf/src/rewrite.rs`), and the conformance cases hold the two against each other.
 
-use edgestack_abi::checksum::{difference, fold, update};
+use edgestack_abi::checksum::{difference, fold, update, update_nonzero};
 use edgestack_abi::flow::{DECREMENT_TTL, REWRITE_ETHERNET, TRANSLATE};
 use edgestack_abi::{FlowKey, FlowVerdict};
 
@@ -84,20 +84,25 @@ fn translate_transport(transport: &mut [u8], verdict: &FlowVerdict, protocol: u8
             // An echo's identifier stands for both ports, one of which is 0; there is no pseudo header.
             let identifier = verdict.source_port | verdict.destination_port;
             head[4..6].copy_from_slice(&identifier.to_ne_bytes());
-            update_at(head, 2, verdict.port_delta);
+            update_icmp(head, verdict.port_delta);
         }
         _ => {}
     }
 }
 
+/// Adds `delta` to the checksum of an ICMP header.
+#[inline]
+fn update_icmp(message: &mut [u8], delta: u16) {
+    let checksum = u16::from_ne_bytes([message[2], message[3]]);
+    message[2..4].copy_from_slice(&update_nonzero(checksum, delta).to_ne_bytes());
+}
+
 /// Adds `delta` to the checksum of a UDP header. RFC 768: 0 says that there is none, and a computed 0 is sent as all ones.
 #[inline]
 fn update_udp(datagram: &mut [u8], delta: u16) {
-    if datagram[6..8] != [0, 0] {
-        update_at(datagram, 6, delta);
-        if datagram[6..8] == [0, 0] {
-            datagram[6..8].copy_from_slice(&[0xff, 0xff]);
-        }
+    let checksum = u16::from_ne_bytes([datagram[6], datagram[7]]);
+    if checksum != 0 {
+        datagram[6..8].copy_from_slice(&update_nonzero(checksum, delta).to_ne_bytes());
     }
 }
 
@@ -159,7 +164,7 @@ fn translate_quote(quote: &mut [u8], verdict: &FlowVerdict, inner: &Inner) {
     if inner.protocol == PROTOCOL_ICMP {
         let identifier = verdict.source_port | verdict.destination_port;
         transport[4..6].copy_from_slice(&identifier.to_ne_bytes());
-        update_at(transport, 2, fold(ports));
+        update_icmp(transport, fold(ports));
         return;
     }
     transport[..2].copy_from_slice(&verdict.destination_port.to_ne_bytes());

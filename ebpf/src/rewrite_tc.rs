@@ -35,6 +35,9 @@ pub fn apply(context: &TcContext, headers: &Headers, hit: &Hit) -> bool {
         rewrite_xdp::network(data, hit);
         if hit.has(TRANSLATE) {
             rewrite_xdp::ports(data, headers, hit);
+            if headers.protocol == parse::PROTOCOL_ICMP {
+                rewrite_xdp::icmp_checksum(data, hit);
+            }
         }
     }
     true
@@ -49,8 +52,8 @@ fn checksum(context: &TcContext, headers: &Headers, hit: &Hit) -> bool {
     let (offset, address_flags, port_flags) = match headers.protocol {
         parse::PROTOCOL_TCP => (parse::TCP_CHECKSUM, PSEUDO_HEADER, 0),
         parse::PROTOCOL_UDP => (parse::UDP_CHECKSUM, PSEUDO_HEADER | ZERO_IS_NONE, ZERO_IS_NONE),
-        // ICMP has no pseudo header.
-        _ => return port_delta == 0 || replace(context, parse::ICMP_CHECKSUM, port_delta, 0),
+        // ICMP's is never left to be computed: it is written with the identifier.
+        _ => return true,
     };
     (address_delta == 0 || replace(context, offset, address_delta, address_flags))
         && (port_delta == 0 || replace(context, offset, port_delta, port_flags))

@@ -3,7 +3,7 @@
 //! The result is byte for byte what the engine makes of the packet: same order of fields, same arithmetic
 //! ([`edgestack_abi::checksum`]).
 
-use edgestack_abi::checksum::{fold, update};
+use edgestack_abi::checksum::{fold, update, update_nonzero};
 use edgestack_abi::flow::{DECREMENT_TTL, REWRITE_ETHERNET, TRANSLATE};
 use edgestack_abi::{FlowEntry, FlowVerdict};
 
@@ -93,18 +93,27 @@ unsafe fn transport(data: usize, headers: &Headers, hit: &Hit) {
                 store(data, parse::TCP_CHECKSUM, update(checksum, delta));
             }
             parse::PROTOCOL_UDP => {
-                // Zero means none and stays; a sum that comes out as zero is sent as its other form (RFC 768).
+                // Zero means none and stays (RFC 768).
                 let checksum = load::<u16>(data, parse::UDP_CHECKSUM);
                 if checksum != 0 {
-                    let updated = update(checksum, delta);
-                    store(data, parse::UDP_CHECKSUM, if updated == 0 { 0xffff } else { updated });
+                    store(data, parse::UDP_CHECKSUM, update_nonzero(checksum, delta));
                 }
             }
-            _ => {
-                // ICMP has no pseudo header: the addresses are not in its sum.
-                let checksum = load::<u16>(data, parse::ICMP_CHECKSUM);
-                store(data, parse::ICMP_CHECKSUM, update(checksum, verdict.port_delta));
-            }
+            _ => icmp_checksum(data, hit),
         }
+    }
+}
+
+/// The checksum of an echo. ICMP has no pseudo header: the addresses are not in its sum. The stack never leaves it to be
+/// computed later, so TC writes it as XDP does.
+///
+/// # Safety
+/// As for [`apply`], and the packet is an echo.
+#[inline(always)]
+pub unsafe fn icmp_checksum(data: usize, hit: &Hit) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let checksum = load::<u16>(data, parse::ICMP_CHECKSUM);
+        store(data, parse::ICMP_CHECKSUM, update_nonzero(checksum, (*hit.entry).verdict.port_delta));
     }
 }

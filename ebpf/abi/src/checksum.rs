@@ -27,3 +27,15 @@ pub const fn difference(old: u32, new: u32) -> u32 {
 pub const fn update(checksum: u16, delta: u16) -> u16 {
     !fold((!checksum as u32) + delta as u32)
 }
+
+/// As [`update`], for checksums where zero is not sent: its other form, all ones, says the same sum.
+///
+/// In UDP zero means that there is none (RFC 768). In ICMP, which has no pseudo header, a message of zeros only is right
+/// with all ones and wrong with zero, and every other message is right with either.
+#[inline(always)]
+pub const fn update_nonzero(checksum: u16, delta: u16) -> u16 {
+    match update(checksum, delta) {
+        0 => 0xffff,
+        updated => updated,
+    }
+}

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::http::server::{ControlSocket, ListenError, serve_tcp};
-use crate::http::{self, Api};
+use crate::http::{self, Api, Server};
 use crate::metrics::Metrics;
 use crate::reconcile::Progress;
 use crate::reconcile::network::{Reconciler, Uplink};
@@ -71,11 +71,11 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
     let reconciler = Reconciler::new(store, gateway, progress, uplinks);
     let mut reconciling = tokio::spawn(reconciler.run(stop.clone()));
     let metrics_serving = metrics_listener.map(|listener| {
-        let router = http::service::routes().with_state(api.clone());
+        let router = http::service::routes().into_router().with_state(Server::new(api.clone()));
         tokio::spawn(serve_tcp(listener, router, stop.clone()))
     });
     tracing::info!(socket = %config.socket_path().display(), "edgestackd is listening");
-    let serving = socket.serve(http::router(api), stop);
+    let serving = socket.serve(http::router(Server::new(api)), stop);
     tokio::pin!(serving);
     tokio::select! {
         () = &mut serving => reconciling.await?,

@@ -4,12 +4,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use edgestack_dataplane::capture::{Capture, CaptureError, SNAP_LENGTH_MAX};
 use edgestack_dataplane::engine::TraceError;
 use edgestack_dataplane::inspect::TraceRequest;
@@ -21,7 +19,9 @@ use tokio::sync::mpsc;
 
 use super::body::read_json;
 use super::error::Failure;
+use super::routes::Routes;
 use super::{Api, NETWORK_PREFIX};
+use crate::access::table::Resource;
 use crate::gateway::{Gateway, GatewayError};
 
 /// Flows in one answer where the request does not say.
@@ -34,18 +34,19 @@ const CAPTURE_CHUNKS: usize = 64;
 const CAPTURE_POLL: Duration = Duration::from_millis(200);
 
 /// The paths.
-pub(super) fn routes() -> Router<Api> {
+pub(super) fn routes() -> Routes {
     let path = |name: &str| format!("{NETWORK_PREFIX}/{name}");
-    Router::new()
-        .route(&path("ports"), get(ports))
-        .route(&path("flows"), get(flows))
-        .route(&path("nat"), get(nat))
-        .route(&path("neighbours"), get(neighbours))
-        .route(&path("drops"), get(drops))
-        .route(&path("counters"), get(counters))
-        .route(&path("snapshot"), get(snapshot))
-        .route(&path("trace"), post(trace))
-        .route(&path("capture"), get(capture))
+    let traffic = Resource::Traffic;
+    Routes::default()
+        .read(&path("ports"), traffic, ports)
+        .read(&path("flows"), traffic, flows)
+        .read(&path("nat"), traffic, nat)
+        .read(&path("neighbours"), traffic, neighbours)
+        .read(&path("drops"), traffic, drops)
+        .read(&path("counters"), traffic, counters)
+        .read(&path("snapshot"), traffic, snapshot)
+        .ask(&path("trace"), traffic, trace)
+        .read(&path("capture"), traffic, capture)
 }
 
 /// Asks the dataplane on a thread that may block.
@@ -82,7 +83,7 @@ impl From<GatewayError> for Failure {
     }
 }
 
-async fn ports(State(api): State<Api>) -> Result<Response, Failure> {
+async fn ports(api: Api) -> Result<Response, Failure> {
     let ports = ask(&api, Gateway::ports).await?;
     Ok(axum::Json(json!({ "ports": ports })).into_response())
 }
@@ -94,7 +95,7 @@ struct FlowsQuery {
 }
 
 async fn flows(
-    State(api): State<Api>,
+    api: Api,
     query: Result<Query<FlowsQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(query) = query.map_err(|error| Failure::malformed(error.body_text()))?;
@@ -103,32 +104,32 @@ async fn flows(
     Ok(axum::Json(json!({ "flows": flows })).into_response())
 }
 
-async fn nat(State(api): State<Api>) -> Result<Response, Failure> {
+async fn nat(api: Api) -> Result<Response, Failure> {
     let nat = ask(&api, Gateway::nat).await?;
     Ok(axum::Json(json!({ "nat": nat })).into_response())
 }
 
-async fn neighbours(State(api): State<Api>) -> Result<Response, Failure> {
+async fn neighbours(api: Api) -> Result<Response, Failure> {
     let neighbours = ask(&api, Gateway::neighbours).await?;
     Ok(axum::Json(json!({ "neighbours": neighbours })).into_response())
 }
 
-async fn drops(State(api): State<Api>) -> Result<Response, Failure> {
+async fn drops(api: Api) -> Result<Response, Failure> {
     let drops = ask(&api, Gateway::drops).await?;
     Ok(axum::Json(json!({ "drops": drops })).into_response())
 }
 
-async fn counters(State(api): State<Api>) -> Result<Response, Failure> {
+async fn counters(api: Api) -> Result<Response, Failure> {
     let counters = ask(&api, Gateway::counters).await?;
     Ok(axum::Json(json!({ "counters": counters })).into_response())
 }
 
-async fn snapshot(State(api): State<Api>) -> Result<Response, Failure> {
+async fn snapshot(api: Api) -> Result<Response, Failure> {
     let snapshot = ask(&api, Gateway::snapshot).await?;
     Ok(axum::Json(json!({ "snapshot": snapshot })).into_response())
 }
 
-async fn trace(State(api): State<Api>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+async fn trace(api: Api, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
     let body = read_json(&headers, body).await?;
     let request: TraceRequest = serde_json::from_value(body)
         .map_err(|error| Failure::malformed(format!("the described packet: {error}")))?;
@@ -145,7 +146,7 @@ struct CaptureQuery {
 
 /// Streams a pcap file until `limit` packets were seen or the client goes away.
 async fn capture(
-    State(api): State<Api>,
+    api: Api,
     query: Result<Query<CaptureQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(CaptureQuery { port, limit }) = query.map_err(|error| Failure::malformed(error.body_text()))?;

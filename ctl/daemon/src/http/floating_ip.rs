@@ -2,28 +2,27 @@
 //! with `instance_name` associates, one without disassociates, and what such a body leaves out of the address itself
 //! stays as it is.
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use axum::routing::put;
-use edgestack_model::FloatingIpSpec;
+use edgestack_model::{FloatingIpSpec, Kind};
 use serde_json::{Value, json};
 
 use super::body::read_json;
 use super::error::Failure;
 use super::objects::{self, draft, if_match, run};
+use super::routes::Routes;
 use super::{Api, PREFIX};
 
 /// The paths.
-pub(super) fn routes() -> Router<Api> {
+pub(super) fn routes() -> Routes {
     let associate = format!("{PREFIX}/floating_ips/{{name}}");
-    objects::routes_without_put::<FloatingIpSpec>().route(&associate, put(replace))
+    objects::routes_without_put::<FloatingIpSpec>().replace(&associate, Kind::FloatingIp, replace)
 }
 
 async fn replace(
-    State(api): State<Api>,
+    api: Api,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,

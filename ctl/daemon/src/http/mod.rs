@@ -11,17 +11,20 @@ mod network;
 mod objects;
 mod port;
 mod router;
+pub mod routes;
 mod security_group;
 mod security_group_rule;
 pub mod server;
 pub mod service;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
@@ -30,6 +33,7 @@ use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::reconcile::Progress;
 use error::Failure;
+use routes::Routes;
 
 /// Prefix of the paths of objects.
 pub const PREFIX: &str = "/edgetron/resources/kubevirt";
@@ -51,9 +55,30 @@ pub struct Api {
     pub metrics: Arc<Metrics>,
 }
 
-/// The whole API.
-pub fn router(api: Api) -> Router {
-    Router::new()
+/// What all requests share. Handlers take [`Api`], which is made from it for each request.
+#[derive(Clone)]
+pub struct Server {
+    api: Api,
+}
+
+impl Server {
+    /// A server of `api`.
+    pub fn new(api: Api) -> Self {
+        Self { api }
+    }
+}
+
+impl FromRequestParts<Server> for Api {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_parts: &mut Parts, server: &Server) -> Result<Self, Self::Rejection> {
+        Ok(server.api.clone())
+    }
+}
+
+/// Every route of the API.
+pub fn routes() -> Routes {
+    Routes::default()
         .merge(network::routes())
         .merge(port::routes())
         .merge(router::routes())
@@ -62,14 +87,20 @@ pub fn router(api: Api) -> Router {
         .merge(security_group_rule::routes())
         .merge(dataplane::routes())
         .merge(service::routes())
+}
+
+/// The whole API.
+pub fn router(server: Server) -> Router {
+    routes()
+        .into_router()
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(no_such_path)
-        .layer(middleware::from_fn_with_state(api.clone(), observe))
-        .with_state(api)
+        .layer(middleware::from_fn_with_state(server.clone(), observe))
+        .with_state(server)
 }
 
 /// Counts and times a request, and ends it when it takes too long.
-async fn observe(State(api): State<Api>, request: Request, next: Next) -> Response {
+async fn observe(State(server): State<Server>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
@@ -86,7 +117,7 @@ async fn observe(State(api): State<Api>, request: Request, next: Next) -> Respon
     let status = response.status().as_u16();
     let elapsed = started.elapsed();
     tracing::debug!(%method, %path, status, elapsed_us = elapsed.as_micros() as u64, "request");
-    api.metrics.count_request(method_label(&method), &path, status, elapsed);
+    server.api.metrics.count_request(method_label(&method), &path, status, elapsed);
     response
 }
 

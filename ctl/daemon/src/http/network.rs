@@ -1,11 +1,11 @@
 //! Paths of networks: those that every kind has.
 
-use axum::Router;
 use edgestack_model::NetworkSpec;
 
-use super::{Api, objects};
+use super::objects;
+use super::routes::Routes;
 
 /// The paths.
-pub(super) fn routes() -> Router<Api> {
+pub(super) fn routes() -> Routes {
     objects::routes::<NetworkSpec>()
 }

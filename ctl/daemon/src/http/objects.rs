@@ -3,34 +3,37 @@
 //! Each handler takes the request apart, calls the rules on a thread that may block, and maps the answer. What a kind
 //! has beside these is in the file of its name.
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
 use edgestack_model::{Object, read_draft};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::body::{merge, read_json};
 use super::error::Failure;
+use super::routes::Routes;
 use super::{Api, PREFIX};
 use crate::app::{App, AppError, Created, Noun, Shown};
 
 /// The paths of the kind `S`.
-pub(super) fn routes<S: Noun>() -> Router<Api> {
+pub(super) fn routes<S: Noun>() -> Routes {
     let one = format!("{PREFIX}/{}/{{name}}", S::KIND.plural());
-    routes_without_put::<S>().route(&one, put(replace::<S>))
+    routes_without_put::<S>().replace(&one, S::KIND, replace::<S>)
 }
 
 /// The paths of the kind `S`, whose PUT is special.
-pub(super) fn routes_without_put<S: Noun>() -> Router<Api> {
+pub(super) fn routes_without_put<S: Noun>() -> Routes {
     let collection = format!("{PREFIX}/{}", S::KIND.plural());
-    Router::new()
-        .route(&collection, get(list::<S>).post(create::<S>))
-        .route(&format!("{collection}/{{name}}"), get(show::<S>).patch(change::<S>).delete(delete::<S>))
-        .route(&format!("{collection}/{{name}}/manifest"), get(manifest::<S>))
+    let one = format!("{collection}/{{name}}");
+    Routes::default()
+        .read(&collection, S::KIND, list::<S>)
+        .create(&collection, S::KIND, create::<S>)
+        .read(&one, S::KIND, show::<S>)
+        .change(&one, S::KIND, change::<S>)
+        .delete(&one, S::KIND, delete::<S>)
+        .read(&format!("{one}/manifest"), S::KIND, manifest::<S>)
 }
 
 /// Runs rules on a thread that may block.
@@ -48,7 +51,7 @@ pub(super) async fn run<T: Send + 'static>(
     }
 }
 
-async fn list<S: Noun>(State(api): State<Api>) -> Result<Response, Failure> {
+async fn list<S: Noun>(api: Api) -> Result<Response, Failure> {
     // Written where it may take long: a list can be megabytes.
     run(&api, |app| app.list::<S>().map(|objects| axum::Json(List(objects)).into_response())).await
 }
@@ -65,11 +68,7 @@ impl<S: Noun> Serialize for List<S> {
     }
 }
 
-async fn create<S: Noun>(
-    State(api): State<Api>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Failure> {
+async fn create<S: Noun>(api: Api, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
     let body = read_json(&headers, body).await?;
     let created = run(&api, move |app| {
         let draft = draft::<S>(&body)?;
@@ -89,11 +88,7 @@ async fn create<S: Noun>(
     })
 }
 
-async fn show<S: Noun>(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
+async fn show<S: Noun>(api: Api, Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
     let shown = run(&api, move |app| app.get::<S>(&name)).await?;
     let mut response = axum::Json(json!({ S::KIND.singular(): shown.object })).into_response();
     tag(&mut response, &shown.etag);
@@ -107,7 +102,7 @@ async fn show<S: Noun>(
 }
 
 async fn replace<S: Noun>(
-    State(api): State<Api>,
+    api: Api,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -123,7 +118,7 @@ async fn replace<S: Noun>(
 }
 
 async fn change<S: Noun>(
-    State(api): State<Api>,
+    api: Api,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -145,7 +140,7 @@ async fn change<S: Noun>(
 }
 
 async fn delete<S: Noun>(
-    State(api): State<Api>,
+    api: Api,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
@@ -154,7 +149,7 @@ async fn delete<S: Noun>(
     Ok(axum::Json(json!({ "message": "OK", "id": record.id, "name": record.name })).into_response())
 }
 
-async fn manifest<S: Noun>(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Failure> {
+async fn manifest<S: Noun>(api: Api, Path(name): Path<String>) -> Result<Response, Failure> {
     let shown = run(&api, move |app| app.get::<S>(&name)).await?;
     let manifest = serde_saphyr::to_string(&json!({ S::KIND.singular(): fields(&shown.object) }))
         .map_err(|error| Failure::internal(format!("the manifest cannot be written: {error}")))?;

@@ -2,12 +2,10 @@
 //!
 //! A router has one peer router. The paths are in the plural because EdgeStack's commands are.
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
 use edgestack_model::reader::Reader;
 use edgestack_model::router::PeerRouter;
 use edgestack_model::{Draft, FieldError, Kind, RouterSpec};
@@ -16,25 +14,27 @@ use serde_json::{Value, json};
 use super::body::read_json;
 use super::error::Failure;
 use super::objects::{self, if_match, run};
+use super::routes::Routes;
 use super::{Api, PREFIX};
 use crate::app::AppError;
 
 /// The paths.
-pub(super) fn routes() -> Router<Api> {
+pub(super) fn routes() -> Routes {
     let peers = format!("{PREFIX}/routers/{{name}}/peer_routers");
     objects::routes::<RouterSpec>()
-        .route(&peers, get(list_peers).post(set_peer))
-        .route(&format!("{peers}/{{ip}}"), delete(remove_peer))
+        .read(&peers, Kind::Router, list_peers)
+        .act(&peers, Kind::Router, set_peer)
+        .delete_part(&format!("{peers}/{{ip}}"), Kind::Router, remove_peer)
 }
 
-async fn list_peers(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Failure> {
+async fn list_peers(api: Api, Path(name): Path<String>) -> Result<Response, Failure> {
     let router = run(&api, move |app| app.get::<RouterSpec>(&name)).await?.object;
     let peers: Vec<PeerRouter> = router.spec.peer_router.into_iter().collect();
     Ok(axum::Json(json!({ "peer_routers": peers, "total": peers.len() })).into_response())
 }
 
 async fn set_peer(
-    State(api): State<Api>,
+    api: Api,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -79,7 +79,7 @@ async fn set_peer(
 }
 
 async fn remove_peer(
-    State(api): State<Api>,
+    api: Api,
     Path((name, ip)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {

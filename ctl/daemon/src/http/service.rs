@@ -1,28 +1,27 @@
 //! Paths about the daemon itself: version, health, metrics.
 
-use axum::Router;
-use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use serde_json::json;
 
 use super::Api;
 use super::error::Failure;
+use super::routes::Routes;
+use crate::access::table::Resource;
 
 /// Media type of Prometheus' text format.
 const METRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The paths.
-pub fn routes() -> Router<Api> {
-    Router::new()
-        .route("/version", get(version))
-        .route("/healthz", get(health))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
+pub fn routes() -> Routes {
+    Routes::default()
+        .read("/version", Resource::Version, version)
+        .read("/healthz", Resource::Health, health)
+        .read("/readyz", Resource::Health, ready)
+        .read("/metrics", Resource::Metrics, metrics)
 }
 
-async fn version(State(api): State<Api>) -> Response {
+async fn version(api: Api) -> Response {
     let body = json!({
         "name": "edgestackd",
         "version": env!("CARGO_PKG_VERSION"),
@@ -38,7 +37,7 @@ async fn health() -> Response {
 }
 
 /// Ready: everything that was stored when the daemon started is in effect.
-async fn ready(State(api): State<Api>) -> Result<Response, Failure> {
+async fn ready(api: Api) -> Result<Response, Failure> {
     match api.progress.not_ready() {
         None => Ok(axum::Json(json!({ "status": "ready" })).into_response()),
         Some(reason) => {
@@ -48,7 +47,7 @@ async fn ready(State(api): State<Api>) -> Result<Response, Failure> {
     }
 }
 
-async fn metrics(State(api): State<Api>) -> Result<Response, Failure> {
+async fn metrics(api: Api) -> Result<Response, Failure> {
     let text = tokio::task::spawn_blocking(move || api.metrics.render()).await;
     let text = text.map_err(|error| Failure::internal(error.to_string()))?;
     let text = text.map_err(|error| Failure::internal(format!("the metrics cannot be written: {error}")))?;

@@ -4,9 +4,11 @@
 //! one from the stored objects, the conformance cases read one from a file, and `Snapshot::compile` checks it
 //! and turns it into the tables that packets are decided by. Nothing here touches a packet.
 //!
-//! Objects refer to each other by [`Id`]; names are only for people (traces, counters, messages).
+//! Objects refer to each other by [`Id`]; names are only for people (traces, counters, messages). Each is shared: an
+//! object that is the same allocation as in the configuration before is known to be unchanged without a look.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,15 +22,15 @@ pub type Id = String;
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Networks of the tenants and external networks.
-    pub networks: Vec<Network>,
+    pub networks: Vec<Arc<Network>>,
     /// Where packets enter and leave.
-    pub ports: Vec<Port>,
+    pub ports: Vec<Arc<Port>>,
     /// Routers of the tenants.
-    pub routers: Vec<Router>,
+    pub routers: Vec<Arc<Router>>,
     /// External addresses mapped one to one to addresses of tenants.
-    pub floating_ips: Vec<FloatingIp>,
+    pub floating_ips: Vec<Arc<FloatingIp>>,
     /// Groups of firewall rules.
-    pub security_groups: Vec<SecurityGroup>,
+    pub security_groups: Vec<Arc<SecurityGroup>>,
 }
 
 /// A layer 2 network with one IPv4 subnet.

@@ -16,9 +16,6 @@ use crate::parse::{self, ETHER_TYPE, ETHER_TYPE_ARP, ETHERNET_LENGTH, Headers, S
 use crate::xdp::{is_group, is_own_mac};
 use crate::{maps, rewrite_tc};
 
-/// The port's number is the VLAN id of the trunk's tag.
-const VLAN_ID_BITS: u32 = 0x0fff;
-
 /// A packet that arrived on a port.
 #[inline(always)]
 pub fn port(context: &TcContext) -> i32 {
@@ -168,7 +165,7 @@ pub fn trunk(context: &TcContext) -> i32 {
     if tagged == 0 {
         return TC_ACT_SHOT;
     }
-    let out_port = (tag & VLAN_ID_BITS) as u16;
+    let out_port = tag as u16;
     let Some(egress) = maps::port(out_port) else {
         return TC_ACT_SHOT;
     };

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use edgestack_dataplane::address::MacAddress;
 use edgestack_dataplane::config::{Config, Id};
@@ -192,7 +193,7 @@ fn count(config: &Config) -> usize {
         + config.security_groups.len()
 }
 
-fn merge<T>(objects: &mut Vec<T>, changes: Vec<T>, id: impl Fn(&T) -> &Id) {
+fn merge<T>(objects: &mut Vec<Arc<T>>, changes: Vec<Arc<T>>, id: impl Fn(&T) -> &Id) {
     for change in changes {
         match objects.iter_mut().find(|object| id(object) == id(&change)) {
             Some(object) => *object = change,

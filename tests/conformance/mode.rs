@@ -1,5 +1,7 @@
 //! The ways in which a case is run. What leaves must be the same in all of them.
 
+use std::sync::Arc;
+
 use edgestack_dataplane::config::{Config, SecurityGroup};
 
 /// How a case is run.
@@ -46,7 +48,7 @@ impl Mode {
 /// in its group several times, and there are groups that nobody uses.
 pub(crate) fn equal_effect(config: &Config, round: usize) -> Config {
     let mut changed = config.clone();
-    for group in &mut changed.security_groups {
+    for group in changed.security_groups.iter_mut().map(Arc::make_mut) {
         let copies: Vec<_> = group
             .rules
             .iter()
@@ -59,6 +61,6 @@ pub(crate) fn equal_effect(config: &Config, round: usize) -> Config {
         group.rules.extend(copies);
     }
     let id = format!("unused-{round}");
-    changed.security_groups.push(SecurityGroup { name: id.clone(), id, rules: Vec::new() });
+    changed.security_groups.push(Arc::new(SecurityGroup { name: id.clone(), id, rules: Vec::new() }));
     changed
 }

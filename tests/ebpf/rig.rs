@@ -16,7 +16,7 @@ use crate::packet::{Frame, Transport};
 /// Port of the workload.
 pub(crate) const INSIDE: u16 = 3;
 /// Port of the outside.
-pub(crate) const OUTSIDE: u16 = 4095;
+pub(crate) const OUTSIDE: u16 = 16_383;
 pub(crate) const MTU: u16 = 1500;
 pub(crate) const SIZES: TableSizes = TableSizes { buckets: 1024, sessions: 16 };
 pub(crate) const NOW_TICKS: u32 = 777;
@@ -147,7 +147,7 @@ impl Rig {
 
 fn port_entry(port: u16) -> PortEntry {
     PortEntry {
-        epoch: u32::from(port) * 1_000_000,
+        epoch: u32::from(port) * 100_000,
         interface_index: 1,
         flags: PORT_UP | PORT_XDP_TRANSMIT,
         mtu: MTU,

@@ -1,6 +1,7 @@
 //! A small site for a runtime: two workloads of one tenant behind a router, a server outside, and their configuration.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use edgestack_dataplane::config::{
@@ -141,13 +142,17 @@ pub(crate) fn config(attach: Attach) -> Config {
         remote: Remote::Any,
     };
     Config {
-        networks: vec![network("tenant", "10.0.0.0/24", false), network("external", "198.51.100.0/24", true)],
-        ports: vec![
+        networks: [network("tenant", "10.0.0.0/24", false), network("external", "198.51.100.0/24", true)]
+            .map(Arc::new)
+            .into(),
+        ports: [
             port(&ONE, "tenant", workload(&ONE, 11)),
             port(&TWO, "tenant", workload(&TWO, 12)),
             port(&OUTSIDE, "external", PortKind::Uplink),
-        ],
-        routers: vec![Router {
+        ]
+        .map(Arc::new)
+        .into(),
+        routers: vec![Arc::new(Router {
             id: "router".to_owned(),
             name: "router".to_owned(),
             mac_address: "02:00:00:00:00:01".parse().expect("an address"),
@@ -159,12 +164,12 @@ pub(crate) fn config(attach: Attach) -> Config {
                 peer_ip: None,
                 peer_mac: None,
             }),
-        }],
+        })],
         floating_ips: Vec::new(),
-        security_groups: vec![SecurityGroup {
+        security_groups: vec![Arc::new(SecurityGroup {
             id: "all".to_owned(),
             name: "all".to_owned(),
             rules: vec![rule(Direction::Ingress, "in"), rule(Direction::Egress, "out")],
-        }],
+        })],
     }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each bench uses a part")]
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use edgestack_dataplane::address::{Cidr, MacAddress};
@@ -199,11 +200,15 @@ fn config() -> Config {
     };
     Config {
         networks: vec![
-            network("tenant", [10, 0, 0, 0], 16, [10, 0, 0, 1], false),
-            network("ext", [192, 0, 2, 0], 24, [192, 0, 2, 1], true),
+            Arc::new(network("tenant", [10, 0, 0, 0], 16, [10, 0, 0, 1], false)),
+            Arc::new(network("ext", [192, 0, 2, 0], 24, [192, 0, 2, 1], true)),
         ],
-        ports: (0..HOSTS).map(workload).chain([port("wan".to_owned(), "ext", PortKind::Uplink)]).collect(),
-        routers: vec![Router {
+        ports: (0..HOSTS)
+            .map(workload)
+            .chain([port("wan".to_owned(), "ext", PortKind::Uplink)])
+            .map(Arc::new)
+            .collect(),
+        routers: vec![Arc::new(Router {
             id: "router".to_owned(),
             name: "router".to_owned(),
             mac_address: MacAddress(ROUTER_MAC),
@@ -215,9 +220,9 @@ fn config() -> Config {
                 peer_ip: None,
                 peer_mac: Some(MacAddress(NEXT_HOP_MAC)),
             }),
-        }],
+        })],
         floating_ips: Vec::new(),
-        security_groups: vec![SecurityGroup {
+        security_groups: vec![Arc::new(SecurityGroup {
             id: "web".to_owned(),
             name: "web".to_owned(),
             rules: vec![
@@ -226,6 +231,6 @@ fn config() -> Config {
                 rule("ssh", Direction::Egress, Some(6), Some(22)),
                 rule("dns", Direction::Egress, Some(17), Some(53)),
             ],
-        }],
+        })],
     }
 }

@@ -1,6 +1,7 @@
 //! The gateway that scripts are run on: two tenants with equal addresses, and variants of their configuration.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
@@ -107,22 +108,30 @@ pub fn config(variant: u16) -> Config {
         admin_state_up: !bit(4),
     });
     Config {
-        networks: vec![
+        networks: [
             network("red-a", 0, 1500, false),
             network("red-b", 1, if bit(5) { 1000 } else { 1500 }, false),
             network("blue", 0, 1500, false),
             network("ext", 0, 1500, true),
-        ],
-        ports,
-        routers: vec![
+        ]
+        .map(Arc::new)
+        .into(),
+        ports: ports.into_iter().map(Arc::new).collect(),
+        routers: [
             router("red", RED_ROUTER, &["red-a", "red-b"], 10, !bit(6), bit(7)),
             router("blue", BLUE_ROUTER, &["blue"], 20, true, true),
-        ],
-        floating_ips: vec![
+        ]
+        .map(Arc::new)
+        .into(),
+        floating_ips: [
             floating_ip("fip-red", ADDRESSES[9], bit(8).then_some(("red-1", "red"))),
             floating_ip("fip-blue", ADDRESSES[10], (!bit(9)).then_some(("blue-1", "blue"))),
-        ],
-        security_groups: vec![group("open", bit(10), bit(11)), group("clients", false, bit(12))],
+        ]
+        .map(Arc::new)
+        .into(),
+        security_groups: [group("open", bit(10), bit(11)), group("clients", false, bit(12))]
+            .map(Arc::new)
+            .into(),
     }
 }
 

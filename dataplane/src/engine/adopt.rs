@@ -6,6 +6,8 @@
 
 use std::hash::{Hash, Hasher};
 
+use std::sync::Mutex;
+
 use arc_swap::ArcSwap;
 use edgestack_abi::FlowKey;
 use edgestack_abi::Session;
@@ -62,6 +64,7 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
     Ok(Engine {
         settings,
         snapshot: ArcSwap::from_pointee(Snapshot::default()),
+        applying: Mutex::new(()),
         flows,
         ports,
         control,

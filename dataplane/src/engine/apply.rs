@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use edgestack_abi::port::{PORT_PUNT_ALL, PORT_UP, PORT_UPLINK, PORT_XDP_TRANSMIT};
 use hashbrown::{HashMap, HashSet};
@@ -19,10 +19,14 @@ use crate::snapshot::{Network, Owner, Port, Snapshot, id_hash};
 impl Engine {
     /// Takes a new configuration, whole or not at all.
     pub fn apply(&self, config: &Config) -> Result<ApplyReport, ConfigError> {
-        let mut slow = self.slow();
+        let _turn = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        // New flows are decided on while the configuration is compiled; they wait only while it takes effect. The port
+        // table's identifiers are written in turn only, so they can be read before.
         let numbers = self.number_ports(config);
         let new = Arc::new(Snapshot::compile(config, &numbers)?);
-        let old = self.snapshot.swap(Arc::clone(&new));
+        let old = self.snapshot.load_full();
+        let mut slow = self.slow();
+        self.snapshot.store(Arc::clone(&new));
         let mut report = ApplyReport::default();
         let mut removed = HashSet::new();
         for number in 1..self.ports.capacity() {

@@ -65,6 +65,8 @@ pub struct Transmit {
 pub struct Engine {
     settings: EngineSettings,
     snapshot: ArcSwap<Snapshot>,
+    /// Held while a configuration is taken, so that two never mix.
+    applying: Mutex<()>,
     flows: FlowTable,
     ports: PortTable,
     control: ControlRecord,

@@ -515,7 +515,8 @@ impl<'a> Compiler<'a> {
 
     fn fingerprints(&mut self) {
         let config = self.config;
-        let networks: Vec<u64> = config.networks.iter().map(fingerprint::of_network).collect();
+        let networks: Vec<u64> =
+            config.networks.iter().map(|network| fingerprint::of_network(network)).collect();
         let groups: Vec<u64> =
             config.security_groups.iter().map(|group| fingerprint::of(&(&group.id, &group.rules))).collect();
         let routers: Vec<u64> = config

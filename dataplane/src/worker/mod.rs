@@ -379,15 +379,15 @@ mod tests {
     /// A network with one workload, and a router that answers for its gateway.
     fn config() -> Config {
         Config {
-            networks: vec![Network {
+            networks: vec![Arc::new(Network {
                 id: "network".to_owned(),
                 name: "network".to_owned(),
                 cidr: "10.0.0.0/24".parse().unwrap(),
                 gateway_ip: Some([10, 0, 0, 1].into()),
                 mtu: 1500,
                 external: false,
-            }],
-            ports: vec![ConfiguredPort {
+            })],
+            ports: vec![Arc::new(ConfiguredPort {
                 id: "port".to_owned(),
                 name: "port".to_owned(),
                 network: "network".to_owned(),
@@ -401,14 +401,14 @@ mod tests {
                 },
                 attach: crate::config::Attach::Tc,
                 admin_state_up: true,
-            }],
-            routers: vec![Router {
+            })],
+            routers: vec![Arc::new(Router {
                 id: "router".to_owned(),
                 name: "router".to_owned(),
                 mac_address: "02:00:00:00:00:01".parse().unwrap(),
                 networks: vec!["network".to_owned()],
                 external: None,
-            }],
+            })],
             ..Config::default()
         }
     }

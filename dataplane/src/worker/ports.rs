@@ -216,10 +216,10 @@ mod tests {
         kernel_end.send(&FRAME);
         kernel_end.send(&FRAME[..13]);
         kernel_end.send(&[]);
-        kernel_end.send(&tagged(4095));
+        kernel_end.send(&tagged(16_383));
         let mut batch = Vec::new();
         ports.receive(0, &mut pool, &mut batch, &statistics);
-        assert_eq!(batch.iter().map(|packet| packet.in_port).collect::<Vec<_>>(), [7, 4095]);
+        assert_eq!(batch.iter().map(|packet| packet.in_port).collect::<Vec<_>>(), [7, 16_383]);
         assert_eq!(statistics.drops(DropReason::UnknownPort), 1);
         assert_eq!(statistics.drops(DropReason::MalformedEthernet), 2);
         for packet in batch {

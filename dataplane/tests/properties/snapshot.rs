@@ -1,6 +1,7 @@
 //! Configurations of every shape: compiling one never panics, and one that is accepted is consistent.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
@@ -145,12 +146,16 @@ fn config() -> impl Strategy<Value = Config> {
         prop::collection::vec(security_group(), 0..3),
     )
         .prop_map(|(networks, ports, routers, floating_ips, security_groups)| Config {
-            networks,
-            ports,
-            routers,
-            floating_ips,
-            security_groups,
+            networks: shared(networks),
+            ports: shared(ports),
+            routers: shared(routers),
+            floating_ips: shared(floating_ips),
+            security_groups: shared(security_groups),
         })
+}
+
+fn shared<T>(objects: Vec<T>) -> Vec<Arc<T>> {
+    objects.into_iter().map(Arc::new).collect()
 }
 
 fn numbers(config: &Config) -> HashMap<String, u16> {

@@ -1,11 +1,12 @@
 //! Names, sizes and single-record contents of the maps.
 
 /// Raised with every change of a layout in this crate; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 /// Length of a tick in milliseconds. All times in shared memory are 32-bit counts of ticks.
 pub const TICK_MS: u32 = 100;
-/// Ports of one host; port 0 is none.
-pub const MAX_PORTS: u32 = 4096;
+/// Ports of one host; port 0 is none. Each costs 64 bytes in [`PORTS`], 8 in [`DEVICES`] and 64 for each CPU in
+/// [`PORT_COUNTERS`]: 3.1 MiB on a host of two CPUs.
+pub const MAX_PORTS: u32 = 16_384;
 /// Largest interface index that a port may have, plus one. Indices only rise: a host that makes interfaces for
 /// short-lived workloads passes 65,536 within weeks.
 pub const MAX_INTERFACE_INDEX: u32 = 1_048_576;

@@ -18,8 +18,8 @@ pub const TRUNK_TAG_OFFSET: usize = 12;
 /// Length of the tag in bytes.
 pub const TRUNK_TAG_LENGTH: usize = 4;
 
-/// The tag for `port`, as it stands in the frame. The port's number is the VLAN id, which has 12 bits:
-/// [`crate::maps::MAX_PORTS`] fits.
+/// The tag for `port`, as it stands in the frame. The port's number takes all 16 bits behind the EtherType, those of the
+/// priority too: nobody between the two ends reads them.
 #[inline(always)]
 pub const fn trunk_tag(port: u16) -> [u8; TRUNK_TAG_LENGTH] {
     let [type_high, type_low] = TRUNK_TAG_ETHER_TYPE.to_be_bytes();
@@ -30,11 +30,11 @@ pub const fn trunk_tag(port: u16) -> [u8; TRUNK_TAG_LENGTH] {
 /// The port that a tag names; none where the bytes are no tag, or name port 0.
 #[inline(always)]
 pub const fn trunk_tag_port(tag: [u8; TRUNK_TAG_LENGTH]) -> Option<u16> {
-    let port = u16::from_be_bytes([tag[2], tag[3]]) & 0x0fff;
+    let port = u16::from_be_bytes([tag[2], tag[3]]);
     if u16::from_be_bytes([tag[0], tag[1]]) == TRUNK_TAG_ETHER_TYPE && port != 0 { Some(port) } else { None }
 }
 
-const _: () = assert!(crate::maps::MAX_PORTS <= 1 << 12);
+const _: () = assert!(crate::maps::MAX_PORTS <= 1 << 16);
 
 #[cfg(test)]
 mod tests {
@@ -43,7 +43,9 @@ mod tests {
     #[test]
     fn tags_name_the_port_that_they_were_made_for() {
         assert_eq!(trunk_tag(1), [0x81, 0x00, 0, 1]);
-        assert_eq!(trunk_tag_port(trunk_tag(4095)), Some(4095));
+        for port in [4095, 4096, 0x1001, 16_383] {
+            assert_eq!(trunk_tag_port(trunk_tag(port)), Some(port));
+        }
         assert_eq!(trunk_tag_port([0x08, 0x00, 0, 1]), None);
         assert_eq!(trunk_tag_port(trunk_tag(0)), None);
     }

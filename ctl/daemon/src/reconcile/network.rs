@@ -276,20 +276,26 @@ async fn blocking<T: Send + 'static>(
 pub fn build(mirror: &Mirror, uplinks: &[Uplink]) -> Config {
     let names = Names::new(mirror);
     let mut config = Config {
-        networks: mirror.networks.values().map(network).collect(),
-        ports: mirror.ports.values().filter_map(|port| workload(port, &names, uplinks)).collect(),
-        routers: mirror.routers.values().map(|router| self::router(router, &names)).collect(),
+        networks: mirror.networks.values().map(network).map(Arc::new).collect(),
+        ports: mirror
+            .ports
+            .values()
+            .filter_map(|port| workload(port, &names, uplinks))
+            .map(Arc::new)
+            .collect(),
+        routers: mirror.routers.values().map(|router| self::router(router, &names)).map(Arc::new).collect(),
         floating_ips: mirror
             .floating_ips
             .values()
             .filter_map(|floating| floating_ip(floating, &names))
+            .map(Arc::new)
             .collect(),
-        security_groups: security_groups(mirror),
+        security_groups: security_groups(mirror).into_iter().map(Arc::new).collect(),
     };
     for network in mirror.networks.values().filter(|network| network.spec.external) {
         let physnet = network.spec.physnet_name.as_deref();
         for uplink in uplinks.iter().filter(|uplink| Some(uplink.physical_network.as_str()) == physnet) {
-            config.ports.push(Port {
+            config.ports.push(Arc::new(Port {
                 id: uplink.port_id(&network.id),
                 name: uplink.name.clone(),
                 network: network.id.clone(),
@@ -297,7 +303,7 @@ pub fn build(mirror: &Mirror, uplinks: &[Uplink]) -> Config {
                 kind: PortKind::Uplink,
                 attach: attach(uplink.attach),
                 admin_state_up: true,
-            });
+            }));
         }
     }
     config

@@ -3,7 +3,9 @@
 //! The rules of `app/` should let nothing through that the dataplane refuses. Where one does get through, it must not
 //! keep every later change of all others from taking effect: a refused object stays as it was in effect, or out.
 
-use edgestack_dataplane::config::{Config, FloatingIp, Network, Port, Router, SecurityGroup};
+use std::sync::Arc;
+
+use edgestack_dataplane::config::{Config, FloatingIp, Network, Port, Router};
 use edgestack_dataplane::engine::{ApplyReport, ConfigError};
 
 /// Times that a configuration is tried with less: an object that is out takes out those that refer to it.
@@ -63,18 +65,18 @@ fn without(config: &Config, before: Option<&Config>, error: &ConfigError) -> Con
         floating_ips: keep(&config.floating_ips, &before.floating_ips, floating_ip, is_refused),
         security_groups: config.security_groups.clone(),
     };
-    for SecurityGroup { rules, .. } in &mut reduced.security_groups {
-        rules.retain(|rule| !is_refused(&format!("security group rule {}", rule.id)));
+    for group in &mut reduced.security_groups {
+        Arc::make_mut(group).rules.retain(|rule| !is_refused(&format!("security group rule {}", rule.id)));
     }
     reduced
 }
 
-fn keep<T: Clone + PartialEq>(
-    objects: &[T],
-    before: &[T],
+fn keep<T: PartialEq>(
+    objects: &[Arc<T>],
+    before: &[Arc<T>],
     identify: impl Fn(&T) -> (String, String),
     is_refused: impl Fn(&str) -> bool,
-) -> Vec<T> {
+) -> Vec<Arc<T>> {
     let kept = objects.iter().filter_map(|object| {
         let (id, label) = identify(object);
         if !is_refused(&label) {
@@ -88,6 +90,7 @@ fn keep<T: Clone + PartialEq>(
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::sync::Arc;
 
     use edgestack_dataplane::config::{Config, Network};
     use edgestack_dataplane::engine::{ApplyReport, ConfigError};
@@ -101,7 +104,7 @@ mod tests {
     }
 
     fn config(networks: &[Network]) -> Config {
-        Config { networks: networks.to_vec(), ..Config::default() }
+        Config { networks: networks.iter().cloned().map(Arc::new).collect(), ..Config::default() }
     }
 
     /// What is in effect after `wanted`, with `before` in effect, and what was refused.

@@ -218,7 +218,7 @@ pub(crate) fn verdict(before: &Frame, after: &Frame) -> FlowVerdict {
     let ports = difference(u32::from(old.source_port), u32::from(new.source_port))
         + difference(u32::from(old.destination_port), u32::from(new.destination_port));
     FlowVerdict {
-        epoch: (u32::from(INSIDE) * 1_000_000).wrapping_add(u32::from(OUTSIDE) * 1_000_000),
+        epoch: (u32::from(INSIDE) * 100_000).wrapping_add(u32::from(OUTSIDE) * 100_000),
         flags: VALID | TIER0 | DECREMENT_TTL | TRANSLATE | REWRITE_ETHERNET,
         out_port: OUTSIDE,
         source: new.source,

@@ -10,6 +10,7 @@
 pub mod address;
 pub mod error;
 pub mod floating_ip;
+pub mod labels;
 pub mod meta;
 pub mod network;
 pub mod port;
@@ -23,6 +24,7 @@ pub mod value;
 
 pub use error::{FieldError, Problem};
 pub use floating_ip::{FloatingIp, FloatingIpSpec};
+pub use labels::{Labels, Selector};
 pub use meta::{Condition, ConditionStatus, Draft, Kind, Object, Phase, Spec, Status, read_draft};
 pub use network::{Network, NetworkSpec};
 pub use port::{Port, PortSpec};

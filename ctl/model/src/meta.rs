@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::FieldError;
+use crate::labels::{self, Labels};
 use crate::reader::{Reader, Refusal};
 use crate::value;
 
@@ -97,10 +98,13 @@ pub struct Object<S: Spec> {
     pub id: Id,
     /// Name given by the user, unique among the objects of the kind, never changed.
     pub name: String,
+    /// Words of the user's, to find it again. A change of them changes the entity tag, not the generation.
+    #[serde(default)]
+    pub labels: Labels,
     /// The fields of the kind.
     #[serde(flatten)]
     pub spec: S,
-    /// Raised by one with every change of the fields above.
+    /// Raised by one with every change of the fields of the kind.
     pub generation: u64,
     /// When it was made.
     pub created_at: Timestamp,
@@ -181,6 +185,8 @@ pub struct Draft<S> {
     pub id: Option<Id>,
     /// The name in the body.
     pub name: Option<String>,
+    /// The labels in the body.
+    pub labels: Labels,
     /// The fields.
     pub spec: S,
 }
@@ -216,8 +222,22 @@ fn read_fields<S: Spec>(reader: &mut Reader<'_>) -> Option<Draft<S>> {
     } else {
         reader.optional("name", value::name)
     };
+    let labels = labels::read(reader);
     let spec = S::read(reader)?;
-    Some(Draft { id, name, spec })
+    Some(Draft { id, name, labels, spec })
+}
+
+/// The names of the fields that an object of the kind has on the wire, as far as requests may have them.
+pub fn field_names<S: Spec>() -> Vec<&'static str> {
+    let (nothing, mut errors) = (Value::Object(serde_json::Map::new()), Vec::new());
+    let mut names = vec!["id", "name", "labels"];
+    if let Some(mut reader) = Reader::new(&nothing, String::new(), &mut errors) {
+        // What is missing is of no interest here; what was asked for is.
+        let _refused = S::read(&mut reader);
+        names.extend(reader.known());
+    }
+    names.extend(SERVER_FIELDS);
+    names
 }
 
 #[cfg(test)]

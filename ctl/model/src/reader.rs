@@ -159,6 +159,11 @@ impl<'a> Reader<'a> {
         self.errors.push(FieldError { pointer, code: code.to_owned(), message, hint });
     }
 
+    /// The keys that were asked for so far.
+    pub fn known(&self) -> Vec<&'static str> {
+        self.known.clone()
+    }
+
     /// Whether anything was refused so far, in this object or around it.
     pub fn is_clean(&self) -> bool {
         self.errors.is_empty()

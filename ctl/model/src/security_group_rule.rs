@@ -168,6 +168,7 @@ impl SecurityGroupRuleSpec {
         reader.ignore(&[
             "id",
             "name",
+            "labels",
             "security_group_id",
             "generation",
             "created_at",

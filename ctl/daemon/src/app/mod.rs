@@ -6,6 +6,7 @@
 
 pub mod error;
 mod floating_ip;
+pub mod list;
 mod network;
 mod port;
 pub mod record;
@@ -22,9 +23,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub use error::AppError;
-use record::{
-    Entry, Record, describe_owner, object_key, object_prefix, parse_owner, status_key, uses_prefix,
-};
+use record::{Entry, Record, describe_owner, object_key, parse_owner, status_key, uses_prefix};
 use write::Write;
 
 use crate::store::{Store, StoreError};
@@ -121,13 +120,6 @@ impl App {
         self.show(entry)
     }
 
-    /// All objects of a kind, in the order they were made.
-    pub fn list<S: Noun>(&self) -> Result<Vec<Object<S>>, AppError> {
-        let mut objects = list_objects::<S>(self.store.as_ref())?;
-        S::complete(&mut objects, self.store.as_ref())?;
-        Ok(objects)
-    }
-
     /// Creates an object, or returns the one that is just as requested.
     pub fn create<S: Noun>(&self, draft: &Draft<S>) -> Result<Created<S>, AppError> {
         let id = Uuid::now_v7().to_string();
@@ -157,6 +149,7 @@ impl App {
         let record = Record {
             id: id.to_owned(),
             name,
+            labels: draft.labels.clone(),
             generation: 1,
             created_at: now,
             updated_at: now,
@@ -175,6 +168,9 @@ impl App {
         wanted.resolve(Some(&existing.record.spec), &mut write)?;
         write.finish_refusals()?;
         let mut differences = differences(&wanted, &existing.record.spec);
+        if draft.labels != existing.record.labels {
+            differences.push("labels".to_owned());
+        }
         differences.extend(S::more_differences(&existing, &draft.spec, self.store.as_ref())?);
         if differences.is_empty() {
             return Ok(existing);
@@ -220,6 +216,10 @@ impl App {
         let mut spec = draft.spec.clone();
         spec.resolve(Some(&previous.record.spec), &mut write)?;
         let mut record = previous.record.clone();
+        if draft.labels != record.labels {
+            record.labels.clone_from(&draft.labels);
+            record.updated_at = Timestamp::now();
+        }
         if spec != record.spec {
             record.spec = spec;
             record.raise_generation();
@@ -301,21 +301,6 @@ impl App {
     pub fn exists<S: Noun>(&self, id: &str) -> Result<bool, AppError> {
         Ok(self.store.get(&object_key::<S>(id))?.is_some())
     }
-}
-
-/// All objects of a kind with their statuses, in the order they were made.
-fn list_objects<S: Spec>(store: &dyn Store) -> Result<Vec<Object<S>>, AppError> {
-    let mut statuses = store.list(&status_key(S::KIND.plural(), ""))?.entries.into_iter().peekable();
-    let mut objects = Vec::new();
-    for stored in store.list(&object_prefix::<S>())?.entries {
-        let record = Entry::<S>::decode(&stored)?.record;
-        // Both listings are in the order of the ids.
-        let key = status_key(S::KIND.plural(), &record.id);
-        while statuses.next_if(|status| status.key < key).is_some() {}
-        let status = statuses.next_if(|status| status.key == key);
-        objects.push(record.into_object(decode_status(status.as_ref().map(|status| &*status.value))));
-    }
-    Ok(objects)
 }
 
 fn check_etag<S: Spec>(entry: &Entry<S>, if_match: Option<&str>) -> Result<(), AppError> {

@@ -11,7 +11,7 @@
 //! An owner is `<plural>/<id>/<name>`. A record lists the keys of the last three groups that are its own, so that
 //! they go with it.
 
-use edgestack_model::{Object, Spec, Status};
+use edgestack_model::{Labels, Object, Spec, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -31,11 +31,13 @@ pub struct Record<S: Spec> {
     pub id: String,
     /// Name.
     pub name: String,
+    /// Words of the user's.
+    pub labels: Labels,
     /// Raised with each change of `spec`, and of the rules of a security group.
     pub generation: u64,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When `spec` was last changed.
+    /// When `spec` or the labels were last changed.
     pub updated_at: Timestamp,
     /// The fields of the kind.
     pub spec: S,
@@ -75,8 +77,8 @@ impl<S: Spec> Record<S> {
 
     /// The object as the API shows it.
     pub fn into_object(self, status: Status) -> Object<S> {
-        let Self { id, name, generation, created_at, updated_at, spec, keys: _ } = self;
-        Object { id, name, spec, generation, created_at, updated_at, status }
+        let Self { id, name, labels, generation, created_at, updated_at, spec, keys: _ } = self;
+        Object { id, name, labels, spec, generation, created_at, updated_at, status }
     }
 
     /// Adds the writing of the record itself to a transaction.

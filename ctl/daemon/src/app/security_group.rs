@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edgestack_model::security_group::DEFAULT_GROUP;
 use edgestack_model::security_group_rule::{Direction, EthernetType, Protocol};
-use edgestack_model::{Object, SecurityGroupRuleSpec, SecurityGroupSpec, Spec};
+use edgestack_model::{Labels, Object, SecurityGroupRuleSpec, SecurityGroupSpec, Spec};
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::error::AppError;
+use super::list::read_objects;
 use super::record::{Entry, Record, name_key};
 use super::write::Write;
-use super::{Noun, decode_status, list_objects, security_group_rule};
+use super::{Noun, decode_status, security_group_rule};
 use crate::store::Store;
 
 impl Noun for SecurityGroupSpec {
@@ -61,8 +62,16 @@ impl Noun for SecurityGroupSpec {
     fn only_settable(fields: &mut serde_json::Map<String, Value>) {
         let Some(Value::Array(rules)) = fields.get_mut("rules") else { return };
         for rule in rules.iter_mut().filter_map(Value::as_object_mut) {
-            for key in ["id", "name", "security_group_id", "generation", "created_at", "updated_at", "status"]
-            {
+            for key in [
+                "id",
+                "name",
+                "labels",
+                "security_group_id",
+                "generation",
+                "created_at",
+                "updated_at",
+                "status",
+            ] {
                 rule.remove(key);
             }
             rule.retain(|_, value| !value.is_null());
@@ -83,7 +92,7 @@ impl Noun for SecurityGroupSpec {
             return Ok(());
         }
         let mut rules: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for rule in list_objects::<SecurityGroupRuleSpec>(store)? {
+        for rule in read_objects::<SecurityGroupRuleSpec>(store)?.0 {
             rules.entry(rule.spec.security_group_id.clone()).or_default().push(rule);
         }
         for object in objects {
@@ -133,6 +142,7 @@ pub(super) fn make_default(write: &mut Write<'_>) -> Result<bool, AppError> {
     let record = Record {
         id: id.clone(),
         name: DEFAULT_GROUP.to_owned(),
+        labels: Labels::new(),
         generation: 1,
         created_at: now,
         updated_at: now,

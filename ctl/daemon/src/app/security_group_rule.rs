@@ -6,7 +6,7 @@
 
 use edgestack_model::reader::Refusal;
 use edgestack_model::security_group::RULES_MAX;
-use edgestack_model::{SecurityGroupRuleSpec, SecurityGroupSpec};
+use edgestack_model::{Labels, SecurityGroupRuleSpec, SecurityGroupSpec};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -136,8 +136,16 @@ pub(super) fn add(rule: SecurityGroupRuleSpec, transaction: &mut Transaction) ->
     if let Some(remote) = rule.remote_group_id.as_ref().filter(|remote| **remote != rule.security_group_id) {
         keys.push(format!("{}security_group_rules/{id}", uses_prefix::<SecurityGroupSpec>(remote)));
     }
-    let record =
-        Record { name: id.clone(), id, generation: 1, created_at: now, updated_at: now, spec: rule, keys };
+    let record = Record {
+        name: id.clone(),
+        id,
+        labels: Labels::new(),
+        generation: 1,
+        created_at: now,
+        updated_at: now,
+        spec: rule,
+        keys,
+    };
     for key in &record.keys {
         transaction.require(key.clone(), 0).put(key.clone(), record.owner());
     }

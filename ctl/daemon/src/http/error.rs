@@ -136,7 +136,10 @@ impl Failure {
                     "too many writes at once; try again",
                 )
             }
-            StoreError::InUse { .. } | StoreError::NewerSchema { .. } | StoreError::Backend { .. } => {
+            StoreError::InUse { .. }
+            | StoreError::NewerSchema { .. }
+            | StoreError::Migration { .. }
+            | StoreError::Backend { .. } => {
                 tracing::error!(error = %chain(error), "the store failed");
                 let title = "The store does not work";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", title, detail)

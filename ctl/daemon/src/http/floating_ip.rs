@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::body::read_json;
 use super::error::Failure;
 use super::objects::{self, draft, if_match, run};
+use super::parameters::Parameters;
 use super::routes::Routes;
 use super::{Api, PREFIX};
 
@@ -24,9 +25,11 @@ pub(super) fn routes() -> Routes {
 async fn replace(
     api: Api,
     Path(name): Path<String>,
+    parameters: Parameters,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
+    parameters.finish()?;
     let if_match = if_match(&headers)?;
     let body = read_json(&headers, body).await?;
     let shown = run(&api, move |app| {
@@ -36,6 +39,7 @@ async fn replace(
                 ("network", json!(previous.spec.network)),
                 ("floating_ip", json!(previous.spec.floating_ip)),
                 ("description", json!(previous.spec.description)),
+                ("labels", json!(previous.labels)),
             ];
             if let Some(Value::Object(fields)) = body.get_mut("floating_ip") {
                 for (key, value) in kept {

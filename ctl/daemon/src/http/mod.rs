@@ -9,6 +9,7 @@ pub mod error;
 mod floating_ip;
 mod network;
 mod objects;
+mod parameters;
 mod port;
 mod router;
 pub mod routes;

@@ -13,8 +13,10 @@ use serde_json::{Map, Value, json};
 
 use super::body::{merge, read_json};
 use super::error::Failure;
+use super::parameters::Parameters;
 use super::routes::Routes;
 use super::{Api, PREFIX};
+use crate::app::list::Page;
 use crate::app::{App, AppError, Created, Noun, Shown};
 
 /// The paths of the kind `S`.
@@ -51,24 +53,36 @@ pub(super) async fn run<T: Send + 'static>(
     }
 }
 
-async fn list<S: Noun>(api: Api) -> Result<Response, Failure> {
+async fn list<S: Noun>(api: Api, parameters: Parameters) -> Result<Response, Failure> {
+    let query = parameters.list_query()?;
     // Written where it may take long: a list can be megabytes.
-    run(&api, |app| app.list::<S>().map(|objects| axum::Json(List(objects)).into_response())).await
+    run(&api, move |app| app.list::<S>(&query).map(|page| axum::Json(List(page)).into_response())).await
 }
 
-/// A list under the plural of its kind, written without a copy in between.
-struct List<S: Noun>(Vec<Object<S>>);
+/// A part of a list under the plural of its kind, written without a copy in between.
+struct List<S: Noun>(Page<S>);
 
 impl<S: Noun> Serialize for List<S> {
     fn serialize<W: Serializer>(&self, serializer: W) -> Result<W::Ok, W::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry(S::KIND.plural(), &self.0)?;
-        map.serialize_entry("total", &self.0.len())?;
+        let Page { objects, total, next, revision } = &self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry(S::KIND.plural(), objects)?;
+        map.serialize_entry("total", total)?;
+        if let Some(next) = next {
+            map.serialize_entry("continue", next)?;
+        }
+        map.serialize_entry("revision", revision)?;
         map.end()
     }
 }
 
-async fn create<S: Noun>(api: Api, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+async fn create<S: Noun>(
+    api: Api,
+    parameters: Parameters,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    parameters.finish()?;
     let body = read_json(&headers, body).await?;
     let created = run(&api, move |app| {
         let draft = draft::<S>(&body)?;
@@ -88,7 +102,13 @@ async fn create<S: Noun>(api: Api, headers: HeaderMap, body: Body) -> Result<Res
     })
 }
 
-async fn show<S: Noun>(api: Api, Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+async fn show<S: Noun>(
+    api: Api,
+    Path(name): Path<String>,
+    parameters: Parameters,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    parameters.finish()?;
     let shown = run(&api, move |app| app.get::<S>(&name)).await?;
     let mut response = axum::Json(json!({ S::KIND.singular(): shown.object })).into_response();
     tag(&mut response, &shown.etag);
@@ -104,9 +124,11 @@ async fn show<S: Noun>(api: Api, Path(name): Path<String>, headers: HeaderMap) -
 async fn replace<S: Noun>(
     api: Api,
     Path(name): Path<String>,
+    parameters: Parameters,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
+    parameters.finish()?;
     let if_match = if_match(&headers)?;
     let body = read_json(&headers, body).await?;
     let shown = run(&api, move |app| {
@@ -120,9 +142,11 @@ async fn replace<S: Noun>(
 async fn change<S: Noun>(
     api: Api,
     Path(name): Path<String>,
+    parameters: Parameters,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
+    parameters.finish()?;
     let if_match = if_match(&headers)?;
     let patch = read_json(&headers, body).await?;
     if !patch.is_object() {
@@ -142,14 +166,21 @@ async fn change<S: Noun>(
 async fn delete<S: Noun>(
     api: Api,
     Path(name): Path<String>,
+    parameters: Parameters,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    parameters.finish()?;
     let if_match = if_match(&headers)?;
     let record = run(&api, move |app| app.delete::<S>(&name, if_match.as_deref())).await?;
     Ok(axum::Json(json!({ "message": "OK", "id": record.id, "name": record.name })).into_response())
 }
 
-async fn manifest<S: Noun>(api: Api, Path(name): Path<String>) -> Result<Response, Failure> {
+async fn manifest<S: Noun>(
+    api: Api,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Result<Response, Failure> {
+    parameters.finish()?;
     let shown = run(&api, move |app| app.get::<S>(&name)).await?;
     let manifest = serde_saphyr::to_string(&json!({ S::KIND.singular(): fields(&shown.object) }))
         .map_err(|error| Failure::internal(format!("the manifest cannot be written: {error}")))?;
@@ -166,6 +197,9 @@ pub(super) fn fields<S: Noun>(object: &Object<S>) -> Map<String, Value> {
     let mut fields = Map::new();
     if object.name != object.id {
         fields.insert("name".to_owned(), Value::String(object.name.clone()));
+    }
+    if !object.labels.is_empty() {
+        fields.insert("labels".to_owned(), json!(object.labels));
     }
     if let Ok(Value::Object(spec)) = serde_json::to_value(&object.spec) {
         fields.extend(spec.into_iter().filter(|(_, value)| !value.is_null()));

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::body::read_json;
 use super::error::Failure;
 use super::objects::{self, if_match, run};
+use super::parameters::Parameters;
 use super::routes::Routes;
 use super::{Api, PREFIX};
 use crate::app::AppError;
@@ -27,7 +28,8 @@ pub(super) fn routes() -> Routes {
         .delete_part(&format!("{peers}/{{ip}}"), Kind::Router, remove_peer)
 }
 
-async fn list_peers(api: Api, Path(name): Path<String>) -> Result<Response, Failure> {
+async fn list_peers(api: Api, Path(name): Path<String>, parameters: Parameters) -> Result<Response, Failure> {
+    parameters.finish()?;
     let router = run(&api, move |app| app.get::<RouterSpec>(&name)).await?.object;
     let peers: Vec<PeerRouter> = router.spec.peer_router.into_iter().collect();
     Ok(axum::Json(json!({ "peer_routers": peers, "total": peers.len() })).into_response())
@@ -36,9 +38,11 @@ async fn list_peers(api: Api, Path(name): Path<String>) -> Result<Response, Fail
 async fn set_peer(
     api: Api,
     Path(name): Path<String>,
+    parameters: Parameters,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
+    parameters.finish()?;
     let if_match = if_match(&headers)?;
     let body = read_json(&headers, body).await?;
     let peer = read_peer(&body).map_err(|errors| AppError::Invalid { kind: Kind::Router, errors })?;
@@ -65,7 +69,7 @@ async fn set_peer(
             }
             let mut spec = router.spec.clone();
             spec.peer_router = Some(peer.clone());
-            Ok(Draft { id: None, name: None, spec })
+            Ok(Draft { id: None, name: None, labels: router.labels.clone(), spec })
         })
     })
     .await?;
@@ -81,14 +85,18 @@ async fn set_peer(
 async fn remove_peer(
     api: Api,
     Path((name, ip)): Path<(String, String)>,
+    parameters: Parameters,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    parameters.finish()?;
     let if_match = if_match(&headers)?;
     let shown = run(&api, move |app| {
         app.update::<RouterSpec>(&name, if_match.as_deref(), |router| {
             let mut spec = router.spec.clone();
             match spec.peer_router.take() {
-                Some(peer) if peer.ip.to_string() == ip => Ok(Draft { id: None, name: None, spec }),
+                Some(peer) if peer.ip.to_string() == ip => {
+                    Ok(Draft { id: None, name: None, labels: router.labels.clone(), spec })
+                }
                 _ => Err(AppError::NotFoundPeer { router: router.name.clone(), ip: ip.clone() }),
             }
         })

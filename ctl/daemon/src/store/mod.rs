@@ -9,6 +9,7 @@
 
 mod event_log;
 mod memory;
+mod migrate;
 mod redb;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 
 pub use event_log::{Compacted, Event, EventLog, Watch};
 pub use memory::MemoryStore;
+pub use migrate::MigrationError;
 pub use redb::RedbStore;
 
 /// Operations of one transaction.
@@ -23,7 +25,7 @@ pub const OPERATIONS_MAX: usize = 8192;
 /// Bytes of one value.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 /// The layout of keys and values that this program writes.
-pub const SCHEMA_VERSION: u64 = 1;
+pub const SCHEMA_VERSION: u64 = migrate::NEWEST;
 
 /// One key with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +156,14 @@ pub enum StoreError {
         found: u64,
         /// The newest version that this program knows.
         known: u64,
+    },
+    /// The store was written by an older program, and could not be brought to the layout of this one.
+    #[error("the store {path} cannot be brought to this edgestackd's layout; it stays as it was")]
+    Migration {
+        /// The file.
+        path: String,
+        /// Why.
+        source: MigrationError,
     },
     /// Reading or writing failed.
     #[error("the store {path} failed to {action}")]

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
+use super::migrate::{self, MigrationError};
 use super::{EventLog, Listing, Operation, SCHEMA_VERSION, Store, StoreError, Stored, Transaction, Watch};
 
 /// Values, each behind the revision that wrote it (8 bytes, little endian).
@@ -51,12 +52,17 @@ impl RedbStore {
             log: EventLog::new(0),
             commit: Mutex::new(()),
         };
-        let revision = store.with("be prepared", prepare)?;
-        match revision {
-            Ok(revision) => store.log = EventLog::new(revision),
-            Err(found) => {
+        let prepared = {
+            let database = store.database.read().unwrap_or_else(PoisonError::into_inner);
+            database.as_ref().map_or(Ok(Ok(0)), prepare)
+        };
+        match prepared {
+            Ok(Ok(revision)) => store.log = EventLog::new(revision),
+            Ok(Err(found)) => {
                 return Err(StoreError::NewerSchema { path: store.path, found, known: SCHEMA_VERSION });
             }
+            Err(MigrationError::Backend(error)) => return Err(store.failed("be prepared", error)),
+            Err(source) => return Err(StoreError::Migration { path: store.path, source }),
         }
         Ok(store)
     }
@@ -118,23 +124,32 @@ fn cannot_open(path: &Path, error: DatabaseError) -> StoreError {
     }
 }
 
-/// Makes the tables and returns the revision, or the schema version where this program does not know it.
-fn prepare(database: &Database) -> Result<Result<u64, u64>, redb::Error> {
-    let transaction = database.begin_write()?;
+/// Makes the tables, brings them to the layout of this program, and returns the revision, or the schema version where
+/// this program does not know it.
+fn prepare(database: &Database) -> Result<Result<u64, u64>, MigrationError> {
+    let transaction = database.begin_write().map_err(redb::Error::from)?;
     let revision = {
-        transaction.open_table(ENTRIES)?;
-        let mut properties = transaction.open_table(PROPERTIES)?;
-        let schema = properties.get(SCHEMA)?.map(|version| version.value());
-        match schema {
+        let mut entries = transaction.open_table(ENTRIES).map_err(redb::Error::from)?;
+        let mut properties = transaction.open_table(PROPERTIES).map_err(redb::Error::from)?;
+        let property = |name| match properties.get(name) {
+            Ok(value) => Ok(value.map(|value| value.value())),
+            Err(error) => Err(redb::Error::from(error)),
+        };
+        let revision = property(REVISION)?.unwrap_or_default();
+        match property(SCHEMA)? {
             Some(found) if found > SCHEMA_VERSION => return Ok(Err(found)),
-            Some(_) => {}
-            None => {
-                properties.insert(SCHEMA, SCHEMA_VERSION)?;
+            Some(SCHEMA_VERSION) => {}
+            older => {
+                if let Some(version) = older {
+                    tracing::info!(version, to = SCHEMA_VERSION, "the store is brought to the newer layout");
+                    migrate::migrate(&mut entries, version)?;
+                }
+                properties.insert(SCHEMA, SCHEMA_VERSION).map_err(redb::Error::from)?;
             }
         }
-        properties.get(REVISION)?.map_or(0, |revision| revision.value())
+        revision
     };
-    transaction.commit()?;
+    transaction.commit().map_err(redb::Error::from)?;
     Ok(Ok(revision))
 }
 

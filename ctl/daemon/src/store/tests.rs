@@ -128,5 +128,54 @@ fn a_newer_schema_is_refused() {
     write.commit().unwrap();
     drop(database);
     let refused = RedbStore::open(&path).unwrap_err();
-    assert!(refused.to_string().contains("schema version 2"), "{refused}");
+    let newer = format!("schema version {}", super::SCHEMA_VERSION + 1);
+    assert!(refused.to_string().contains(&newer), "{refused}");
+}
+
+/// A store as version 1 of the layout has it.
+fn write_version_1(path: &std::path::Path, entries: &[(&str, &str)]) {
+    let database = redb::Database::create(path).unwrap();
+    let write = database.begin_write().unwrap();
+    {
+        let mut properties = write.open_table(redb::TableDefinition::<&str, u64>::new("properties")).unwrap();
+        properties.insert("schema_version", 1).unwrap();
+        properties.insert("revision", 7).unwrap();
+        let mut table = write.open_table(redb::TableDefinition::<&str, &[u8]>::new("entries")).unwrap();
+        for (key, value) in entries {
+            table.insert(*key, [&5_u64.to_le_bytes(), value.as_bytes()].concat().as_slice()).unwrap();
+        }
+    }
+    write.commit().unwrap();
+}
+
+#[test]
+fn an_older_schema_is_brought_to_the_newest() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let record = r#"{"id":"1","name":"a","generation":3}"#;
+    write_version_1(&path, &[("names/networks/a", "networks/1/a"), ("objects/networks/1", record)]);
+    for _ in 0..2 {
+        let store = RedbStore::open(&path).unwrap();
+        assert_eq!(store.revision(), 7);
+        let stored = store.get("objects/networks/1").unwrap().unwrap();
+        assert_eq!(stored.revision, 5);
+        assert_eq!(stored.value, br#"{"id":"1","name":"a","generation":3,"labels":{}}"#);
+        assert_eq!(store.get("names/networks/a").unwrap().unwrap().value, b"networks/1/a");
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_brought_to_the_newest_schema_stays_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    write_version_1(&path, &[("objects/networks/1", "{}"), ("objects/networks/2", "no JSON")]);
+    for _ in 0..2 {
+        let refused = RedbStore::open(&path).unwrap_err();
+        let StoreError::Migration { source, .. } = &refused else { panic!("{refused:?}") };
+        assert!(source.to_string().contains("`objects/networks/2`"), "{source}");
+    }
+    let database = redb::Database::open(&path).unwrap();
+    let read = redb::ReadableDatabase::begin_read(&database).unwrap();
+    let table = read.open_table(redb::TableDefinition::<&str, &[u8]>::new("entries")).unwrap();
+    assert_eq!(&table.get("objects/networks/1").unwrap().unwrap().value()[8..], b"{}");
 }

@@ -98,6 +98,7 @@ fn without_status(mut body: serde_json::Value) -> serde_json::Value {
         match value {
             serde_json::Value::Object(fields) => {
                 fields.remove("status");
+                fields.remove("revision");
                 fields.values_mut().for_each(strip);
             }
             serde_json::Value::Array(items) => items.iter_mut().for_each(strip),

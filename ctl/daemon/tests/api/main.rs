@@ -3,6 +3,8 @@
 mod bodies;
 mod crash;
 mod floating_ip;
+mod labels;
+mod list;
 mod network;
 mod port;
 mod router;

@@ -11,9 +11,9 @@ use edgestack_client::Kind;
 use edgestack_model::security_group::DEFAULT_GROUP;
 use serde_json::{Map, Value, json};
 
+use crate::command::Action;
 use crate::difference::{Change, changes};
 use crate::error::{CliError, exit};
-use crate::output::Format;
 use crate::session::Session;
 use crate::site::{self, SiteObject};
 use crate::value::{list, text};
@@ -119,7 +119,7 @@ impl Report<'_> {
     }
 
     fn is_structured(&self) -> bool {
-        matches!(self.session.output.format, Format::Json | Format::Yaml)
+        self.session.output.is_structured()
     }
 }
 
@@ -133,8 +133,20 @@ impl Done {
     }
 }
 
+impl Action for ApplyArgs {
+    async fn run(self, session: &Session) -> Result<(), CliError> {
+        apply(session, &self).await
+    }
+}
+
+impl Action for DeleteArgs {
+    async fn run(self, session: &Session) -> Result<(), CliError> {
+        delete(session, &self).await
+    }
+}
+
 /// Makes a site as the files say.
-pub(crate) async fn apply(session: &Session, args: &ApplyArgs) -> Result<(), CliError> {
+async fn apply(session: &Session, args: &ApplyArgs) -> Result<(), CliError> {
     let objects = read(&args.file)?;
     let mut report = Report { session, dry_run: args.dry_run, results: Vec::new() };
     // A rule may name any group of the file, so all groups come before any rules.
@@ -187,7 +199,7 @@ async fn wait(session: &Session, objects: &[SiteObject], patience: Duration) -> 
 }
 
 /// Takes away what the files say, what refers to others first.
-pub(crate) async fn delete(session: &Session, args: &DeleteArgs) -> Result<(), CliError> {
+async fn delete(session: &Session, args: &DeleteArgs) -> Result<(), CliError> {
     let objects = read(&args.file)?;
     let mut report = Report { session, dry_run: false, results: Vec::new() };
     for object in objects.iter().rev() {

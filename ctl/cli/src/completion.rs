@@ -1,11 +1,13 @@
 //! `edgectl completion`: the script that teaches a shell edgectl's commands.
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use crate::args::Cli;
+use crate::args;
+use crate::command::Action;
 use crate::error::CliError;
 use crate::output::print;
+use crate::session::Session;
 
 /// Arguments of completion.
 #[derive(Debug, Args)]
@@ -18,9 +20,10 @@ pub(crate) struct CompletionArgs {
     pub shell: Shell,
 }
 
-/// Prints the script.
-pub(crate) fn run(args: &CompletionArgs) -> Result<(), CliError> {
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "edgectl", &mut script);
-    print(&String::from_utf8_lossy(&script))
+impl Action for CompletionArgs {
+    async fn run(self, _: &Session) -> Result<(), CliError> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut args::command(), "edgectl", &mut script);
+        print(&String::from_utf8_lossy(&script))
+    }
 }

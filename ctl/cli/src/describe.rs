@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use crate::noun::Section;
 use crate::output::Table;
-use crate::session::Section;
 use crate::value::{age_since, list, scalar, text};
 
 /// The object as text.

@@ -1,12 +1,14 @@
 //! `edgectl doctor` and `edgectl version`: is the daemon there, does its dataplane carry what it should, and what
 //! to do where not. Asks only; changes nothing.
 
+use clap::Args;
 use edgestack_client::ClientError;
 use edgestack_dataplane::inspect::{CountersView, PortView};
 use serde_json::{Value, json};
 
+use crate::command::Action;
 use crate::error::{CliError, exit};
-use crate::output::{Format, print};
+use crate::output::print;
 use crate::session::Session;
 use crate::value::{count, percent, text};
 
@@ -29,8 +31,28 @@ impl Finding {
     }
 }
 
+/// Arguments of doctor.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {}
+
+/// Arguments of version.
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {}
+
+impl Action for DoctorArgs {
+    async fn run(self, session: &Session) -> Result<(), CliError> {
+        check(session).await
+    }
+}
+
+impl Action for VersionArgs {
+    async fn run(self, session: &Session) -> Result<(), CliError> {
+        version(session).await
+    }
+}
+
 /// Prints the versions of both sides.
-pub(crate) async fn version(session: &Session) -> Result<(), CliError> {
+async fn version(session: &Session) -> Result<(), CliError> {
     let daemon = session.client.version().await;
     let answer = match &daemon {
         Ok(version) => serde_json::to_value(version).unwrap_or_default(),
@@ -47,11 +69,11 @@ pub(crate) async fn version(session: &Session) -> Result<(), CliError> {
 }
 
 /// Checks everything and prints what was found.
-pub(crate) async fn run(session: &Session) -> Result<(), CliError> {
+async fn check(session: &Session) -> Result<(), CliError> {
     let findings = findings(session).await;
     let fine = findings.iter().all(|finding| finding.fine);
-    let output = session.output;
-    if matches!(output.format, Format::Json | Format::Yaml) {
+    let output = &session.output;
+    if output.is_structured() {
         let list: Vec<Value> = findings
             .iter()
             .map(|finding| json!({ "fine": finding.fine, "what": finding.what, "advice": finding.advice }))

@@ -89,7 +89,7 @@ impl CliError {
     }
 
     /// Tells the error on stderr: as text, or as a problem document where JSON was asked for.
-    pub(crate) fn tell(&self, format: Format) {
+    pub(crate) fn tell(&self, format: &Format) {
         if matches!(self, Self::Told(_)) {
             return;
         }

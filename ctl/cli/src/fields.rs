@@ -44,6 +44,9 @@ pub(crate) struct ListArgs {
     /// Only these
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
+    /// Order by a column or by a field, like mtu or .status.phase
+    #[arg(long, value_name = "COLUMN|FIELD")]
+    pub sort_by: Option<String>,
 }
 
 /// Arguments of a show command.

@@ -2,33 +2,16 @@
 
 use std::net::Ipv4Addr;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use edgestack_client::Kind;
 use serde_json::{Map, Value, json};
 
+use crate::command::Action;
 use crate::error::CliError;
-use crate::fields::{Fields, ListArgs, RemoveArgs, ShowArgs};
-use crate::session::{Column, Noun, Session, World};
+use crate::fields::Fields;
+use crate::noun::{Column, Create, Filter, Noun, Verb, World};
+use crate::session::Session;
 use crate::value::{age_since, name, text};
-
-/// What may be done with a floating IP.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Verb {
-    /// Take a floating IP from an external network
-    Create(CreateArgs),
-    /// List floating IPs
-    #[command(alias = "ls")]
-    List(ListFipsArgs),
-    /// Show a floating IP
-    Show(ShowArgs),
-    /// Let a floating IP stand for the workload of a port
-    Associate(AssociateArgs),
-    /// Let a floating IP stand for nothing
-    Disassociate(ShowArgs),
-    /// Give floating IPs back
-    #[command(alias = "rm", alias = "delete")]
-    Remove(RemoveArgs),
-}
 
 /// Arguments of create-fip.
 #[derive(Debug, Args)]
@@ -54,9 +37,7 @@ pub(crate) struct CreateArgs {
 
 /// Arguments of list-fips.
 #[derive(Debug, Args)]
-pub(crate) struct ListFipsArgs {
-    #[command(flatten)]
-    pub list: ListArgs,
+pub(crate) struct FilterArgs {
     /// Only those that stand for nothing
     #[arg(long)]
     pub unassociated: bool,
@@ -80,8 +61,21 @@ pub(crate) struct AssociateArgs {
     pub reassociate: bool,
 }
 
-pub(crate) const NOUN: Noun = Noun {
+/// Arguments of disassociate-fip.
+#[derive(Debug, Args)]
+pub(crate) struct DisassociateArgs {
+    /// Name, address or id of the floating IP
+    #[arg(value_name = "FIP")]
+    pub fip: String,
+}
+
+/// Floating IPs in commands.
+pub(crate) static NOUN: Noun = Noun {
     kind: Kind::FloatingIp,
+    word: "fip",
+    plural: "fips",
+    aliases: &["floating-ip"],
+    title: "Floating IPs",
     columns: &[
         Column { title: "NAME", wide: false, text: |fip, _| name(fip) },
         Column { title: "ADDRESS", wide: false, text: |fip, _| text(fip, "/floating_ip") },
@@ -94,32 +88,26 @@ pub(crate) const NOUN: Noun = Noun {
         Column { title: "ID", wide: true, text: |fip, _| text(fip, "/id") },
     ],
     needs: &[],
+    address_field: Some("floating_ip"),
     summary,
     sections: |_, _| Vec::new(),
+    verbs: &[
+        Verb::create::<CreateArgs>("Take a floating IP from an external network"),
+        Verb::list::<FilterArgs>("List floating IPs"),
+        Verb::show("Show a floating IP"),
+        Verb::action::<AssociateArgs>("associate", "Let a floating IP stand for the workload of a port"),
+        Verb::action::<DisassociateArgs>("disassociate", "Let a floating IP stand for nothing"),
+        Verb::remove("Give floating IPs back"),
+    ],
 };
 
-/// Does what the user asks of floating IPs.
-pub(crate) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
-    match verb {
-        Verb::Create(args) => session.create(&NOUN, args.fields()).await.map(|_| ()),
-        Verb::List(args) => {
-            let keep = |fip: &Value, _: &World| !args.unassociated || text(fip, "/instance_name").is_empty();
-            session.list(&NOUN, &args.list.names, keep).await
-        }
-        Verb::Show(args) => session.show(&NOUN, &resolve(session, &args.name).await?).await,
-        Verb::Associate(args) => associate(session, args).await,
-        Verb::Disassociate(args) => disassociate(session, &args.name).await,
-        Verb::Remove(args) => {
-            let mut names = Vec::new();
-            for fip in &args.names {
-                names.push(resolve(session, fip).await?);
-            }
-            session.remove(Kind::FloatingIp, &names, args.if_exists).await
-        }
+impl Filter for FilterArgs {
+    fn keeps(&self, fip: &Value, _: &World) -> bool {
+        !self.unassociated || text(fip, "/instance_name").is_empty()
     }
 }
 
-impl CreateArgs {
+impl Create for CreateArgs {
     fn fields(self) -> Map<String, Value> {
         Fields::new()
             .set("name", self.name)
@@ -132,41 +120,37 @@ impl CreateArgs {
     }
 }
 
-async fn associate(session: &Session, args: AssociateArgs) -> Result<(), CliError> {
-    let fip: Value = session.client.get(Kind::FloatingIp, &resolve(session, &args.fip).await?).await?;
-    let now = text(&fip, "/instance_name");
-    if !now.is_empty() && now != args.port && !args.reassociate {
-        return Err(CliError::Conflict {
-            message: format!("floating ip `{}` stands for port `{now}`", args.fip),
-            hint: Some("take it from there with --reassociate".to_owned()),
-        });
+impl Action for AssociateArgs {
+    async fn run(self, session: &Session) -> Result<(), CliError> {
+        let reference = session.resolve(&NOUN, &self.fip).await?;
+        let fip: Value = session.client.get(Kind::FloatingIp, &reference).await?;
+        let now = text(&fip, "/instance_name");
+        if !now.is_empty() && now != self.port && !self.reassociate {
+            return Err(CliError::Conflict {
+                message: format!("floating ip `{}` stands for port `{now}`", self.fip),
+                hint: Some("take it from there with --reassociate".to_owned()),
+            });
+        }
+        let association = Fields::new()
+            .set("id", Some(text(&fip, "/id")))
+            .set("instance_type", Some("vm"))
+            .set("instance_name", Some(self.port))
+            .set("target_network", self.network)
+            .set("target_ip", self.fixed_ip.map(|address| address.to_string()))
+            .done();
+        let fip: Value = session.client.replace(Kind::FloatingIp, &text(&fip, "/id"), &association).await?;
+        session.told(&NOUN, "associated", &fip)
     }
-    let association = Fields::new()
-        .set("id", Some(text(&fip, "/id")))
-        .set("instance_type", Some("vm"))
-        .set("instance_name", Some(args.port))
-        .set("target_network", args.network)
-        .set("target_ip", args.fixed_ip.map(|address| address.to_string()))
-        .done();
-    let fip: Value = session.client.replace(Kind::FloatingIp, &text(&fip, "/id"), &association).await?;
-    session.told(&NOUN, "associated", &fip)
 }
 
-async fn disassociate(session: &Session, reference: &str) -> Result<(), CliError> {
-    let fip: Value = session.client.get(Kind::FloatingIp, &resolve(session, reference).await?).await?;
-    let id = text(&fip, "/id");
-    let fip: Value = session.client.replace(Kind::FloatingIp, &id, &json!({ "id": id })).await?;
-    session.told(&NOUN, "disassociated", &fip)
-}
-
-/// A floating IP may be named by its address too: the id of the one that has it, else the reference as it is.
-async fn resolve(session: &Session, reference: &str) -> Result<String, CliError> {
-    if reference.parse::<Ipv4Addr>().is_err() {
-        return Ok(reference.to_owned());
+impl Action for DisassociateArgs {
+    async fn run(self, session: &Session) -> Result<(), CliError> {
+        let reference = session.resolve(&NOUN, &self.fip).await?;
+        let fip: Value = session.client.get(Kind::FloatingIp, &reference).await?;
+        let id = text(&fip, "/id");
+        let fip: Value = session.client.replace(Kind::FloatingIp, &id, &json!({ "id": id })).await?;
+        session.told(&NOUN, "disassociated", &fip)
     }
-    let fips: Vec<Value> = session.client.list(Kind::FloatingIp).await?.items;
-    let found = fips.iter().find(|fip| fip["floating_ip"] == reference);
-    Ok(found.map_or_else(|| reference.to_owned(), |fip| text(fip, "/id")))
 }
 
 fn summary(fip: &Value) -> String {

@@ -6,6 +6,7 @@
 
 mod apply;
 mod args;
+mod command;
 mod completion;
 mod describe;
 mod difference;
@@ -13,8 +14,10 @@ mod doctor;
 mod error;
 mod fields;
 mod floating_ip;
+mod json_path;
 mod network;
 mod network_cli;
+mod noun;
 mod output;
 mod port;
 mod router;
@@ -28,18 +31,18 @@ mod value;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
 use edgestack_client::{Client, Method};
 use serde_json::Value;
 
-use crate::args::{Cli, Command, GlobalArgs};
+use crate::args::GlobalArgs;
+use crate::command::read;
 use crate::error::{CliError, exit};
-use crate::output::Output;
+use crate::output::{Format, Output};
 use crate::session::Session;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let matches = match args::command().try_get_matches() {
+        Ok(matches) => matches,
         Err(error) => {
             // Help and versions come here too, with exit code 0; a reader that has gone is no failure.
             let code = if error.use_stderr() { exit::USAGE } else { 0 };
@@ -47,23 +50,28 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let format = cli.global.output;
+    let global: GlobalArgs = match read(&matches) {
+        Ok(global) => global,
+        Err(error) => return ended(&error, &Format::Table),
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            CliError::Output(error).tell(format);
-            return ExitCode::from(exit::GENERAL);
-        }
+        Err(error) => return ended(&CliError::Output(error), &global.output),
     };
-    let session = session(&cli.global);
-    match runtime.block_on(run(&session, cli.command.noun_first())) {
+    let session = session(&global);
+    match runtime.block_on(args::run(&session, &matches)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
-        Err(error) => {
-            error.tell(format);
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => ended(&error, &global.output),
     }
+}
+
+/// Tells an error and says which exit code it means.
+fn ended(error: &CliError, format: &Format) -> ExitCode {
+    if error.is_broken_pipe() {
+        return ExitCode::SUCCESS;
+    }
+    error.tell(format);
+    ExitCode::from(error.exit_code())
 }
 
 fn session(global: &GlobalArgs) -> Session {
@@ -74,32 +82,12 @@ fn session(global: &GlobalArgs) -> Session {
             .with_observer(move |method, path, body| eprintln!("{}", curl(&socket, method, path, body)));
     }
     let output = Output {
-        format: global.output,
+        format: global.output.clone(),
         no_headers: global.no_headers,
         quiet: global.quiet,
         color: global.color.enabled(),
     };
     Session { client: Arc::new(client), output }
-}
-
-async fn run(session: &Session, command: Command) -> Result<(), CliError> {
-    match command {
-        Command::Network(verb) => network::run(session, verb).await,
-        Command::Port(verb) => port::run(session, verb).await,
-        Command::Router(verb) => router::run(session, verb).await,
-        Command::PeerRouter(verb) => router::run_peer(session, verb).await,
-        Command::Fip(verb) => floating_ip::run(session, verb).await,
-        Command::Sg(verb) => security_group::run(session, verb).await,
-        Command::Sgr(verb) => security_group_rule::run(session, verb).await,
-        Command::Apply(args) => apply::apply(session, &args).await,
-        Command::Delete(args) => apply::delete(session, &args).await,
-        Command::NetworkCli(args) => network_cli::run(session, args).await,
-        Command::Doctor => doctor::run(session).await,
-        Command::Version => doctor::version(session).await,
-        Command::Completion(args) => completion::run(&args),
-        // `noun_first` leaves no other spelling; a test sees to that.
-        other => unreachable!("{other:?} has no noun-first spelling"),
-    }
 }
 
 /// A request as a curl command that does the same.

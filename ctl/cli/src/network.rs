@@ -1,33 +1,17 @@
-//! Networks: create-, list-, show-, update- and remove-network.
+//! Networks in commands: create-, list-, show-, update- and remove-network.
 
 use std::net::Ipv4Addr;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use edgestack_client::Kind;
 use serde_json::{Map, Value};
 
 use crate::error::CliError;
-use crate::fields::{Fields, ListArgs, RemoveArgs, ShowArgs, parse_pool, parse_route};
+use crate::fields::{Fields, parse_pool, parse_route};
+use crate::noun::{Column, Create, NoFilter, Noun, Section, Update, Verb, World};
 use crate::output::Table;
-use crate::session::{Column, Noun, Section, Session, World};
+use crate::session::Session;
 use crate::value::{list, name, text};
-
-/// What may be done with a network.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Verb {
-    /// Create a network
-    Create(CreateArgs),
-    /// List networks
-    #[command(alias = "ls")]
-    List(ListArgs),
-    /// Show a network
-    Show(ShowArgs),
-    /// Change a network
-    Update(UpdateArgs),
-    /// Remove networks
-    #[command(alias = "rm", alias = "delete")]
-    Remove(RemoveArgs),
-}
 
 /// How a network is carried.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -66,16 +50,7 @@ pub(crate) struct CreateArgs {
     pub common: CommonArgs,
 }
 
-/// Arguments of update-network.
-#[derive(Debug, Args)]
-pub(crate) struct UpdateArgs {
-    /// Name or id of the network
-    pub network: String,
-    #[command(flatten)]
-    pub common: CommonArgs,
-}
-
-/// What create and update have in common.
+/// Arguments of update-network, and what create has in common with it.
 #[derive(Debug, Args)]
 pub(crate) struct CommonArgs {
     /// Address of the gateway
@@ -101,8 +76,13 @@ pub(crate) struct CommonArgs {
     pub description: Option<String>,
 }
 
-const NOUN: Noun = Noun {
+/// Networks in commands.
+pub(crate) static NOUN: Noun = Noun {
     kind: Kind::Network,
+    word: "network",
+    plural: "networks",
+    aliases: &[],
+    title: "Networks",
     columns: &[
         Column { title: "NAME", wide: false, text: |network, _| name(network) },
         Column { title: "TYPE", wide: false, text: |network, _| text(network, "/type") },
@@ -123,6 +103,7 @@ const NOUN: Noun = Noun {
         Column { title: "ID", wide: true, text: |network, _| text(network, "/id") },
     ],
     needs: &[Kind::Port, Kind::Router],
+    address_field: None,
     summary: |network| text(network, "/cidr"),
     sections: |network, world| {
         let mut table = Table::new(["IP", "MAC", "PORT", "STATUS"]);
@@ -131,23 +112,16 @@ const NOUN: Noun = Noun {
         }
         vec![Section { title: "Addresses", replaces: None, table }]
     },
+    verbs: &[
+        Verb::create::<CreateArgs>("Create a network"),
+        Verb::list::<NoFilter>("List networks"),
+        Verb::show("Show a network and its addresses"),
+        Verb::update::<CommonArgs>("Change a network"),
+        Verb::remove("Remove networks"),
+    ],
 };
 
-/// Does what the user asks of networks.
-pub(crate) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
-    match verb {
-        Verb::Create(args) => session.create(&NOUN, args.fields()).await.map(|_| ()),
-        Verb::List(args) => session.list(&NOUN, &args.names, |_, _| true).await,
-        Verb::Show(args) => session.show(&NOUN, &args.name).await,
-        Verb::Update(args) => {
-            let fields = args.common.fields(Fields::new());
-            session.update(&NOUN, &args.network, fields).await
-        }
-        Verb::Remove(args) => session.remove(Kind::Network, &args.names, args.if_exists).await,
-    }
-}
-
-impl CreateArgs {
+impl Create for CreateArgs {
     fn fields(self) -> Map<String, Value> {
         let network_type = match (self.network_type, &self.physnet) {
             (Some(NetworkType::Vxlan), _) => Some("VXLAN"),
@@ -164,12 +138,18 @@ impl CreateArgs {
             .set("segment_id", self.segment_id)
             .set("physnet_name", self.physnet)
             .set("external", self.external.then_some(true));
-        self.common.fields(fields)
+        self.common.fill(fields)
+    }
+}
+
+impl Update for CommonArgs {
+    async fn fields(self, _: &Session, _: &str) -> Result<Map<String, Value>, CliError> {
+        Ok(self.fill(Fields::new()))
     }
 }
 
 impl CommonArgs {
-    fn fields(self, fields: Fields) -> Map<String, Value> {
+    fn fill(self, fields: Fields) -> Map<String, Value> {
         fields
             .set("gateway_ip", self.gateway.map(|address| address.to_string()))
             .set("ip_pool", self.pool)

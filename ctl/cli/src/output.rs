@@ -1,15 +1,19 @@
-//! What a command prints: tables for people, JSON and YAML for programs, names for pipes.
+//! What a command prints: tables for people, JSON and YAML for programs, names for pipes, and parts of an answer by
+//! path.
 
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use comfy_table::{Cell, Color, ContentArrangement, Table as Grid, presets};
-use serde_json::Value;
+use edgestack_client::Kind;
+use serde_json::{Value, json};
 
 use crate::error::CliError;
+use crate::json_path::{CustomColumn, Template, parse_columns, shown};
+use crate::value;
 
 /// The form of the output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Format {
     /// Columns for people.
     #[default]
@@ -22,12 +26,36 @@ pub(crate) enum Format {
     Yaml,
     /// Names alone, one a line.
     Name,
+    /// What a template makes of it.
+    JsonPath(Template),
+    /// Columns that the user describes.
+    CustomColumns(Vec<CustomColumn>),
+}
+
+impl Format {
+    /// The forms, for the help.
+    pub(crate) const FORMS: &'static str =
+        "table|wide|json|yaml|name|jsonpath=TEMPLATE|custom-columns=TITLE:PATH,...";
+
+    /// Reads `json`, or `jsonpath={.name}`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some(("jsonpath", template)) => Ok(Self::JsonPath(Template::parse(template)?)),
+            Some(("custom-columns", columns)) => Ok(Self::CustomColumns(parse_columns(columns)?)),
+            None if text == "table" => Ok(Self::Table),
+            None if text == "wide" => Ok(Self::Wide),
+            None if text == "json" => Ok(Self::Json),
+            None if text == "yaml" => Ok(Self::Yaml),
+            None if text == "name" => Ok(Self::Name),
+            _ => Err(format!("one of {}", Self::FORMS)),
+        }
+    }
 }
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ColorChoice {
-    /// On a terminal, unless `NO_COLOR` is set.
+    /// On a terminal, unless `NO_COLOR` is set; elsewhere too where `CLICOLOR_FORCE` is.
     #[default]
     Auto,
     /// Always.
@@ -39,15 +67,21 @@ pub(crate) enum ColorChoice {
 impl ColorChoice {
     /// Whether standard output gets colours.
     pub(crate) fn enabled(self) -> bool {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         match self {
             Self::Always => true,
             Self::Never => false,
-            Self::Auto => {
-                std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-                    && io::stdout().is_terminal()
+            Self::Auto if set("NO_COLOR") => false,
+            Self::Auto if set("CLICOLOR_FORCE") => {
+                std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0")
+                    || Self::is_colour_terminal()
             }
+            Self::Auto => Self::is_colour_terminal(),
         }
+    }
+
+    fn is_colour_terminal() -> bool {
+        std::env::var_os("TERM").is_none_or(|term| term != "dumb") && io::stdout().is_terminal()
     }
 }
 
@@ -60,7 +94,7 @@ pub(crate) fn print(text: &str) -> Result<(), CliError> {
 }
 
 /// Standard output in the form that the user asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Output {
     /// The form.
     pub format: Format,
@@ -74,29 +108,102 @@ pub(crate) struct Output {
 
 impl Output {
     /// Prints a line that confirms what was done, unless the user wants quiet.
-    pub(crate) fn confirm(self, line: &str) -> Result<(), CliError> {
+    pub(crate) fn confirm(&self, line: &str) -> Result<(), CliError> {
         if self.quiet { Ok(()) } else { print(&format!("{line}\n")) }
     }
 
-    /// Prints a value as JSON or YAML; false when the format is none of them.
-    pub(crate) fn value(self, value: &Value) -> Result<bool, CliError> {
-        match self.format {
-            Format::Json => print(&format!("{value:#}\n"))?,
-            Format::Yaml => print(&to_yaml(value)?)?,
-            Format::Table | Format::Wide | Format::Name => return Ok(false),
+    /// Prints a value where the user wants no table and no names; false when they do.
+    pub(crate) fn value(&self, value: &Value) -> Result<bool, CliError> {
+        match self.text(value) {
+            Some(text) => print(&text?).map(|()| true),
+            None => Ok(false),
         }
-        Ok(true)
+    }
+
+    /// A value as text where the user wants no table and no names.
+    pub(crate) fn text(&self, value: &Value) -> Option<Result<String, CliError>> {
+        match &self.format {
+            Format::Json => Some(Ok(format!("{value:#}\n"))),
+            Format::Yaml => Some(to_yaml(value)),
+            Format::JsonPath(template) => Some(Ok(with_newline(template.render(value)))),
+            Format::CustomColumns(columns) => Some(Ok(self.columns(columns, std::slice::from_ref(value)))),
+            Format::Table | Format::Wide | Format::Name => None,
+        }
+    }
+
+    /// Prints one object in any form but the table. Paths begin at the object itself.
+    pub(crate) fn object(&self, kind: Kind, object: &Value) -> Result<(), CliError> {
+        let text = match &self.format {
+            Format::JsonPath(_) | Format::CustomColumns(_) => self.text(object),
+            _ => self.text(&json!({ kind.singular(): object })),
+        };
+        print(&text.unwrap_or_else(|| Ok(value::name(object) + "\n"))?)
+    }
+
+    /// Prints objects in any form but the table, under the name that their kind has in the API.
+    pub(crate) fn list(&self, plural: &str, objects: &[Value]) -> Result<(), CliError> {
+        match self.list_text(&json!({ plural: objects, "total": objects.len() }), plural) {
+            Some(text) => print(&text?),
+            None => Ok(()),
+        }
+    }
+
+    /// The list `plural` of an answer as text where the user wants no table and no names.
+    pub(crate) fn list_text(&self, body: &Value, plural: &str) -> Option<Result<String, CliError>> {
+        match &self.format {
+            Format::CustomColumns(columns) => {
+                Some(Ok(self.columns(columns, value::list(body, &format!("/{plural}")))))
+            }
+            _ => self.text(body),
+        }
+    }
+
+    fn columns(&self, columns: &[CustomColumn], objects: &[Value]) -> String {
+        let mut table = Table::new(columns.iter().map(|column| column.title.as_str()));
+        for object in objects {
+            table.row(columns.iter().map(|column| {
+                column.path.select(object).into_iter().map(shown).collect::<Vec<_>>().join(",")
+            }));
+        }
+        table.render(!self.no_headers, self.color)
     }
 
     /// Prints a table.
-    pub(crate) fn table(self, table: &Table) -> Result<(), CliError> {
+    pub(crate) fn table(&self, table: &Table) -> Result<(), CliError> {
         print(&table.render(!self.no_headers, self.color))
     }
 
     /// The user wants the wide form.
-    pub(crate) fn wide(self) -> bool {
+    pub(crate) fn wide(&self) -> bool {
         self.format == Format::Wide
     }
+
+    /// The user wants tables.
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.format, Format::Table | Format::Wide) && !self.quiet
+    }
+
+    /// The user wants names alone of a list.
+    pub(crate) fn is_names(&self) -> bool {
+        self.is_name() || (self.quiet && !self.is_structured())
+    }
+
+    /// The user asked for names.
+    pub(crate) fn is_name(&self) -> bool {
+        self.format == Format::Name
+    }
+
+    /// The user wants what the API answers, or parts of it.
+    pub(crate) fn is_structured(&self) -> bool {
+        !matches!(self.format, Format::Table | Format::Wide | Format::Name)
+    }
+}
+
+fn with_newline(mut text: String) -> String {
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
 }
 
 pub(crate) fn to_yaml(value: &Value) -> Result<String, CliError> {
@@ -174,7 +281,18 @@ fn color_of(cell: &str) -> Option<Color> {
 mod tests {
     use serde_json::json;
 
-    use super::{Table, to_yaml};
+    use super::{Format, Table, to_yaml};
+
+    #[test]
+    fn forms_are_read() {
+        for word in ["table", "wide", "json", "yaml", "name"] {
+            assert!(Format::parse(word).is_ok(), "{word}");
+        }
+        assert!(matches!(Format::parse("jsonpath={.name}"), Ok(Format::JsonPath(_))));
+        assert!(matches!(Format::parse("custom-columns=A:.a"), Ok(Format::CustomColumns(_))));
+        assert!(Format::parse("xml").unwrap_err().contains("jsonpath"));
+        assert!(Format::parse("jsonpath={.a").unwrap_err().contains("not closed"));
+    }
 
     #[test]
     fn columns_are_aligned_and_lines_have_no_trailing_blanks() {

@@ -2,32 +2,16 @@
 
 use std::net::Ipv4Addr;
 
-use clap::{ArgAction, Args, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use edgestack_client::Kind;
 use edgestack_dataplane::address::MacAddress;
 use serde_json::{Map, Value};
 
 use crate::error::CliError;
-use crate::fields::{Fields, ListArgs, RemoveArgs, ShowArgs, parse_ip_and_mac};
-use crate::session::{Column, Noun, Session, World};
+use crate::fields::{Fields, parse_ip_and_mac};
+use crate::noun::{Column, Create, Filter, Noun, Update, Verb, World};
+use crate::session::Session;
 use crate::value::{age_since, list, name, text};
-
-/// What may be done with a port.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Verb {
-    /// Create a port: a place in a network into which a workload is plugged
-    Create(CreateArgs),
-    /// List ports
-    #[command(alias = "ls")]
-    List(ListPortsArgs),
-    /// Show a port
-    Show(ShowArgs),
-    /// Change a port
-    Update(UpdateArgs),
-    /// Remove ports
-    #[command(alias = "rm", alias = "delete")]
-    Remove(RemoveArgs),
-}
 
 /// How the kernel's fast path is attached.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -67,8 +51,6 @@ pub(crate) struct CreateArgs {
 /// Arguments of update-port.
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
-    /// Name or id of the port
-    pub port: String,
     /// The interface is taken out
     #[arg(long, conflicts_with = "interface")]
     pub clear_interface: bool,
@@ -113,16 +95,19 @@ pub(crate) struct CommonArgs {
 
 /// Arguments of list-ports.
 #[derive(Debug, Args)]
-pub(crate) struct ListPortsArgs {
-    #[command(flatten)]
-    pub list: ListArgs,
+pub(crate) struct FilterArgs {
     /// Only the ports of this network
     #[arg(long = "net", alias = "network", value_name = "NETWORK")]
     pub network: Option<String>,
 }
 
-pub(crate) const NOUN: Noun = Noun {
+/// Ports in commands.
+pub(crate) static NOUN: Noun = Noun {
     kind: Kind::Port,
+    word: "port",
+    plural: "ports",
+    aliases: &[],
+    title: "Ports",
     columns: &[
         Column { title: "NAME", wide: false, text: |port, _| name(port) },
         Column { title: "NETWORK", wide: false, text: |port, _| text(port, "/network") },
@@ -138,27 +123,25 @@ pub(crate) const NOUN: Noun = Noun {
         Column { title: "ID", wide: true, text: |port, _| text(port, "/id") },
     ],
     needs: &[],
+    address_field: None,
     summary: |port| [text(port, "/ip_address"), text(port, "/mac_address")].join(" "),
     sections: |_, _| Vec::new(),
+    verbs: &[
+        Verb::create::<CreateArgs>("Create a port: a place in a network into which a workload is plugged"),
+        Verb::list::<FilterArgs>("List ports"),
+        Verb::show("Show a port"),
+        Verb::update::<UpdateArgs>("Change a port"),
+        Verb::remove("Remove ports"),
+    ],
 };
 
-/// Does what the user asks of ports.
-pub(crate) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
-    match verb {
-        Verb::Create(args) => session.create(&NOUN, args.fields()).await.map(|_| ()),
-        Verb::List(args) => {
-            let keep = |port: &Value, _: &World| {
-                args.network.as_ref().is_none_or(|network| port["network"] == **network)
-            };
-            session.list(&NOUN, &args.list.names, keep).await
-        }
-        Verb::Show(args) => session.show(&NOUN, &args.name).await,
-        Verb::Update(args) => update(session, args).await,
-        Verb::Remove(args) => session.remove(Kind::Port, &args.names, args.if_exists).await,
+impl Filter for FilterArgs {
+    fn keeps(&self, port: &Value, _: &World) -> bool {
+        self.network.as_ref().is_none_or(|network| port["network"] == **network)
     }
 }
 
-impl CreateArgs {
+impl Create for CreateArgs {
     fn fields(self) -> Map<String, Value> {
         let fields = Fields::new()
             .set("name", Some(self.name))
@@ -167,12 +150,12 @@ impl CreateArgs {
             .set("ip_address", self.ip.map(|ip| ip.to_string()))
             .set("security_groups", self.no_sg.then(Vec::<Value>::new))
             .set_list("security_groups", self.groups);
-        self.common.fields(fields).done()
+        self.common.fill(fields).done()
     }
 }
 
 impl CommonArgs {
-    fn fields(self, fields: Fields) -> Fields {
+    fn fill(self, fields: Fields) -> Fields {
         let attach = self.attach.map(|attach| match attach {
             Attach::Auto => "auto",
             Attach::Xdp => "xdp",
@@ -188,23 +171,25 @@ impl CommonArgs {
     }
 }
 
-async fn update(session: &Session, args: UpdateArgs) -> Result<(), CliError> {
-    let mut fields = Fields::new();
-    if args.clear_interface {
-        fields = fields.set("interface", Some(Value::Null));
+impl Update for UpdateArgs {
+    async fn fields(self, session: &Session, name: &str) -> Result<Map<String, Value>, CliError> {
+        let mut fields = Fields::new();
+        if self.clear_interface {
+            fields = fields.set("interface", Some(Value::Null));
+        }
+        if self.no_sg {
+            fields = fields.set("security_groups", Some(Vec::<Value>::new()));
+        } else if self.add_groups.is_empty() && self.remove_groups.is_empty() {
+            fields = fields.set_list("security_groups", self.groups);
+        } else {
+            let port: Value = session.client.get(Kind::Port, name).await?;
+            let groups = list(&port, "/security_groups");
+            let (add, remove) = (&self.add_groups, &self.remove_groups);
+            let groups = session.changed_names(Kind::SecurityGroup, groups, add, remove).await?;
+            fields = fields.set("security_groups", Some(groups));
+        }
+        Ok(self.common.fill(fields).done())
     }
-    if args.no_sg {
-        fields = fields.set("security_groups", Some(Vec::<Value>::new()));
-    } else if args.add_groups.is_empty() && args.remove_groups.is_empty() {
-        fields = fields.set_list("security_groups", args.groups);
-    } else {
-        let port: Value = session.client.get(Kind::Port, &args.port).await?;
-        let groups = list(&port, "/security_groups");
-        let groups =
-            session.changed_names(Kind::SecurityGroup, groups, &args.add_groups, &args.remove_groups).await?;
-        fields = fields.set("security_groups", Some(groups));
-    }
-    session.update(&NOUN, &args.port, args.common.fields(fields).done()).await
 }
 
 fn parse_pair(text: &str) -> Result<Value, String> {

@@ -3,46 +3,17 @@
 
 use std::net::Ipv4Addr;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use edgestack_client::Kind;
 use edgestack_dataplane::address::MacAddress;
 use serde_json::{Map, Value, json};
 
+use crate::command::Action;
 use crate::error::CliError;
-use crate::fields::{Fields, ListArgs, RemoveArgs, ShowArgs, parse_ip_and_mac};
-use crate::output::{Format, Table, print};
-use crate::session::{Column, Noun, Session};
+use crate::fields::{Fields, parse_ip_and_mac};
+use crate::noun::{Column, Create, NoFilter, Noun, Update, Verb, World};
+use crate::session::Session;
 use crate::value::{age_since, list, name, text};
-
-/// What may be done with a router.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Verb {
-    /// Create a router
-    Create(CreateArgs),
-    /// List routers
-    #[command(alias = "ls")]
-    List(ListArgs),
-    /// Show a router
-    Show(ShowArgs),
-    /// Change a router
-    Update(UpdateArgs),
-    /// Remove routers
-    #[command(alias = "rm", alias = "delete")]
-    Remove(RemoveArgs),
-}
-
-/// What may be done with a router's next hop.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PeerVerb {
-    /// Give a router its next hop upstream
-    Create(CreatePeerArgs),
-    /// List the next hops of a router
-    #[command(alias = "ls")]
-    List(ListPeersArgs),
-    /// Take the next hop from a router; the external network's gateway serves again
-    #[command(alias = "rm", alias = "delete")]
-    Remove(RemovePeerArgs),
-}
 
 /// Arguments of create-router.
 #[derive(Debug, Args)]
@@ -75,8 +46,6 @@ pub(crate) struct CreateArgs {
 /// Arguments of update-router.
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
-    /// Name or id of the router
-    pub router: String,
     /// Network to connect (may be repeated)
     #[arg(long = "add-net", value_name = "NETWORK", value_delimiter = ',')]
     pub add_networks: Vec<String>,
@@ -133,8 +102,13 @@ pub(crate) struct RemovePeerArgs {
     pub ip: Option<Ipv4Addr>,
 }
 
-pub(crate) const NOUN: Noun = Noun {
+/// Routers in commands.
+pub(crate) static NOUN: Noun = Noun {
     kind: Kind::Router,
+    word: "router",
+    plural: "routers",
+    aliases: &[],
+    title: "Routers",
     columns: &[
         Column { title: "NAME", wide: false, text: |router, _| name(router) },
         Column { title: "SNAT", wide: false, text: |router, _| text(router, "/enable_snat") },
@@ -147,31 +121,47 @@ pub(crate) const NOUN: Noun = Noun {
         Column { title: "ID", wide: true, text: |router, _| text(router, "/id") },
     ],
     needs: &[],
+    address_field: None,
     summary: external_name,
     sections: |_, _| Vec::new(),
+    verbs: &[
+        Verb::create::<CreateArgs>("Create a router"),
+        Verb::list::<NoFilter>("List routers"),
+        Verb::show("Show a router"),
+        Verb::update::<UpdateArgs>("Change a router"),
+        Verb::remove("Remove routers"),
+    ],
 };
 
-/// Does what the user asks of routers.
-pub(crate) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
-    match verb {
-        Verb::Create(args) => session.create(&NOUN, args.fields()).await.map(|_| ()),
-        Verb::List(args) => session.list(&NOUN, &args.names, |_, _| true).await,
-        Verb::Show(args) => session.show(&NOUN, &args.name).await,
-        Verb::Update(args) => update(session, args).await,
-        Verb::Remove(args) => session.remove(Kind::Router, &args.names, args.if_exists).await,
-    }
-}
+/// The next hops of routers in commands.
+pub(crate) static PEER_NOUN: Noun = Noun {
+    kind: Kind::Router,
+    word: "peer-router",
+    plural: "peer-routers",
+    aliases: &[],
+    title: "Next hops",
+    columns: &[
+        Column { title: "ROUTER", wide: false, text: |peer, _| text(peer, "/router") },
+        Column { title: "PEER-IP", wide: false, text: |peer, _| text(peer, "/ip") },
+        Column { title: "PEER-MAC", wide: false, text: |peer, _| text(peer, "/mac") },
+        Column { title: "STATE", wide: false, text: |peer, _| text(peer, "/state") },
+    ],
+    needs: &[],
+    address_field: None,
+    summary: |_| String::new(),
+    sections: |_, _| Vec::new(),
+    verbs: &[
+        Verb::action::<CreatePeerArgs>("create", "Give a router its next hop upstream"),
+        Verb::action::<ListPeersArgs>("list", "List the next hops of a router").plural().or(&["ls"]),
+        Verb::action::<RemovePeerArgs>(
+            "remove",
+            "Take the next hop from a router; the external network's gateway serves again",
+        )
+        .or(&["rm", "delete"]),
+    ],
+};
 
-/// Does what the user asks of a router's next hop.
-pub(crate) async fn run_peer(session: &Session, verb: PeerVerb) -> Result<(), CliError> {
-    match verb {
-        PeerVerb::Create(args) => create_peer(session, args).await,
-        PeerVerb::List(args) => list_peers(session, &args.router).await,
-        PeerVerb::Remove(args) => remove_peer(session, args).await,
-    }
-}
-
-impl CreateArgs {
+impl Create for CreateArgs {
     fn fields(self) -> Map<String, Value> {
         Fields::new()
             .set("name", Some(self.name))
@@ -185,76 +175,81 @@ impl CreateArgs {
     }
 }
 
-async fn update(session: &Session, args: UpdateArgs) -> Result<(), CliError> {
-    let mut fields = Fields::new()
-        .set("enable_snat", (args.snat || args.no_snat).then_some(args.snat))
-        .set("description", args.description);
-    if args.clear_external {
-        fields = fields.set("external", Some(Value::Null));
+impl Update for UpdateArgs {
+    async fn fields(self, session: &Session, name: &str) -> Result<Map<String, Value>, CliError> {
+        let mut fields = Fields::new()
+            .set("enable_snat", (self.snat || self.no_snat).then_some(self.snat))
+            .set("description", self.description);
+        if self.clear_external {
+            fields = fields.set("external", Some(Value::Null));
+        }
+        if !(self.add_networks.is_empty() && self.remove_networks.is_empty()) {
+            let router: Value = session.client.get(Kind::Router, name).await?;
+            let internal = list(&router, "/internal");
+            let (add, remove) = (&self.add_networks, &self.remove_networks);
+            let internal = session.changed_names(Kind::Network, internal, add, remove).await?;
+            fields = fields.set("internal", Some(internal));
+        }
+        let external = match (self.external, self.external_ip) {
+            (Some(network), ip) => Some(external(network, ip)),
+            (None, Some(ip)) => Some(json!({ "ip": ip })),
+            (None, None) => None,
+        };
+        Ok(fields.set("external", external).done())
     }
-    let changes_networks = !(args.add_networks.is_empty() && args.remove_networks.is_empty());
-    if changes_networks {
-        let router: Value = session.client.get(Kind::Router, &args.router).await?;
-        let internal = list(&router, "/internal");
-        let internal =
-            session.changed_names(Kind::Network, internal, &args.add_networks, &args.remove_networks).await?;
-        fields = fields.set("internal", Some(internal));
-    }
-    let external = match (args.external, args.external_ip) {
-        (Some(network), ip) => Some(external(network, ip)),
-        (None, Some(ip)) => Some(json!({ "ip": ip })),
-        (None, None) => None,
-    };
-    session.update(&NOUN, &args.router, fields.set("external", external).done()).await
 }
 
-async fn create_peer(session: &Session, args: CreatePeerArgs) -> Result<(), CliError> {
-    let peer = Fields::new()
-        .set("ip", Some(args.ip.to_string()))
-        .set("mac", args.mac.map(|mac| mac.to_string()))
-        .done();
-    let reply = session.client.create_peer_router(&args.router, &peer).await?;
-    if session.output.value(&reply)? {
-        return Ok(());
+impl Action for CreatePeerArgs {
+    async fn run(self, session: &Session) -> Result<(), CliError> {
+        let peer = Fields::new()
+            .set("ip", Some(self.ip.to_string()))
+            .set("mac", self.mac.map(|mac| mac.to_string()))
+            .done();
+        let reply = session.client.create_peer_router(&self.router, &peer).await?;
+        if session.output.value(&reply)? {
+            return Ok(());
+        }
+        session.output.confirm(&format!("created peer router {} of router {}", self.ip, self.router))
     }
-    session.output.confirm(&format!("created peer router {} of router {}", args.ip, args.router))
 }
 
-async fn list_peers(session: &Session, router: &str) -> Result<(), CliError> {
-    let peers = session.client.list_peer_routers(router).await?;
-    let output = session.output;
-    if output.format == Format::Name {
-        return print(&peers.iter().map(|peer| text(peer, "/ip") + "\n").collect::<String>());
-    }
-    if output.value(&json!({ "peer_routers": peers }))? {
-        return Ok(());
-    }
-    let mut table = Table::new(["ROUTER", "PEER-IP", "PEER-MAC", "STATE"]);
-    for peer in &peers {
-        table.row([router.to_owned(), text(peer, "/ip"), text(peer, "/mac"), text(peer, "/state")]);
-    }
-    output.table(&table)
-}
-
-async fn remove_peer(session: &Session, args: RemovePeerArgs) -> Result<(), CliError> {
-    let address = if let Some(ip) = args.ip {
-        ip.to_string()
-    } else {
-        let peers = session.client.list_peer_routers(&args.router).await?;
-        match peers.as_slice() {
-            [] => return Err(CliError::NotFound(format!("router `{}` has no peer router", args.router))),
-            [peer] => text(peer, "/ip"),
-            peers => {
-                let addresses: Vec<String> = peers.iter().map(|peer| text(peer, "/ip")).collect();
-                return Err(CliError::usage(
-                    format!("router `{}` has several peer routers", args.router),
-                    format!("name one with --ip: {}", addresses.join(", ")),
-                ));
+impl Action for ListPeersArgs {
+    async fn run(self, session: &Session) -> Result<(), CliError> {
+        let mut peers = session.client.list_peer_routers(&self.router).await?;
+        if session.output.is_table() {
+            for peer in &mut peers {
+                peer["router"] = self.router.as_str().into();
             }
         }
-    };
-    session.client.remove_peer_router(&args.router, &address).await?;
-    session.output.confirm(&format!("removed peer router {address} of router {}", args.router))
+        session.print_list(PEER_NOUN.columns, "peer_routers", &peers, &World::default())
+    }
+}
+
+impl Action for RemovePeerArgs {
+    async fn run(self, session: &Session) -> Result<(), CliError> {
+        let address = match self.ip {
+            Some(ip) => ip.to_string(),
+            None => only_peer(session, &self.router).await?,
+        };
+        session.client.remove_peer_router(&self.router, &address).await?;
+        session.output.confirm(&format!("removed peer router {address} of router {}", self.router))
+    }
+}
+
+/// The address of the one next hop that a router has.
+async fn only_peer(session: &Session, router: &str) -> Result<String, CliError> {
+    let peers = session.client.list_peer_routers(router).await?;
+    match peers.as_slice() {
+        [] => Err(CliError::NotFound(format!("router `{router}` has no peer router"))),
+        [peer] => Ok(text(peer, "/ip")),
+        peers => {
+            let addresses: Vec<String> = peers.iter().map(|peer| text(peer, "/ip")).collect();
+            Err(CliError::usage(
+                format!("router `{router}` has several peer routers"),
+                format!("name one with --ip: {}", addresses.join(", ")),
+            ))
+        }
+    }
 }
 
 fn parse_peer(text: &str) -> Result<Value, String> {

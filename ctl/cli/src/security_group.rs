@@ -1,32 +1,16 @@
 //! Security groups: create-sg, list-sgs, show-sg, update-sg and remove-sg.
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use edgestack_client::Kind;
 use serde_json::{Map, Value};
 
 use crate::error::CliError;
-use crate::fields::{Fields, ListArgs, RemoveArgs, ShowArgs};
+use crate::fields::Fields;
+use crate::noun::{Column, Create, NoFilter, Noun, Section, Update, Verb, World};
 use crate::rule_text::RuleText;
 use crate::security_group_rule;
-use crate::session::{Column, Noun, Section, Session, World};
+use crate::session::Session;
 use crate::value::{list, name, text};
-
-/// What may be done with a security group.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Verb {
-    /// Create a security group
-    Create(CreateArgs),
-    /// List security groups
-    #[command(alias = "ls")]
-    List(ListArgs),
-    /// Show a security group and its rules
-    Show(ShowArgs),
-    /// Change a security group
-    Update(UpdateArgs),
-    /// Remove security groups
-    #[command(alias = "rm", alias = "delete")]
-    Remove(RemoveArgs),
-}
 
 /// Arguments of create-sg.
 #[derive(Debug, Args)]
@@ -37,16 +21,7 @@ pub(crate) struct CreateArgs {
     pub common: CommonArgs,
 }
 
-/// Arguments of update-sg.
-#[derive(Debug, Args)]
-pub(crate) struct UpdateArgs {
-    /// Name or id of the group
-    pub group: String,
-    #[command(flatten)]
-    pub common: CommonArgs,
-}
-
-/// What create and update have in common.
+/// Arguments of update-sg, and what create has in common with it.
 #[derive(Debug, Args)]
 pub(crate) struct CommonArgs {
     /// Rule, like 'ingress tcp 22 from 0.0.0.0/0' (may be repeated; an update replaces all rules)
@@ -57,8 +32,13 @@ pub(crate) struct CommonArgs {
     pub description: Option<String>,
 }
 
-const NOUN: Noun = Noun {
+/// Security groups in commands.
+pub(crate) static NOUN: Noun = Noun {
     kind: Kind::SecurityGroup,
+    word: "sg",
+    plural: "sgs",
+    aliases: &["security-group"],
+    title: "Security groups",
     columns: &[
         Column { title: "NAME", wide: false, text: |group, _| name(group) },
         Column { title: "RULES", wide: false, text: |group, _| list(group, "/rules").len().to_string() },
@@ -68,29 +48,35 @@ const NOUN: Noun = Noun {
         Column { title: "ID", wide: true, text: |group, _| text(group, "/id") },
     ],
     needs: &[Kind::Port, Kind::SecurityGroup],
+    address_field: None,
     summary: |group| format!("{} rules", list(group, "/rules").len()),
     sections: |group, world| {
         let table = security_group_rule::table(list(group, "/rules"), world);
         vec![Section { title: "Rules", replaces: Some("rules"), table }]
     },
+    verbs: &[
+        Verb::create::<CreateArgs>("Create a security group"),
+        Verb::list::<NoFilter>("List security groups"),
+        Verb::show("Show a security group and its rules"),
+        Verb::update::<CommonArgs>("Change a security group"),
+        Verb::remove("Remove security groups"),
+    ],
 };
 
-/// Does what the user asks of security groups.
-pub(crate) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
-    match verb {
-        Verb::Create(args) => {
-            let fields = args.common.fields(Fields::new().set("name", Some(args.name)));
-            session.create(&NOUN, fields).await.map(|_| ())
-        }
-        Verb::List(args) => session.list(&NOUN, &args.names, |_, _| true).await,
-        Verb::Show(args) => session.show(&NOUN, &args.name).await,
-        Verb::Update(args) => session.update(&NOUN, &args.group, args.common.fields(Fields::new())).await,
-        Verb::Remove(args) => session.remove(Kind::SecurityGroup, &args.names, args.if_exists).await,
+impl Create for CreateArgs {
+    fn fields(self) -> Map<String, Value> {
+        self.common.fill(Fields::new().set("name", Some(self.name)))
+    }
+}
+
+impl Update for CommonArgs {
+    async fn fields(self, _: &Session, _: &str) -> Result<Map<String, Value>, CliError> {
+        Ok(self.fill(Fields::new()))
     }
 }
 
 impl CommonArgs {
-    fn fields(self, fields: Fields) -> Map<String, Value> {
+    fn fill(self, fields: Fields) -> Map<String, Value> {
         fields.set("description", self.description).set_list("rules", self.rules).done()
     }
 }

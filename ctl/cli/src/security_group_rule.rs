@@ -1,30 +1,17 @@
 //! Security group rules: create-sgr, list-sgrs and remove-sgr.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use edgestack_client::Kind;
 use serde_json::{Map, Value};
 
+use crate::command::Action;
 use crate::error::CliError;
-use crate::fields::{Fields, ListArgs, ShowArgs};
+use crate::fields::{Fields, RemoveArgs};
+use crate::noun::{Column, Create, Filter, Noun, Verb, World};
 use crate::output::Table;
 use crate::rule_text::{RuleText, parse_port_range, parse_protocol, shown_ports};
-use crate::session::{Column, Noun, Session, World};
+use crate::session::Session;
 use crate::value::text;
-
-/// What may be done with a rule.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Verb {
-    /// Add a rule to a security group
-    Create(CreateArgs),
-    /// List rules
-    #[command(alias = "ls")]
-    List(ListRulesArgs),
-    /// Show a rule
-    Show(ShowArgs),
-    /// Remove rules
-    #[command(alias = "rm", alias = "delete")]
-    Remove(RemoveRulesArgs),
-}
 
 /// Direction of a rule, seen from the workload.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -71,9 +58,7 @@ pub(crate) struct CreateArgs {
 
 /// Arguments of list-sgrs.
 #[derive(Debug, Args)]
-pub(crate) struct ListRulesArgs {
-    #[command(flatten)]
-    pub list: ListArgs,
+pub(crate) struct FilterArgs {
     /// Only the rules of this security group
     #[arg(long, value_name = "GROUP")]
     pub sg: Option<String>,
@@ -82,19 +67,20 @@ pub(crate) struct ListRulesArgs {
 /// Arguments of remove-sgr.
 #[derive(Debug, Args)]
 pub(crate) struct RemoveRulesArgs {
-    /// Ids of rules; with --match, the security group
-    #[arg(value_name = "RULE-ID", required = true)]
-    pub names: Vec<String>,
+    #[command(flatten)]
+    pub remove: RemoveArgs,
     /// Remove the rules of the security group that this describes, like 'tcp 22'
     #[arg(long = "match", value_name = "RULE")]
     pub matching: Option<String>,
-    /// What does not exist is no error
-    #[arg(long)]
-    pub if_exists: bool,
 }
 
-const NOUN: Noun = Noun {
+/// Rules in commands.
+pub(crate) static NOUN: Noun = Noun {
     kind: Kind::SecurityGroupRule,
+    word: "sgr",
+    plural: "sgrs",
+    aliases: &["security-group-rule"],
+    title: "Their rules",
     columns: &[
         Column { title: "ID", wide: false, text: |rule, _| text(rule, "/id") },
         Column {
@@ -110,30 +96,44 @@ const NOUN: Noun = Noun {
         Column { title: "DESCRIPTION", wide: true, text: |rule, _| text(rule, "/description") },
     ],
     needs: &[Kind::SecurityGroup],
+    address_field: None,
     summary: |rule| {
         [text(rule, "/direction"), text(rule, "/protocol"), shown_ports(rule)].join(" ").trim().to_owned()
     },
     sections: |_, _| Vec::new(),
+    verbs: &[
+        Verb::create::<CreateArgs>("Add a rule to a security group"),
+        Verb::list::<FilterArgs>("List rules"),
+        Verb::show("Show a rule"),
+        Verb::action::<RemoveRulesArgs>(
+            "remove",
+            "Remove rules: by id, or those of a group that --match describes",
+        )
+        .or(&["rm", "delete"]),
+    ],
 };
 
-/// Does what the user asks of rules.
-pub(crate) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
-    match verb {
-        Verb::Create(args) => session.create(&NOUN, args.fields()).await.map(|_| ()),
-        Verb::List(args) => {
-            let group = match &args.sg {
-                Some(name) => {
-                    Some(session.client.get::<Value>(Kind::SecurityGroup, name).await?["id"].take())
-                }
-                None => None,
-            };
-            let keep =
-                |rule: &Value, _: &World| group.as_ref().is_none_or(|id| rule["security_group_id"] == *id);
-            session.list(&NOUN, &args.list.names, keep).await
+impl Filter for FilterArgs {
+    const NEEDS: &'static [Kind] = &[Kind::SecurityGroup];
+
+    fn checks(&self, world: &World) -> Result<(), CliError> {
+        match &self.sg {
+            Some(name) if group_of(name, world).is_none() => {
+                Err(CliError::NotFound(format!("there is no security group `{name}`")))
+            }
+            _ => Ok(()),
         }
-        Verb::Show(args) => session.show(&NOUN, &args.name).await,
-        Verb::Remove(args) => remove(session, args).await,
     }
+
+    fn keeps(&self, rule: &Value, world: &World) -> bool {
+        let group = self.sg.as_ref().and_then(|name| group_of(name, world));
+        group.is_none_or(|group| group["id"] == rule["security_group_id"])
+    }
+}
+
+/// The group of a name or an id.
+fn group_of<'a>(name: &str, world: &'a World) -> Option<&'a Value> {
+    world.of(Kind::SecurityGroup).iter().find(|group| group["name"] == name || group["id"] == name)
 }
 
 /// The rules of a group as a table.
@@ -147,7 +147,7 @@ pub(crate) fn table(rules: &[Value], world: &World) -> Table {
     table
 }
 
-impl CreateArgs {
+impl Create for CreateArgs {
     fn fields(self) -> Map<String, Value> {
         let direction = match self.direction {
             Direction::Ingress => "ingress",
@@ -168,10 +168,20 @@ impl CreateArgs {
     }
 }
 
-async fn remove(session: &Session, args: RemoveRulesArgs) -> Result<(), CliError> {
-    let Some(matching) = &args.matching else {
-        return session.remove(Kind::SecurityGroupRule, &args.names, args.if_exists).await;
-    };
+impl Action for RemoveRulesArgs {
+    async fn run(self, session: &Session) -> Result<(), CliError> {
+        let Some(matching) = &self.matching else { return session.remove(&NOUN, &self.remove).await };
+        let names = matching_rules(session, matching, &self.remove).await?;
+        session.remove(&NOUN, &RemoveArgs { names, ..self.remove }).await
+    }
+}
+
+/// The ids of the rules that `matching` describes.
+async fn matching_rules(
+    session: &Session,
+    matching: &str,
+    args: &RemoveArgs,
+) -> Result<Vec<String>, CliError> {
     let [group] = args.names.as_slice() else {
         return Err(CliError::usage(
             "--match goes with one security group",
@@ -193,7 +203,7 @@ async fn remove(session: &Session, args: RemoveRulesArgs) -> Result<(), CliError
     if ids.is_empty() && !args.if_exists {
         return Err(CliError::NotFound(format!("security group `{group}` has no rule `{matching}`")));
     }
-    session.remove(Kind::SecurityGroupRule, &ids, args.if_exists).await
+    Ok(ids)
 }
 
 /// The other side of a rule.

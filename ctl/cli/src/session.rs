@@ -1,15 +1,15 @@
-//! One run of the command: the client, the output, and what all nouns do alike (list, show, create, update,
-//! remove). What differs between nouns is in their [`Noun`].
+//! One run of the command: the client, the output, and the requests that all nouns share.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use edgestack_client::{Client, Kind};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::describe;
 use crate::error::CliError;
-use crate::output::{Format, Output, Table, print};
+use crate::fields::{ListArgs, RemoveArgs, ShowArgs};
+use crate::noun::{Column, Filter, Noun, World, is_named};
+use crate::output::{Output, Table, print};
 use crate::value;
 
 /// One run of the command.
@@ -20,91 +20,50 @@ pub(crate) struct Session {
     pub output: Output,
 }
 
-/// What is particular to a kind of object.
-pub(crate) struct Noun {
-    /// The kind.
-    pub kind: Kind,
-    /// Columns of the list.
-    pub columns: &'static [Column],
-    /// Kinds whose objects the columns and sections look at.
-    pub needs: &'static [Kind],
-    /// What is said of an object that was created, behind its name.
-    pub summary: fn(&Value) -> String,
-    /// Tables shown below the fields of one object, with the fields that they replace.
-    pub sections: fn(&Value, &World) -> Vec<Section>,
-}
-
-/// A column of a list.
-pub(crate) struct Column {
-    /// Title.
-    pub title: &'static str,
-    /// Shown with `-o wide` only.
-    pub wide: bool,
-    /// The cell of an object.
-    pub text: fn(&Value, &World) -> String,
-}
-
-/// A table below the fields of an object.
-pub(crate) struct Section {
-    /// Title.
-    pub title: &'static str,
-    /// The field that it stands for.
-    pub replaces: Option<&'static str>,
-    /// The table.
-    pub table: Table,
-}
-
-/// Other objects that a table looks at.
-#[derive(Default)]
-pub(crate) struct World {
-    objects: BTreeMap<Kind, Vec<Value>>,
-}
-
-impl World {
-    /// The objects of a kind, none when they were not asked for.
-    pub(crate) fn of(&self, kind: Kind) -> &[Value] {
-        self.objects.get(&kind).map_or(&[], Vec::as_slice)
-    }
-
-    /// The name of the object whose id this is; the id where that is not known.
-    pub(crate) fn name(&self, kind: Kind, id: &str) -> String {
-        self.of(kind).iter().find(|object| object["id"] == id).map_or_else(|| id.to_owned(), value::name)
-    }
-}
-
 impl Session {
-    /// Lists the objects of a kind that `keep` keeps; with `names`, those alone, and each must exist.
-    pub(crate) async fn list(
+    /// Lists the objects of a kind that `filter` keeps; with names, those alone, and each must exist.
+    pub(crate) async fn list<F: Filter>(
         &self,
         noun: &Noun,
-        names: &[String],
-        keep: impl Fn(&Value, &World) -> bool,
+        args: &ListArgs,
+        filter: &F,
     ) -> Result<(), CliError> {
-        let world = self.world(noun).await?;
+        let world = self.world(noun, F::NEEDS).await?;
+        filter.checks(&world)?;
         let listed: Vec<Value> = self.client.list(noun.kind).await?.items;
-        if let Some(name) = names.iter().find(|name| !listed.iter().any(|object| is_named(object, name))) {
+        let names = &args.names;
+        if let Some(name) =
+            names.iter().find(|name| !listed.iter().any(|object| is_named(object, noun, name)))
+        {
             return Err(CliError::NotFound(format!("there is no {} `{name}`", noun.kind)));
         }
-        let objects: Vec<Value> = listed
+        let mut objects: Vec<Value> = listed
             .into_iter()
-            .filter(|object| names.is_empty() || names.iter().any(|name| is_named(object, name)))
-            .filter(|object| keep(object, &world))
+            .filter(|object| names.is_empty() || names.iter().any(|name| is_named(object, noun, name)))
+            .filter(|object| filter.keeps(object, &world))
             .collect();
-        self.print_list(noun, &objects, &world)
+        if let Some(key) = &args.sort_by {
+            sort(noun, key, &mut objects, &world)?;
+        }
+        self.print_list(noun.columns, noun.kind.plural(), &objects, &world)
     }
 
-    fn print_list(&self, noun: &Noun, objects: &[Value], world: &World) -> Result<(), CliError> {
-        let output = self.output;
-        if output.format == Format::Name || output.quiet {
+    /// Prints objects as the user wants them: a table, the API's list under the name `plural`, names.
+    pub(crate) fn print_list(
+        &self,
+        columns: &[Column],
+        plural: &str,
+        objects: &[Value],
+        world: &World,
+    ) -> Result<(), CliError> {
+        let output = &self.output;
+        if output.is_names() {
             return print(&objects.iter().map(|object| value::name(object) + "\n").collect::<String>());
         }
-        if matches!(output.format, Format::Json | Format::Yaml) {
-            let total = objects.len();
-            let body = json!({ noun.kind.plural(): objects, "total": total });
-            return output.value(&body).map(|_| ());
+        if !output.is_table() {
+            return output.list(plural, objects);
         }
-        let columns: Vec<&Column> =
-            noun.columns.iter().filter(|column| output.wide() || !column.wide).collect();
+        let columns: Vec<&Column> = columns.iter().filter(|column| output.wide() || !column.wide).collect();
         let mut table = Table::new(columns.iter().map(|column| column.title));
         for object in objects {
             table.row(columns.iter().map(|column| (column.text)(object, world)));
@@ -113,17 +72,13 @@ impl Session {
     }
 
     /// Shows one object.
-    pub(crate) async fn show(&self, noun: &Noun, name: &str) -> Result<(), CliError> {
-        let object: Value = self.client.get(noun.kind, name).await?;
-        let output = self.output;
-        if output.value(&json!({ noun.kind.singular(): object }))? {
-            return Ok(());
+    pub(crate) async fn show(&self, noun: &Noun, args: &ShowArgs) -> Result<(), CliError> {
+        let object: Value = self.client.get(noun.kind, &self.resolve(noun, &args.name).await?).await?;
+        if !self.output.is_table() {
+            return self.output.object(noun.kind, &object);
         }
-        if output.format == Format::Name {
-            return print(&(value::name(&object) + "\n"));
-        }
-        let world = self.world(noun).await?;
-        print(&describe::object(&object, &(noun.sections)(&object, &world), output.color))
+        let world = self.world(noun, &[]).await?;
+        print(&describe::object(&object, &(noun.sections)(&object, &world), self.output.color))
     }
 
     /// Creates an object and says so.
@@ -152,32 +107,31 @@ impl Session {
 
     /// Says what was done with an object, in the form that the user asked for.
     pub(crate) fn told(&self, noun: &Noun, done: &str, object: &Value) -> Result<(), CliError> {
-        if self.output.value(&json!({ noun.kind.singular(): object }))? {
-            return Ok(());
+        if self.output.is_structured() || self.output.is_name() {
+            return self.output.object(noun.kind, object);
         }
         let name = value::name(object);
-        if self.output.format == Format::Name {
-            return print(&format!("{name}\n"));
-        }
         let summary = (noun.summary)(object);
         let summary = if summary.is_empty() { summary } else { format!(": {summary}") };
         self.output.confirm(&format!("{done} {} {name}{summary}", noun.kind))
     }
 
     /// Removes objects, going on where one cannot be.
-    pub(crate) async fn remove(&self, kind: Kind, names: &[String], if_exists: bool) -> Result<(), CliError> {
+    pub(crate) async fn remove(&self, noun: &Noun, args: &RemoveArgs) -> Result<(), CliError> {
+        let kind = noun.kind;
         let mut failed = None;
-        for name in names {
-            let result = match self.client.remove(kind, name).await {
+        for name in &args.names {
+            let reference = self.resolve(noun, name).await?;
+            let result = match self.client.remove(kind, &reference).await {
                 Ok(()) => self.output.confirm(&format!("removed {kind} {name}")),
-                Err(error) if if_exists && error.is_not_found() => Ok(()),
+                Err(error) if args.if_exists && error.is_not_found() => Ok(()),
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = result {
-                if names.len() == 1 || error.is_broken_pipe() {
+                if args.names.len() == 1 || error.is_broken_pipe() {
                     return Err(error);
                 }
-                error.tell(self.output.format);
+                error.tell(&self.output.format);
                 failed.get_or_insert(error.exit_code());
             }
         }
@@ -220,19 +174,28 @@ impl Session {
         }
         Ok(reference.to_owned())
     }
-
-    /// Loads what the tables of a noun look at.
-    async fn world(&self, noun: &Noun) -> Result<World, CliError> {
-        let mut world = World::default();
-        if matches!(self.output.format, Format::Table | Format::Wide) && !self.output.quiet {
-            for kind in noun.needs {
-                world.objects.insert(*kind, self.client.list(*kind).await?.items);
-            }
-        }
-        Ok(world)
-    }
 }
 
-fn is_named(object: &Value, name: &str) -> bool {
-    ["name", "id", "floating_ip"].iter().any(|key| object[*key] == name)
+/// Sorts objects by a column's title or by a field (`mtu`, `.status.phase`).
+fn sort(noun: &Noun, key: &str, objects: &mut [Value], world: &World) -> Result<(), CliError> {
+    let column = noun.columns.iter().find(|column| column.title.eq_ignore_ascii_case(key));
+    let pointer = format!("/{}", key.trim_start_matches('.').replace('.', "/"));
+    if column.is_none()
+        && !objects.is_empty()
+        && objects.iter().all(|object| object.pointer(&pointer).is_none())
+    {
+        let titles: Vec<&str> = noun.columns.iter().map(|column| column.title).collect();
+        return Err(CliError::usage(
+            format!("`{key}` is neither a column nor a field of a {}", noun.kind),
+            format!("columns: {}; fields: see -o json", titles.join(", ")),
+        ));
+    }
+    objects.sort_by_cached_key(|object| {
+        let text = match column {
+            Some(column) => (column.text)(object, world),
+            None => value::text(object, &pointer),
+        };
+        value::sort_key(&text)
+    });
+    Ok(())
 }

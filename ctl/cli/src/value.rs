@@ -29,9 +29,9 @@ pub(crate) fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
     value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// The name of an object: its name, its address for a floating IP without one, its id else.
+/// The name of an object: its name, its address for what has none, its id else.
 pub(crate) fn name(object: &Value) -> String {
-    ["/name", "/floating_ip", "/id"]
+    ["/name", "/floating_ip", "/ip", "/id"]
         .into_iter()
         .map(|pointer| text(object, pointer))
         .find(|text| !text.is_empty())
@@ -83,6 +83,22 @@ pub(crate) fn age_since(timestamp: &str) -> String {
     age(seconds.max(0.0).floor())
 }
 
+/// What texts are ordered by: numbers and addresses by their worth, the rest by their letters; what is empty comes last.
+pub(crate) fn sort_key(text: &str) -> (u8, u64, String) {
+    let plain = || text.to_owned();
+    if text.is_empty() {
+        return (3, 0, plain());
+    }
+    if let Ok(number) = text.parse::<u64>() {
+        return (0, number, String::new());
+    }
+    let address = text.split_once('/').map_or(text, |(address, _)| address);
+    match address.parse::<std::net::Ipv4Addr>() {
+        Ok(address) => (1, u64::from(address.to_bits()), plain()),
+        Err(_) => (2, 0, plain()),
+    }
+}
+
 /// A share in percent, nothing of nothing being nothing.
 pub(crate) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { String::new() } else { format!("{:.1}%", part as f64 * 100.0 / whole as f64) }
@@ -92,7 +108,7 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{age, bytes, count, name, percent, text};
+    use super::{age, bytes, count, name, percent, sort_key, text};
 
     #[test]
     fn numbers_are_short() {
@@ -113,6 +129,13 @@ mod tests {
         }
         assert_eq!(percent(999, 1000), "99.9%");
         assert_eq!(percent(0, 0), "");
+    }
+
+    #[test]
+    fn numbers_and_addresses_are_ordered_by_their_worth() {
+        let mut texts = ["web-2", "", "10.0.0.10", "9", "10.0.0.9/24", "10", "web-1"];
+        texts.sort_by_key(|text| sort_key(text));
+        assert_eq!(texts, ["9", "10", "10.0.0.9/24", "10.0.0.10", "web-1", "web-2", ""]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod trace_text;
 
 use clap::{Args, Subcommand};
 
+use crate::command::Action;
 use crate::error::CliError;
 use crate::session::Session;
 
@@ -31,11 +32,13 @@ pub(crate) enum NetworkCommand {
     Capture(capture::CaptureArgs),
 }
 
-/// Does one command, or opens the prompt.
-pub(crate) async fn run(session: &Session, args: NetworkCliArgs) -> Result<(), CliError> {
-    match args.command {
-        Some(command) => run_command(session, command).await,
-        None => prompt::run(session).await,
+impl Action for NetworkCliArgs {
+    /// Does one command, or opens the prompt.
+    async fn run(self, session: &Session) -> Result<(), CliError> {
+        match self.command {
+            Some(command) => run_command(session, command).await,
+            None => prompt::run(session).await,
+        }
     }
 }
 

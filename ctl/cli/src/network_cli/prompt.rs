@@ -19,7 +19,7 @@ use rustyline::{Context, Editor, Helper};
 use super::show::TableName;
 use super::{NetworkCommand, run_command};
 use crate::error::{CliError, exit};
-use crate::output::{Format, Output, print};
+use crate::output::{Format, print};
 use crate::session::Session;
 
 /// Lines that the history keeps.
@@ -36,7 +36,7 @@ const HISTORY_LINES_MAX: usize = 1000;
 )]
 struct Line {
     /// Form of the output
-    #[arg(short, long, global = true, value_enum)]
+    #[arg(short, long, global = true, value_name = "FORM", value_parser = Format::parse)]
     output: Option<Format>,
     #[command(subcommand)]
     command: NetworkCommand,
@@ -82,7 +82,7 @@ async fn interactive(session: &Session, ports: Vec<String>) -> Result<(), CliErr
                 let _ = editor.add_history_entry(&line);
                 match run_line(session, &line).await {
                     Err(error) if error.is_broken_pipe() => return Err(error),
-                    Err(error) => error.tell(session.output.format),
+                    Err(error) => error.tell(&session.output.format),
                     Ok(()) => {}
                 }
             }
@@ -107,8 +107,10 @@ async fn run_line(session: &Session, line: &str) -> Result<(), CliError> {
     let words = split_words(line).map_err(|message| CliError::Usage { message, hint: None })?;
     match Line::try_parse_from(words) {
         Ok(line) => {
-            let format = line.output.unwrap_or(session.output.format);
-            let output = Output { format, ..session.output };
+            let mut output = session.output.clone();
+            if let Some(format) = line.output {
+                output.format = format;
+            }
             run_command(&Session { client: Arc::clone(&session.client), output }, line.command).await
         }
         Err(error) if error.use_stderr() => {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::error::CliError;
-use crate::output::{Format, Table, print, to_yaml};
+use crate::output::{Table, print, to_yaml};
 use crate::session::Session;
 use crate::value::{age, bytes, count, percent};
 
@@ -108,21 +108,12 @@ async fn text(session: &Session, args: &ShowArgs) -> Result<String, CliError> {
         TableName::Counters => {
             let counters = client.counters().await?;
             let body = json!({ "counters": counters });
-            value_text(session, &body).unwrap_or_else(|| Ok(counters_text(&counters)))
+            session.output.text(&body).unwrap_or_else(|| Ok(counters_text(&counters)))
         }
         TableName::Snapshot => {
             let body = json!({ "snapshot": client.snapshot().await? });
-            value_text(session, &body).unwrap_or_else(|| to_yaml(&body))
+            session.output.text(&body).unwrap_or_else(|| to_yaml(&body))
         }
-    }
-}
-
-/// A value as JSON or YAML where that was asked for.
-fn value_text(session: &Session, value: &serde_json::Value) -> Option<Result<String, CliError>> {
-    match session.output.format {
-        Format::Json => Some(Ok(format!("{value:#}\n"))),
-        Format::Yaml => Some(to_yaml(value)),
-        Format::Table | Format::Wide | Format::Name => None,
     }
 }
 
@@ -133,11 +124,12 @@ fn list_text<T: Serialize>(
     name: impl Fn(&T) -> String,
     table: impl Fn(&[T]) -> Table,
 ) -> Result<String, CliError> {
-    let output = session.output;
-    if output.format == Format::Name {
+    let output = &session.output;
+    if output.is_name() {
         return Ok(items.iter().map(|item| name(item) + "\n").collect());
     }
-    value_text(session, &json!({ key: items }))
+    output
+        .list_text(&json!({ key: items }), key)
         .unwrap_or_else(|| Ok(table(items).render(!output.no_headers, output.color)))
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::trace_text;
 use crate::error::{CliError, exit};
-use crate::output::{Format, Table, print};
+use crate::output::{Table, print};
 use crate::rule_text::RuleText;
 use crate::session::Session;
 
@@ -66,11 +66,11 @@ pub(crate) async fn run(session: &Session, args: TraceArgs) -> Result<(), CliErr
         length: args.length,
     };
     let mut report = session.client.trace(&request).await?;
-    let output = session.output;
-    if matches!(output.format, Format::Table | Format::Wide) {
+    let output = &session.output;
+    if !output.is_structured() {
         write_rules_out(session, &mut report).await;
     }
-    if output.format == Format::Name {
+    if output.is_name() {
         print(&format!("{}\n", report.verdict))?;
     } else if !output.value(&json!(report))? {
         print(&text(&request, &report, output.color))?;

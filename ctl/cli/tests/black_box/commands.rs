@@ -63,6 +63,66 @@ fn a_list_is_json_yaml_or_names() {
 }
 
 #[test]
+fn parts_of_an_answer_are_picked_by_path() {
+    let daemon = site();
+    for (form, expected) in [
+        ("jsonpath={.networks[*].name}", "blue wan\n"),
+        ("jsonpath={range .networks[*]}{.name}={.mtu}{\"\\n\"}{end}", "blue=1450\nwan=1500\n"),
+        ("jsonpath={.networks[?(@.external==true)].cidr}", "203.0.113.0/24\n"),
+        ("custom-columns=NAME:.name,DNS:.dns[0]", "NAME  DNS\nblue  9.9.9.9\nwan   -\n"),
+    ] {
+        assert_eq!(daemon.run(&["list-networks", "-o", form]).fine(), expected, "{form}");
+    }
+    assert_eq!(daemon.run(&["show-network", "blue", "-o", "jsonpath={.cidr}"]).fine(), "10.0.0.0/24\n");
+    let one = daemon.run(&["show-network", "blue", "-o", "custom-columns=MTU:.mtu", "--no-headers"]);
+    assert_eq!(one.fine(), "1450\n");
+    for wrong in ["xml", "jsonpath={.a", "custom-columns=NAME"] {
+        let result = daemon.run(&["list-networks", "-o", wrong]);
+        assert_eq!(result.code, Some(2), "{wrong}: {result:?}");
+    }
+}
+
+#[test]
+fn a_list_is_ordered_by_a_column_or_a_field() {
+    let daemon = FakeDaemon::start(|_| {
+        let port = |name: &str, ip: &str, phase: &str| json!({"name": name, "ip_address": ip, "network": "n", "status": {"phase": phase}});
+        let ports = [
+            port("b", "10.0.0.10", "Active"),
+            port("a", "10.0.0.9", "Pending"),
+            port("c", "10.0.0.1", "Down"),
+        ];
+        Answer::json(200, &json!({"ports": ports, "total": 3}))
+    });
+    for (key, names) in [
+        ("name", "a\nb\nc\n"),
+        ("IP", "c\na\nb\n"),
+        ("ip_address", "c\na\nb\n"),
+        (".status.phase", "b\nc\na\n"),
+    ] {
+        assert_eq!(daemon.run(&["list-ports", "--sort-by", key, "-o", "name"]).fine(), names, "{key}");
+    }
+    let result = daemon.run(&["list-ports", "--sort-by", "colour"]);
+    assert_eq!(result.code, Some(2), "{result:?}");
+    assert!(result.stderr.contains("`colour` is neither a column nor a field of a port"), "{result:?}");
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_insist() {
+    let daemon = site();
+    let colours = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = edgectl(&daemon.socket);
+        command.arg("list-networks").args(arguments).envs(variables.iter().copied());
+        Run::of(&command.output().unwrap()).fine().contains('\u{1b}')
+    };
+    assert!(!colours(&[], &[]), "a pipe is no terminal");
+    assert!(colours(&["--color", "always"], &[("NO_COLOR", "1")]));
+    assert!(colours(&[], &[("CLICOLOR_FORCE", "1")]));
+    assert!(!colours(&[], &[("CLICOLOR_FORCE", "0")]));
+    assert!(!colours(&[], &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]));
+    assert!(!colours(&["--color", "never"], &[("CLICOLOR_FORCE", "1")]));
+}
+
+#[test]
 fn one_object_is_its_fields_and_what_belongs_to_it() {
     let text = site().run(&["show-network", "blue"]).fine();
     for part in ["Name:        blue\n", "Status:      Active\n", "Addresses:\n", "web-1"] {

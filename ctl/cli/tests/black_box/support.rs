@@ -151,7 +151,10 @@ pub(crate) fn run(socket: &Path, arguments: &[&str]) -> Run {
 /// edgectl, with nothing of the environment that would change what it does.
 pub(crate) fn edgectl(socket: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_edgectl"));
-    command.env_remove("EDGECTL_OUTPUT").env("EDGECTL_SOCKET", socket).stdin(std::process::Stdio::null());
+    for variable in ["EDGECTL_OUTPUT", "NO_COLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(variable);
+    }
+    command.env("EDGECTL_SOCKET", socket).stdin(std::process::Stdio::null());
     command
 }
 

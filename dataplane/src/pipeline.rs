@@ -23,6 +23,7 @@ use crate::tables::port_table::PortTable;
 use crate::tables::session_table::SessionTable;
 use crate::trace::Trace;
 use crate::wire::arp::Arp;
+use crate::wire::dhcp4::MessageType;
 use crate::wire::headers::{self, Headers, Inner, Ipv4, Network, Transport};
 use crate::wire::icmp::IcmpError;
 
@@ -171,6 +172,8 @@ pub enum Response {
     Arp(Arp),
     /// Somebody pinged a gateway address.
     Echo,
+    /// A workload asked by DHCP.
+    Dhcp(MessageType),
     /// Nothing: the packet needs no answer.
     Silence,
 }
@@ -258,7 +261,7 @@ pub fn decide(context: &Context<'_>, frame: &[u8], in_port: u16, trace: &mut Tra
         Ok(port) => port,
         Err(reason) => return Decision::Drop(Stage::Admit, reason).into(),
     };
-    let ip = match (respond::run(context, &headers, port, trace), &headers.network) {
+    let ip = match (respond::run(context, &headers, frame, port, trace), &headers.network) {
         (Ok(None), Network::Ipv4(ip)) => ip,
         (Ok(Some(decision)), _) => return decision.into(),
         (Ok(None), Network::Arp(_)) => return Decision::Respond(Response::Silence).into(),

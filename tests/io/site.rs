@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use edgestack_dataplane::config::{
     Attach, Config, Direction, Network, Port, PortKind, Remote, Router, RouterExternal, SecurityGroup,
-    SecurityGroupRule,
+    SecurityGroupRule, Services,
 };
 use edgestack_dataplane::fastpath::FastPathSettings;
 use edgestack_dataplane::runtime::{Dataplane, DataplaneSettings};
@@ -116,6 +116,7 @@ pub(crate) fn config(attach: Attach) -> Config {
         gateway_ip: Some(if external { [198, 51, 100, 1] } else { [10, 0, 0, 1] }.into()),
         mtu: 1500,
         external,
+        services: Services::default(),
     };
     let port = |plug: &Plug<'_>, network: &str, kind| Port {
         id: format!("port-{}", plug.interface),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
     Attach, Config, Direction, Network, Port, PortKind, Remote, Router, RouterExternal, SecurityGroup,
-    SecurityGroupRule,
+    SecurityGroupRule, Services,
 };
 use edgestack_dataplane::engine::{Engine, EngineSettings, InterfaceBinding, Transmit, Worker};
 use edgestack_dataplane::packet::{BATCH_SIZE, FramePool, Packet};
@@ -162,15 +162,19 @@ fn host_ip(host: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(0x0a00_0100 + host)
 }
 
-fn config() -> Config {
-    let network = |id: &str, address: [u8; 4], prefix, gateway: [u8; 4], external| Network {
+fn network(id: &str, address: [u8; 4], prefix: u8, gateway: [u8; 4], external: bool) -> Network {
+    Network {
         id: id.to_owned(),
         name: id.to_owned(),
         cidr: Cidr::containing(address.into(), prefix),
         gateway_ip: Some(gateway.into()),
         mtu: 1500,
         external,
-    };
+        services: Services::default(),
+    }
+}
+
+fn config() -> Config {
     let port = |id: String, network: &str, kind| Port {
         name: id.clone(),
         id,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
     AddressPair, Attach, Config, Direction, FloatingIp, FloatingIpTarget, Network, Port, PortKind, Remote,
-    Router, RouterExternal, SecurityGroup, SecurityGroupRule,
+    Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services,
 };
 
 /// Ports that packets come in by; the last does not exist.
@@ -89,6 +89,7 @@ pub fn config(variant: u16) -> Config {
         gateway_ip: Some(if external { ADDRESSES[6] } else { Ipv4Addr::new(10, 0, third, 1) }),
         mtu,
         external,
+        services: Services::default(),
     };
     let mut ports = vec![
         workload("red-1", "red-a", bit(0), !bit(1)),

@@ -52,6 +52,7 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
         bindings: hashbrown::HashMap::new(),
         announcements: Vec::new(),
         new_flows: vec![RateWindow::default(); usize::from(ports.capacity())],
+        service_rates: vec![RateWindow::default(); usize::from(ports.capacity())],
         icmp_errors: RateWindow::default(),
         random: random_seed(record.hash_seed),
         sweep_position: 0,

@@ -18,16 +18,21 @@ use crate::connection::{ConnectionState, tier0_directions};
 use crate::packet::{FramePool, Packet};
 use crate::pipeline::{Decision, Known, NewSession, Related, Response, Stage};
 use crate::rewrite;
+use crate::snapshot::services;
 use crate::stages::connection::first_state;
 use crate::tables::flow_table::EntryIndex;
 use crate::tables::neighbour_table::{Asker, Learned, NeighbourKey, Probe};
 use crate::wire::arp::{self, Arp};
+use crate::wire::dhcp4::{self, MessageType};
 use crate::wire::headers::{self, Ipv4, Network};
 use crate::wire::icmp::{self, IcmpError};
-use crate::wire::network_address;
+use crate::wire::{network_address, udp};
 
 /// A UDP flow that was used within this time does not give way to a new flow.
 const UDP_SAFE_TICKS: u32 = 300;
+
+/// Requests by DHCP that one port is answered in a second.
+const DHCP_PER_SECOND_AND_PORT: u32 = 20;
 
 /// Sessions that are looked at to find one that gives way.
 const EVICTION_SAMPLE: u32 = 256;
@@ -136,6 +141,7 @@ impl Hands<'_> {
     fn respond(&mut self, mut packet: Packet, response: Response) {
         match response {
             Response::Silence => return self.pool.free(packet),
+            Response::Dhcp(message) => return self.dhcp(packet, message),
             Response::Arp(reply) => {
                 // Who asks also tells where it is (RFC 826).
                 self.learn(
@@ -150,6 +156,40 @@ impl Hands<'_> {
                 icmp::echo_reply_in_place(self.pool.data_mut(&packet), &ip);
             }
         }
+        self.worker.counters.responses.add(1);
+        self.send(packet.in_port, packet);
+    }
+
+    /// Makes a DHCP request into its answer.
+    fn dhcp(&mut self, mut packet: Packet, message: MessageType) {
+        let rate = self.slow.service_rates.get_mut(usize::from(packet.in_port));
+        if rate.is_some_and(|rate| !rate.admit(self.now_ticks, DHCP_PER_SECOND_AND_PORT)) {
+            return self.discard(packet, Stage::Respond, DropReason::ServiceRate);
+        }
+        let snapshot = self.engine.snapshot.load();
+        let frame = self.pool.data(&packet);
+        let mut buffer = [0; dhcp4::FRAME_LENGTH_MAX];
+        let written = self.ipv4(&packet).and_then(|ip| {
+            let port = snapshot.port(packet.in_port)?;
+            let network = &snapshot.networks[port.network];
+            let (workload, dhcp) = (port.workload.as_ref()?, network.services.dhcp.as_ref()?);
+            let request = dhcp4::Request::parse(udp::payload(frame, &ip)?)?;
+            let answer = dhcp4::Answer {
+                message,
+                request: &request,
+                client_ip: workload.ip_address,
+                server: (dhcp.server, snapshot.gateway_mac(port.network)),
+                lease_seconds: dhcp.lease_seconds,
+                host_name: if services::is_domain(&port.name) { &port.name } else { "" },
+                options: &dhcp.options,
+                mtu: network.mtu,
+            };
+            Some(answer.write(&mut buffer))
+        });
+        let Some(length) = written else {
+            return self.discard(packet, Stage::Respond, DropReason::MalformedDhcp);
+        };
+        self.pool.write(&mut packet, &buffer[..length]);
         self.worker.counters.responses.add(1);
         self.send(packet.in_port, packet);
     }

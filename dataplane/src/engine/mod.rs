@@ -87,6 +87,8 @@ struct SlowPath {
     announcements: Vec<timers::Announcement>,
     /// New flows per port in the present second.
     new_flows: Vec<RateWindow>,
+    /// Requests by DHCP per port in the present second.
+    service_rates: Vec<RateWindow>,
     icmp_errors: RateWindow,
     random: u64,
     sweep_position: u32,

@@ -10,7 +10,9 @@ use hashbrown::{HashMap, HashSet};
 use edgestack_abi::punt::TRUNK_TAG_LENGTH;
 
 use super::security_group::{Remote, Rule, SecurityGroup};
-use super::{External, FloatingIp, Index, Network, Owner, Port, Router, Snapshot, Workload, fingerprint};
+use super::{
+    External, FloatingIp, Index, Network, Owner, Port, Router, Snapshot, Workload, fingerprint, services,
+};
 use crate::config::{self, Config, Direction, PortKind};
 use crate::engine::{ConfigError, ConfigProblem};
 use crate::fastpath::TRUNK_MTU;
@@ -98,11 +100,17 @@ impl<'a> Compiler<'a> {
             }
             if !(MTU_MIN..=MTU_MAX).contains(&network.mtu) {
                 self.problem(
-                    object,
+                    object.clone(),
                     "mtu",
                     format!("{} is not between {MTU_MIN} and {MTU_MAX}", network.mtu),
                 );
             }
+            let services = services::compile(network).unwrap_or_else(|problems| {
+                for (field, message) in problems {
+                    self.problem(object.clone(), field, message);
+                }
+                services::Services::default()
+            });
             self.snapshot.networks.push(Network {
                 name: network.name.clone(),
                 cidr: network.cidr,
@@ -111,6 +119,7 @@ impl<'a> Compiler<'a> {
                 external: network.external,
                 router: None,
                 uplink: None,
+                services,
                 port_by_ip: HashMap::new(),
                 port_by_mac: HashMap::new(),
                 owners: HashMap::new(),
@@ -261,6 +270,10 @@ impl<'a> Compiler<'a> {
         }
         if entry.gateway_ip == Some(*ip_address) {
             problems.push(("ip_address", format!("{ip_address} is the gateway of network {}", entry.name)));
+        }
+        if entry.services.has_address(*ip_address) {
+            let message = format!("the gateway serves network {} at {ip_address}", entry.name);
+            problems.push(("ip_address", message));
         }
         if mac_address.is_multicast() || mac_address.is_zero() {
             problems.push(("mac_address", format!("{mac_address} is no address of one host")));

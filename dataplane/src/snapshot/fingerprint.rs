@@ -6,7 +6,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use crate::config::{Network, Port, Router};
+use crate::config::{Network, Port, Router, Services};
 
 /// FNV-1a, 64 bits: simple and the same everywhere. Collisions would need two of a host's few thousand ports to
 /// hash alike, at odds of about one in 10^13.
@@ -44,8 +44,10 @@ pub(super) fn of(value: &impl Hash) -> u64 {
 
 /// The hash of what flows depend on in a network.
 pub(super) fn of_network(network: &Network) -> u64 {
-    let Network { id, name: _, cidr, gateway_ip, mtu, external } = network;
-    of(&(id, cidr, gateway_ip, mtu, external))
+    let Network { id, name: _, cidr, gateway_ip, mtu, external, services } = network;
+    // What DHCP tells is no matter of flows.
+    let Services { address, dhcp: _, endpoints } = services;
+    of(&(id, cidr, gateway_ip, mtu, external, address, endpoints))
 }
 
 /// The hash of what flows depend on in a router; `networks` are the fingerprints of the networks that it touches.

@@ -7,6 +7,7 @@
 mod compile;
 mod fingerprint;
 pub mod security_group;
+pub mod services;
 
 use std::net::Ipv4Addr;
 
@@ -15,6 +16,7 @@ use hashbrown::HashMap;
 use crate::address::{Cidr, MacAddress};
 use crate::config::Config;
 use security_group::SecurityGroup;
+use services::Services;
 
 pub use fingerprint::id_hash;
 
@@ -92,6 +94,8 @@ pub struct Network {
     pub router: Option<Index>,
     /// The port that leads to it, of an external network.
     pub uplink: Option<u16>,
+    /// What the gateway serves its workloads itself.
+    pub services: Services,
     port_by_ip: HashMap<Ipv4Addr, u16>,
     port_by_mac: HashMap<MacAddress, u16>,
     /// Of an external network: addresses that the gateway answers for.
@@ -189,6 +193,12 @@ impl Snapshot {
             return network.router_by_mac.get(&mac).copied();
         }
         network.router.filter(|router| self.routers[*router].mac_address == mac)
+    }
+
+    /// The MAC address by which workloads of a tenant network reach the gateway and its services.
+    pub fn gateway_mac(&self, network: Index) -> MacAddress {
+        let network = &self.networks[network];
+        network.router.map_or(network.services.mac_address, |router| self.routers[router].mac_address)
     }
 
     /// Whether a router has this address on one of its legs.

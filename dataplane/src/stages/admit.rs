@@ -3,6 +3,8 @@
 //! A workload sends only from the addresses that are configured for it, in Ethernet, IP and ARP; an uplink never brings
 //! packets from addresses that are the gateway's own or belong behind it. Packets to addresses that nobody forwards to end here too.
 //!
+//! What DHCP clients send before they know their address is let in for the gateway to answer.
+//!
 //! Drops: `UnknownPort`, `PortDown`, `SpoofedMac`, `SpoofedIp`, `InvalidSource`, `NotOurMac`, `Multicast`, `NoRoute`.
 
 use std::net::Ipv4Addr;
@@ -13,7 +15,8 @@ use crate::address::MacAddress;
 use crate::pipeline::{Context, Stage, Subject};
 use crate::snapshot::{Port, Workload};
 use crate::trace::Trace;
-use crate::wire::headers::{Headers, Network};
+use crate::wire::dhcp4;
+use crate::wire::headers::{Headers, Ipv4, Network};
 use crate::wire::host_address;
 
 /// The port, when it may send this.
@@ -49,6 +52,10 @@ fn check<'a>(context: &Context<'a>, headers: &Headers, in_port: u16) -> Result<&
             }
         }
         (Network::Arp(_), None) => {}
+        (Network::Ipv4(ip), Some(workload)) if is_for_dhcp(context, port, ip) => {
+            let source = if ip.source.is_unspecified() { workload.ip_address } else { ip.source };
+            check_workload(workload, mac, source)?;
+        }
         (Network::Ipv4(ip), _) => {
             check_source(ip.source)?;
             check_destination(ip.destination)?;
@@ -56,6 +63,13 @@ fn check<'a>(context: &Context<'a>, headers: &Headers, in_port: u16) -> Result<&
         }
     }
     Ok(port)
+}
+
+/// Whether a packet is a DHCP client's that the gateway answers: broadcast, or from a client without an address.
+fn is_for_dhcp(context: &Context<'_>, port: &Port, ip: &Ipv4) -> bool {
+    dhcp4::is_request(ip)
+        && (ip.destination.is_broadcast() || ip.source.is_unspecified())
+        && context.snapshot.networks[port.network].services.dhcp.is_some()
 }
 
 /// Repeats the check for a session that is decided again.

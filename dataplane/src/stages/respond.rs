@@ -1,9 +1,12 @@
 //! Respond: what the gateway answers itself.
 //!
-//! ARP requests for addresses that it knows the owner of (never flooded), pings of its own addresses, and what ARP
-//! teaches about external neighbours. (DHCP, DNS and metadata will answer here too.)
+//! ARP requests for addresses that it knows the owner of (never flooded), pings of its own addresses, DHCP (whatever the
+//! security groups say), and what ARP teaches about external neighbours.
 //!
-//! Drops: `UnknownDestination` (ARP for an address that nobody has).
+//! Drops: `UnknownDestination` (ARP for an address that nobody has), `MalformedDhcp`, `DhcpServer`, `SpoofedMac` (DHCP for
+//! another's MAC address).
+
+mod dhcp4;
 
 use std::net::Ipv4Addr;
 
@@ -21,6 +24,7 @@ use crate::wire::headers::{Headers, Ipv4, Network, Transport};
 pub fn run(
     context: &Context<'_>,
     headers: &Headers,
+    frame: &[u8],
     port: &Port,
     trace: &mut Trace,
 ) -> Result<Option<Decision>, DropReason> {
@@ -47,6 +51,9 @@ pub fn run(
             result.map(Some)
         }
         Network::Ipv4(ip) => {
+            if let Some(decision) = dhcp4::run(context, ip, frame, port, trace)? {
+                return Ok(Some(decision));
+            }
             let is_answered = is_ping_of_gateway(context, headers, ip, port);
             if is_answered {
                 trace.step(Stage::Respond, || {
@@ -70,6 +77,7 @@ fn workload_arp(context: &Context<'_>, arp: &Arp, port: &Port) -> Result<Decisio
         Some(router) if network.gateway_ip == Some(arp.target_ip) => {
             Some(context.snapshot.routers[router].mac_address)
         }
+        _ if network.services.has_address(arp.target_ip) => Some(context.snapshot.gateway_mac(port.network)),
         _ => context
             .snapshot
             .port_in_network(port.network, arp.target_ip)
@@ -117,7 +125,14 @@ fn is_ping_of_gateway(context: &Context<'_>, headers: &Headers, ip: &Ipv4, port:
     if !matches!(ip.transport, Transport::IcmpEcho { request: true, .. }) {
         return false;
     }
-    let Some(router) = context.snapshot.router_at(port.network, headers.ethernet_destination) else {
+    let snapshot = context.snapshot;
+    if port.workload.is_some()
+        && snapshot.networks[port.network].services.has_address(ip.destination)
+        && snapshot.gateway_mac(port.network) == headers.ethernet_destination
+    {
+        return true;
+    }
+    let Some(router) = snapshot.router_at(port.network, headers.ethernet_destination) else {
         return false;
     };
     if port.workload.is_some() {

@@ -3,11 +3,13 @@
 //! Contract: nothing here panics on any input of [`headers::parse`]. The builders panic only where their caller
 //! hands them a buffer that is too short, which is a bug of the caller.
 //!
-//! RFCs to read first: 791 (IPv4), 792 (ICMP), 826 (ARP), 768 (UDP), 9293 (TCP).
+//! RFCs to read first: 791 (IPv4), 792 (ICMP), 826 (ARP), 768 (UDP), 9293 (TCP), 2131 (DHCP).
 
 pub mod arp;
+pub mod dhcp4;
 pub mod headers;
 pub mod icmp;
+pub mod udp;
 
 use std::net::Ipv4Addr;
 

@@ -345,7 +345,7 @@ mod tests {
 
     use super::{TRUNK, WorkerHandle, WorkerSettings};
     use crate::capture::Captures;
-    use crate::config::{Config, Network, Port as ConfiguredPort, PortKind, Router};
+    use crate::config::{Config, Network, Port as ConfiguredPort, PortKind, Router, Services};
     use crate::engine::{Engine, EngineSettings, InterfaceBinding};
     use crate::io::Port;
     use crate::io::memory::MemoryPort;
@@ -386,6 +386,7 @@ mod tests {
                 gateway_ip: Some([10, 0, 0, 1].into()),
                 mtu: 1500,
                 external: false,
+                services: Services::default(),
             })],
             ports: vec![Arc::new(ConfiguredPort {
                 id: "port".to_owned(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
-    AddressPair, Attach, Config, Direction, FloatingIp, FloatingIpTarget, Network, Port, PortKind, Remote,
-    Router, RouterExternal, SecurityGroup, SecurityGroupRule,
+    AddressPair, Attach, Config, Dhcp, Direction, Endpoint, FloatingIp, FloatingIpTarget, HostRoute, Network,
+    Port, PortKind, Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services,
 };
 use edgestack_dataplane::snapshot::Snapshot;
 use hashbrown::HashMap;
@@ -36,16 +36,38 @@ fn mac() -> impl Strategy<Value = MacAddress> {
     ]
 }
 
+fn services() -> impl Strategy<Value = Services> {
+    let route = (cidr(), address()).prop_map(|(destination, next_hop)| HostRoute { destination, next_hop });
+    let dhcp = (prop_oneof![Just(3600), any::<u32>()], any::<bool>(), prop::collection::vec(route, 0..3))
+        .prop_map(|(lease_seconds, default_route, routes)| Dhcp {
+            lease_seconds,
+            default_route,
+            routes,
+            dns_servers: Vec::new(),
+            ntp_servers: Vec::new(),
+            domain: None,
+            search: vec!["a.example".to_owned()],
+        });
+    let endpoint = (address(), prop_oneof![Just(6), Just(17), any::<u8>()], any::<u16>())
+        .prop_map(|(address, protocol, port)| Endpoint { address, protocol, port });
+    let parts = (prop::option::of(address()), prop::option::of(dhcp), prop::collection::vec(endpoint, 0..2));
+    let some = parts.prop_map(|(address, dhcp, endpoints)| Services { address, dhcp, endpoints });
+    prop_oneof![1 => Just(Services::default()), 1 => some]
+}
+
 fn network() -> impl Strategy<Value = Network> {
-    (id(), cidr(), prop::option::of(address()), prop_oneof![Just(1500), any::<u16>()], any::<bool>())
-        .prop_map(|(id, cidr, gateway_ip, mtu, external)| Network {
+    let mtu = prop_oneof![Just(1500), any::<u16>()];
+    (id(), cidr(), prop::option::of(address()), mtu, any::<bool>(), services()).prop_map(
+        |(id, cidr, gateway_ip, mtu, external, services)| Network {
             name: id.clone(),
             id,
             cidr,
             gateway_ip,
             mtu,
             external,
-        })
+            services,
+        },
+    )
 }
 
 fn address_pair() -> impl Strategy<Value = AddressPair> {

@@ -66,6 +66,10 @@ drop_reasons! {
     FramesExhausted = 33, "frames_exhausted", "No free frame was left to build or hold a packet.";
     IcmpRate = 34, "icmp_rate", "An ICMP message that the gateway would have sent exceeded its rate.";
     ReceiveFull = 35, "receive_full", "The engine was too busy to take the packet: its receive ring was full or had no frame.";
+    MalformedDhcp = 36, "malformed_dhcp", "The DHCP message is malformed, came by a relay, or says what a client may not say.";
+    DhcpServer = 37, "dhcp_server", "Only the gateway answers DHCP; a workload may not.";
+    ServiceRate = 38, "service_rate", "The port asks the gateway's own services faster than it may.";
+    ServiceBusy = 39, "service_busy", "The gateway's own services had no room for the packet, or do not run.";
 }
 
 #[cfg(test)]

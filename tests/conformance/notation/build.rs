@@ -59,8 +59,8 @@ struct Place {
     observed_end: usize,
 }
 
-struct Builder<'a> {
-    names: &'a Names,
+pub(super) struct Builder<'a> {
+    pub(super) names: &'a Names,
     observed: Option<&'a [u8]>,
 }
 
@@ -76,6 +76,7 @@ impl Builder<'_> {
             "tcp" => self.tcp(layer, rest, place),
             "udp" => self.udp(layer, rest, place),
             "icmp" => self.icmp(layer, rest, place),
+            "dhcp" => super::dhcp::build(self, layer),
             "text" | "hex" | "zeros" | "fill" => self.payload(layer, rest, place),
             _ => Err(layer.error("is no layer that is known")),
         }
@@ -353,14 +354,14 @@ fn spoiled(checksum: u16) -> u16 {
     if checksum == 0x0101 { 0x0202 } else { checksum ^ 0x0101 }
 }
 
-fn one<'a>(layer: &Layer, words: &'a [String]) -> Result<&'a str, NotationError> {
+pub(super) fn one<'a>(layer: &Layer, words: &'a [String]) -> Result<&'a str, NotationError> {
     match words {
         [word] => Ok(word),
         _ => Err(layer.error(format!("wants one word in place of `{}`", words.join(" ")))),
     }
 }
 
-fn number(layer: &Layer, text: &str) -> Result<u64, NotationError> {
+pub(super) fn number(layer: &Layer, text: &str) -> Result<u64, NotationError> {
     let parsed = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => text.parse(),
@@ -368,7 +369,7 @@ fn number(layer: &Layer, text: &str) -> Result<u64, NotationError> {
     parsed.map_err(|_| layer.error(format!("`{text}` is no number")))
 }
 
-fn hex(layer: &Layer, text: &str) -> Result<Vec<u8>, NotationError> {
+pub(super) fn hex(layer: &Layer, text: &str) -> Result<Vec<u8>, NotationError> {
     let digits: Vec<u32> = text.chars().filter_map(|digit| digit.to_digit(16)).collect();
     if digits.len() != text.chars().count() || !digits.len().is_multiple_of(2) {
         return Err(layer.error(format!("`{text}` is not an even number of hexadecimal digits")));

@@ -13,6 +13,7 @@
 //! of addresses. It never calls the dataplane: its checksums are its own, so that they can disagree.
 
 pub(crate) mod build;
+mod dhcp;
 pub(crate) mod names;
 pub(crate) mod print;
 

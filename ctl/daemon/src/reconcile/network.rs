@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
-    AddressPair, Attach, Config, Direction, FloatingIp, FloatingIpTarget, Network, Port, PortKind, Remote,
-    Router, RouterExternal, SecurityGroup, SecurityGroupRule,
+    self, AddressPair, Attach, Config, Dhcp, Direction, FloatingIp, FloatingIpTarget, Network, Port,
+    PortKind, Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services,
 };
+use edgestack_model::network::HostRoute;
 use edgestack_model::security_group_rule::{Direction as RuleDirection, Protocol};
 use edgestack_model::{
     FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec, Status, port,
@@ -26,6 +27,8 @@ use crate::app::record::{OBJECTS, Record, STATUSES};
 use crate::gateway::Gateway;
 use crate::store::{OPERATIONS_MAX, Store, StoreError, Transaction, Watch};
 
+/// How long the address that DHCP tells may be used before it is asked for again.
+const LEASE_SECONDS: u32 = 86_400;
 /// How long the reconciler waits after a change for more of them.
 const SETTLE: Duration = Duration::from_millis(2);
 /// How long it waits at most while changes keep coming.
@@ -344,7 +347,26 @@ fn network(record: &Record<NetworkSpec>) -> Network {
         gateway_ip: spec.gateway_ip,
         mtu: spec.mtu,
         external: spec.external,
+        services: if spec.external { Services::default() } else { services(spec) },
     }
+}
+
+/// What the gateway serves a tenant network's workloads.
+fn services(spec: &NetworkSpec) -> Services {
+    let route = |route: &HostRoute| config::HostRoute {
+        destination: cidr(route.destination),
+        next_hop: route.nexthop,
+    };
+    let dhcp = Dhcp {
+        lease_seconds: LEASE_SECONDS,
+        default_route: spec.default_route,
+        routes: spec.host_routes.iter().map(route).collect(),
+        dns_servers: spec.dns.clone(),
+        ntp_servers: Vec::new(),
+        domain: None,
+        search: Vec::new(),
+    };
+    Services { address: None, dhcp: Some(dhcp), endpoints: Vec::new() }
 }
 
 fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) -> Option<Port> {

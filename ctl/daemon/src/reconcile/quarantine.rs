@@ -92,7 +92,7 @@ mod tests {
     use std::cell::RefCell;
     use std::sync::Arc;
 
-    use edgestack_dataplane::config::{Config, Network};
+    use edgestack_dataplane::config::{Config, Network, Services};
     use edgestack_dataplane::engine::{ApplyReport, ConfigError};
     use edgestack_dataplane::snapshot::Snapshot;
 
@@ -100,7 +100,15 @@ mod tests {
 
     fn network(name: &str, mtu: u16) -> Network {
         let cidr = "10.0.0.0/24".parse().unwrap();
-        Network { id: name.to_owned(), name: name.to_owned(), cidr, gateway_ip: None, mtu, external: false }
+        Network {
+            id: name.to_owned(),
+            name: name.to_owned(),
+            cidr,
+            gateway_ip: None,
+            mtu,
+            external: false,
+            services: Services::default(),
+        }
     }
 
     fn config(networks: &[Network]) -> Config {

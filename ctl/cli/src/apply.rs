@@ -4,7 +4,6 @@
 //! what the file leaves out stays as it is. Done twice, the second time changes nothing.
 
 use std::io::Read;
-use std::time::Duration;
 
 use clap::Args;
 use edgestack_client::Kind;
@@ -13,15 +12,14 @@ use serde_json::{Map, Value, json};
 
 use crate::command::Action;
 use crate::difference::{Change, changes};
-use crate::error::{CliError, exit};
+use crate::error::CliError;
 use crate::session::Session;
 use crate::site::{self, SiteObject};
-use crate::value::{list, text};
+use crate::value::text;
+use crate::wait::{Target, Until, wait};
 
 /// Largest site file.
 const FILE_BYTES_MAX: u64 = 64 << 20;
-/// How often `--wait` looks again.
-const WAIT_STEP: Duration = Duration::from_millis(100);
 
 /// Arguments of apply.
 #[derive(Debug, Args)]
@@ -32,9 +30,9 @@ pub(crate) struct ApplyArgs {
     /// Say what would be done and do nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Wait until everything in the file is in effect, at most so many seconds
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30", conflicts_with = "dry_run")]
-    pub wait: Option<u64>,
+    /// Wait until everything in the file is in effect, at most --timeout
+    #[arg(long, conflicts_with = "dry_run")]
+    pub wait: bool,
 }
 
 /// Arguments of delete.
@@ -163,39 +161,19 @@ async fn apply(session: &Session, args: &ApplyArgs) -> Result<(), CliError> {
         }
     }
     report.end()?;
-    match args.wait {
-        Some(seconds) => wait(session, &objects, Duration::from_secs(seconds)).await,
-        None => Ok(()),
+    if !args.wait {
+        return Ok(());
     }
-}
-
-/// Waits until every object is in effect, and says what the others wait for.
-async fn wait(session: &Session, objects: &[SiteObject], patience: Duration) -> Result<(), CliError> {
-    let deadline = tokio::time::Instant::now() + patience;
-    loop {
-        let mut waiting = Vec::new();
-        for object in objects {
-            let Some(found) = find(session, object).await? else { continue };
-            let phase = text(&found, "/status/phase");
-            let is_current = found["status"]["observed_generation"].as_u64() >= found["generation"].as_u64();
-            if !(is_current && matches!(phase.as_str(), "Active" | "Down")) {
-                let why =
-                    list(&found, "/status/conditions").iter().find(|condition| condition["status"] != "True");
-                let why = why.map(|condition| text(condition, "/message")).unwrap_or_default();
-                waiting.push(format!("{} {} is {phase}: {why}", object.kind, object.name));
-            }
-        }
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        if tokio::time::Instant::now() >= deadline {
-            for line in &waiting {
-                eprintln!("error[timeout]: {line}");
-            }
-            return Err(CliError::Told(exit::TIMEOUT));
-        }
-        tokio::time::sleep(WAIT_STEP).await;
+    let mut targets = Vec::new();
+    for object in &objects {
+        let found = find(session, object).await?;
+        targets.extend(found.map(|found| Target {
+            kind: object.kind,
+            reference: text(&found, "/id"),
+            name: object.name.clone(),
+        }));
     }
+    wait(session, &targets, Until::InEffect, session.patience).await
 }
 
 /// Takes away what the files say, what refers to others first.

@@ -113,8 +113,8 @@ pub(crate) struct GlobalArgs {
         value_name = "auto|always|never"
     )]
     pub color: ColorChoice,
-    /// How long to wait for an answer
-    #[arg(long, global = true, value_name = "SECONDS", default_value = "30", value_parser = parse_seconds)]
+    /// How long to wait for an answer, or with --wait for the effect
+    #[arg(long, global = true, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub timeout: Duration,
 }
 
@@ -212,10 +212,19 @@ fn parse_format() -> impl TypedValueParser<Value = Format> {
     StringValueParser::new().try_map(|text| Format::parse(&text))
 }
 
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 =
-        text.trim_end_matches('s').parse().map_err(|_| format!("`{text}` is no number of seconds"))?;
-    match Duration::try_from_secs_f64(seconds) {
+/// `30`, `0.5`, `30s`, `500ms`, `5m` or `1h`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let scale = match unit.trim() {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("`{unit}` is no unit of time: ms, s, m or h")),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("`{text}` is no time; write 30s or 5m"))?;
+    match Duration::try_from_secs_f64(number * scale) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("must be above 0".to_owned()),
     }
@@ -223,7 +232,21 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{NOUNS, OTHERS, command};
+    use std::time::Duration;
+
+    use super::{NOUNS, OTHERS, command, parse_duration};
+
+    #[test]
+    fn times_have_units() {
+        for (text, milliseconds) in
+            [("30", 30_000), ("0.5", 500), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "0", "5 days", "m", "-1s"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn the_arguments_fit_together() {

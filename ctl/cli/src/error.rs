@@ -88,6 +88,11 @@ impl CliError {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
+    /// The daemon is away, which may pass.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self, Self::Client(_)) && self.exit_code() == exit::SERVER
+    }
+
     /// Tells the error on stderr: as text, or as a problem document where JSON was asked for.
     pub(crate) fn tell(&self, format: &Format) {
         if matches!(self, Self::Told(_)) {

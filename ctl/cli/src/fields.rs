@@ -39,7 +39,7 @@ impl Fields {
 }
 
 /// Arguments of a list command.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ListArgs {
     /// Only these
     #[arg(value_name = "NAME")]
@@ -47,6 +47,9 @@ pub(crate) struct ListArgs {
     /// Order by a column or by a field, like mtu or .status.phase
     #[arg(long, value_name = "COLUMN|FIELD")]
     pub sort_by: Option<String>,
+    /// Go on and show what happens, until Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
 }
 
 /// Arguments of a show command.
@@ -54,6 +57,17 @@ pub(crate) struct ListArgs {
 pub(crate) struct ShowArgs {
     /// Name or id
     pub name: String,
+    /// Show it again whenever it changes, until Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// Arguments of every create and update command.
+#[derive(Debug, Args)]
+pub(crate) struct WriteArgs {
+    /// Wait until it is in effect, at most --timeout
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// Arguments of a remove command.
@@ -65,6 +79,9 @@ pub(crate) struct RemoveArgs {
     /// What does not exist is no error
     #[arg(long)]
     pub if_exists: bool,
+    /// Wait until they are gone, at most --timeout
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// Splits `first<separator>rest` in two.

@@ -27,6 +27,8 @@ mod security_group_rule;
 mod session;
 mod site;
 mod value;
+mod wait;
+mod watch;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -87,7 +89,7 @@ fn session(global: &GlobalArgs) -> Session {
         quiet: global.quiet,
         color: global.color.enabled(),
     };
-    Session { client: Arc::new(client), output }
+    Session { client: Arc::new(client), output, patience: global.timeout }
 }
 
 /// A request as a curl command that does the same.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::command::{Action, Outcome, read};
 use crate::error::CliError;
-use crate::fields::{ListArgs, RemoveArgs, ShowArgs};
+use crate::fields::{ListArgs, RemoveArgs, ShowArgs, WriteArgs};
 use crate::output::Table;
 use crate::session::Session;
 use crate::value::{self, text};
@@ -130,14 +130,13 @@ impl Noun {
 impl Verb {
     /// `create`.
     pub(crate) const fn create<A: Create>(about: &'static str) -> Self {
-        Self::new(
-            "create",
-            about,
-            |_, command| A::augment_args(command),
-            |session, noun, matches| {
-                Box::pin(async move { session.create(noun, read::<A>(matches)?.fields()).await.map(|_| ()) })
-            },
-        )
+        let arguments = |_: &Noun, command| WriteArgs::augment_args(A::augment_args(command));
+        Self::new("create", about, arguments, |session, noun, matches| {
+            Box::pin(async move {
+                let fields = read::<A>(matches)?.fields();
+                session.create(noun, fields, &read(matches)?).await
+            })
+        })
     }
 
     /// `list`.
@@ -163,12 +162,14 @@ impl Verb {
 
     /// `update`.
     pub(crate) const fn update<A: Update>(about: &'static str) -> Self {
-        let arguments = |noun: &Noun, command| named(noun, A::augment_args(NameArgs::augment_args(command)));
+        let arguments = |noun: &Noun, command| {
+            named(noun, WriteArgs::augment_args(A::augment_args(NameArgs::augment_args(command))))
+        };
         Self::new("update", about, arguments, |session, noun, matches| {
             Box::pin(async move {
                 let name = session.resolve(noun, &read::<NameArgs>(matches)?.name).await?;
                 let fields = read::<A>(matches)?.fields(session, &name).await?;
-                session.update(noun, &name, fields).await
+                session.update(noun, &name, fields, &read(matches)?).await
             })
         })
     }

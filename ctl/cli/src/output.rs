@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
-use comfy_table::{Cell, Color, ContentArrangement, Table as Grid, presets};
+use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Table as Grid, Width, presets};
 use edgestack_client::Kind;
 use serde_json::{Value, json};
 
@@ -126,7 +126,10 @@ impl Output {
             Format::Json => Some(Ok(format!("{value:#}\n"))),
             Format::Yaml => Some(to_yaml(value)),
             Format::JsonPath(template) => Some(Ok(with_newline(template.render(value)))),
-            Format::CustomColumns(columns) => Some(Ok(self.columns(columns, std::slice::from_ref(value)))),
+            Format::CustomColumns(columns) => {
+                let text = self.columns(columns, std::slice::from_ref(value), !self.no_headers);
+                Some(Ok(text))
+            }
             Format::Table | Format::Wide | Format::Name => None,
         }
     }
@@ -152,20 +155,22 @@ impl Output {
     pub(crate) fn list_text(&self, body: &Value, plural: &str) -> Option<Result<String, CliError>> {
         match &self.format {
             Format::CustomColumns(columns) => {
-                Some(Ok(self.columns(columns, value::list(body, &format!("/{plural}")))))
+                let objects = value::list(body, &format!("/{plural}"));
+                Some(Ok(self.columns(columns, objects, !self.no_headers)))
             }
             _ => self.text(body),
         }
     }
 
-    fn columns(&self, columns: &[CustomColumn], objects: &[Value]) -> String {
+    /// A table of the columns that the user describes.
+    pub(crate) fn columns(&self, columns: &[CustomColumn], objects: &[Value], headers: bool) -> String {
         let mut table = Table::new(columns.iter().map(|column| column.title.as_str()));
         for object in objects {
             table.row(columns.iter().map(|column| {
                 column.path.select(object).into_iter().map(shown).collect::<Vec<_>>().join(",")
             }));
         }
-        table.render(!self.no_headers, self.color)
+        table.render(headers, self.color)
     }
 
     /// Prints a table.
@@ -222,12 +227,14 @@ pub(crate) fn to_yaml(value: &Value) -> Result<String, CliError> {
 pub(crate) struct Table {
     titles: Vec<String>,
     rows: Vec<Vec<String>>,
+    /// Least widths of the columns.
+    widths: Vec<u16>,
 }
 
 impl Table {
     /// A table with these column titles.
     pub(crate) fn new<T: Into<String>>(titles: impl IntoIterator<Item = T>) -> Self {
-        Self { titles: titles.into_iter().map(Into::into).collect(), rows: Vec::new() }
+        Self { titles: titles.into_iter().map(Into::into).collect(), rows: Vec::new(), widths: Vec::new() }
     }
 
     /// Adds a line. An empty cell is shown as `-`.
@@ -235,6 +242,25 @@ impl Table {
         let cells = cells.into_iter().map(Into::into);
         self.rows
             .push(cells.map(|cell: String| if cell.is_empty() { "-".to_owned() } else { cell }).collect());
+    }
+
+    /// How wide the columns are, titles included, and at least `least`.
+    pub(crate) fn widths(&self, least: &[u16]) -> Vec<u16> {
+        let rows = std::iter::once(&self.titles).chain(&self.rows);
+        let mut widths = least.to_vec();
+        for row in rows {
+            widths.resize(widths.len().max(row.len()), 0);
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(u16::try_from(cell.chars().count()).unwrap_or(u16::MAX));
+            }
+        }
+        widths
+    }
+
+    /// The same table with columns that are at least so wide.
+    pub(crate) fn with_widths(mut self, widths: &[u16]) -> Self {
+        self.widths = widths.to_vec();
+        self
     }
 
     /// The table as text: columns two blanks apart, no blanks at the end of a line.
@@ -255,8 +281,11 @@ impl Table {
                 None => Cell::new(cell),
             }));
         }
-        for column in grid.column_iter_mut() {
+        for (index, column) in grid.column_iter_mut().enumerate() {
             column.set_padding((0, 2));
+            if let Some(width) = self.widths.get(index) {
+                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width + 2)));
+            }
         }
         let mut text = String::new();
         for line in grid.lines() {

@@ -1,16 +1,19 @@
 //! One run of the command: the client, the output, and the requests that all nouns share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use edgestack_client::{Client, Kind};
 use serde_json::{Map, Value};
 
 use crate::describe;
 use crate::error::CliError;
-use crate::fields::{ListArgs, RemoveArgs, ShowArgs};
+use crate::fields::{ListArgs, RemoveArgs, ShowArgs, WriteArgs};
 use crate::noun::{Column, Filter, Noun, World, is_named};
 use crate::output::{Output, Table, print};
-use crate::value;
+use crate::value::{self, text};
+use crate::wait::{Target, Until, wait};
+use crate::watch;
 
 /// One run of the command.
 pub(crate) struct Session {
@@ -18,6 +21,8 @@ pub(crate) struct Session {
     pub client: Arc<Client>,
     /// Where results go.
     pub output: Output,
+    /// How long the user waits for an answer, or for an effect.
+    pub patience: Duration,
 }
 
 impl Session {
@@ -28,24 +33,36 @@ impl Session {
         args: &ListArgs,
         filter: &F,
     ) -> Result<(), CliError> {
+        if args.watch {
+            return watch::list(self, noun, args, filter).await;
+        }
+        let (objects, world) = self.select(noun, args, filter).await?;
+        self.print_list(noun.columns, noun.kind.plural(), &objects, &world)
+    }
+
+    /// The objects that a list command means, in their order, and what their columns look at.
+    pub(crate) async fn select<F: Filter>(
+        &self,
+        noun: &Noun,
+        args: &ListArgs,
+        filter: &F,
+    ) -> Result<(Vec<Value>, World), CliError> {
         let world = self.world(noun, F::NEEDS).await?;
         filter.checks(&world)?;
         let listed: Vec<Value> = self.client.list(noun.kind).await?.items;
-        let names = &args.names;
-        if let Some(name) =
-            names.iter().find(|name| !listed.iter().any(|object| is_named(object, noun, name)))
-        {
+        let missing =
+            args.names.iter().find(|name| !listed.iter().any(|object| is_named(object, noun, name)));
+        if let Some(name) = missing {
             return Err(CliError::NotFound(format!("there is no {} `{name}`", noun.kind)));
         }
         let mut objects: Vec<Value> = listed
             .into_iter()
-            .filter(|object| names.is_empty() || names.iter().any(|name| is_named(object, noun, name)))
-            .filter(|object| filter.keeps(object, &world))
+            .filter(|object| is_wanted(noun, &args.names, object) && filter.keeps(object, &world))
             .collect();
         if let Some(key) = &args.sort_by {
             sort(noun, key, &mut objects, &world)?;
         }
-        self.print_list(noun.columns, noun.kind.plural(), &objects, &world)
+        Ok((objects, world))
     }
 
     /// Prints objects as the user wants them: a table, the API's list under the name `plural`, names.
@@ -73,6 +90,9 @@ impl Session {
 
     /// Shows one object.
     pub(crate) async fn show(&self, noun: &Noun, args: &ShowArgs) -> Result<(), CliError> {
+        if args.watch {
+            return watch::show(self, noun, args).await;
+        }
         let object: Value = self.client.get(noun.kind, &self.resolve(noun, &args.name).await?).await?;
         if !self.output.is_table() {
             return self.output.object(noun.kind, &object);
@@ -82,10 +102,31 @@ impl Session {
     }
 
     /// Creates an object and says so.
-    pub(crate) async fn create(&self, noun: &Noun, fields: Map<String, Value>) -> Result<Value, CliError> {
+    pub(crate) async fn create(
+        &self,
+        noun: &Noun,
+        fields: Map<String, Value>,
+        args: &WriteArgs,
+    ) -> Result<(), CliError> {
         let object: Value = self.client.create(noun.kind, &fields).await?;
-        self.told(noun, "created", &object)?;
-        Ok(object)
+        self.written(noun, "created", object, args).await
+    }
+
+    /// Says what was done, once it is in effect where the user waits for that.
+    async fn written(
+        &self,
+        noun: &Noun,
+        done: &str,
+        mut object: Value,
+        args: &WriteArgs,
+    ) -> Result<(), CliError> {
+        if args.wait {
+            let reference = text(&object, "/id");
+            let target = Target { kind: noun.kind, name: value::name(&object), reference };
+            wait(self, std::slice::from_ref(&target), Until::InEffect, self.patience).await?;
+            object = self.client.get(noun.kind, &target.reference).await?;
+        }
+        self.told(noun, done, &object)
     }
 
     /// Changes fields of an object and says so.
@@ -94,6 +135,7 @@ impl Session {
         noun: &Noun,
         name: &str,
         fields: Map<String, Value>,
+        args: &WriteArgs,
     ) -> Result<(), CliError> {
         if fields.is_empty() {
             return Err(CliError::usage(
@@ -102,7 +144,7 @@ impl Session {
             ));
         }
         let object: Value = self.client.update(noun.kind, name, &fields).await?;
-        self.told(noun, "updated", &object)
+        self.written(noun, "updated", object, args).await
     }
 
     /// Says what was done with an object, in the form that the user asked for.
@@ -111,8 +153,10 @@ impl Session {
             return self.output.object(noun.kind, object);
         }
         let name = value::name(object);
-        let summary = (noun.summary)(object);
-        let summary = if summary.is_empty() { summary } else { format!(": {summary}") };
+        let summary = match (noun.summary)(object).trim() {
+            "" => String::new(),
+            summary => format!(": {summary}"),
+        };
         self.output.confirm(&format!("{done} {} {name}{summary}", noun.kind))
     }
 
@@ -123,7 +167,7 @@ impl Session {
         for name in &args.names {
             let reference = self.resolve(noun, name).await?;
             let result = match self.client.remove(kind, &reference).await {
-                Ok(()) => self.output.confirm(&format!("removed {kind} {name}")),
+                Ok(()) => self.removed(kind, name, reference, args.wait).await,
                 Err(error) if args.if_exists && error.is_not_found() => Ok(()),
                 Err(error) => Err(error.into()),
             };
@@ -136,6 +180,14 @@ impl Session {
             }
         }
         failed.map_or(Ok(()), |code| Err(CliError::Told(code)))
+    }
+
+    async fn removed(&self, kind: Kind, name: &str, reference: String, waits: bool) -> Result<(), CliError> {
+        if waits {
+            let target = Target { kind, reference, name: name.to_owned() };
+            wait(self, &[target], Until::Gone, self.patience).await?;
+        }
+        self.output.confirm(&format!("removed {kind} {name}"))
     }
 
     /// A list of names with some objects added and some taken away, each given by name or id.
@@ -174,6 +226,11 @@ impl Session {
         }
         Ok(reference.to_owned())
     }
+}
+
+/// An object is among those that the user named; all are where none was named.
+pub(crate) fn is_wanted(noun: &Noun, names: &[String], object: &Value) -> bool {
+    names.is_empty() || names.iter().any(|name| is_named(object, noun, name))
 }
 
 /// Sorts objects by a column's title or by a field (`mtu`, `.status.phase`).

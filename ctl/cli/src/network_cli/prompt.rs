@@ -111,7 +111,11 @@ async fn run_line(session: &Session, line: &str) -> Result<(), CliError> {
             if let Some(format) = line.output {
                 output.format = format;
             }
-            run_command(&Session { client: Arc::clone(&session.client), output }, line.command).await
+            run_command(
+                &Session { client: Arc::clone(&session.client), output, patience: session.patience },
+                line.command,
+            )
+            .await
         }
         Err(error) if error.use_stderr() => {
             let _ = error.print();

@@ -12,15 +12,15 @@ use crate::support::{Run, Scratch, edgectl, run, scratch};
 const SITE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/examples/site.yaml");
 
 /// A daemon that ends with the test.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
-    socket: PathBuf,
+    pub(crate) socket: PathBuf,
     _config: Scratch,
 }
 
 impl Daemon {
     /// Starts one; none, and the reason on stderr, where it was not built.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let binary = Path::new(env!("CARGO_BIN_EXE_edgectl")).with_file_name("edgestackd");
         if !binary.exists() {
             // libtest shows no words of tests that pass, so CI would not notice.
@@ -58,12 +58,12 @@ impl Daemon {
         Some(daemon)
     }
 
-    fn run(&self, arguments: &[&str]) -> Run {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
         run(&self.socket, arguments)
     }
 
     /// The answer to a command as JSON.
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.run(&[arguments, &["-o", "json"]].concat()).fine()).unwrap()
     }
 }

@@ -5,3 +5,4 @@ mod commands;
 mod daemon;
 mod dataplane;
 mod support;
+mod waiting;

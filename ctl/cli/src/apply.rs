@@ -3,8 +3,6 @@
 //! `apply` compares each object with what there is and creates or changes it, in the order of their references;
 //! what the file leaves out stays as it is. Done twice, the second time changes nothing.
 
-use std::io::Read;
-
 use clap::Args;
 use edgestack_client::Kind;
 use edgestack_model::security_group::DEFAULT_GROUP;
@@ -13,20 +11,18 @@ use serde_json::{Map, Value, json};
 use crate::command::Action;
 use crate::difference::{Change, changes};
 use crate::error::CliError;
+use crate::references;
 use crate::session::Session;
 use crate::site::{self, SiteObject};
+use crate::site_files::{self, FileArgs};
 use crate::value::text;
 use crate::wait::{Target, Until, wait};
-
-/// Largest site file.
-const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// Arguments of apply.
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
-    /// Site file, YAML or JSON; - for standard input
-    #[arg(short, long, value_name = "FILE", required = true)]
-    pub file: Vec<String>,
+    #[command(flatten)]
+    pub files: FileArgs,
     /// Say what would be done and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -38,9 +34,8 @@ pub(crate) struct ApplyArgs {
 /// Arguments of delete.
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
-    /// Site file, YAML or JSON; - for standard input
-    #[arg(short, long, value_name = "FILE", required = true)]
-    pub file: Vec<String>,
+    #[command(flatten)]
+    pub files: FileArgs,
 }
 
 /// What became of an object of the file.
@@ -145,7 +140,11 @@ impl Action for DeleteArgs {
 
 /// Makes a site as the files say.
 async fn apply(session: &Session, args: &ApplyArgs) -> Result<(), CliError> {
-    let objects = read(&args.file)?;
+    let objects = site_files::read(&args.files)?;
+    let errors = references::missing(session, &objects).await?;
+    if !errors.is_empty() {
+        return Err(site::invalid(&args.files.file.join(", "), errors));
+    }
     let mut report = Report { session, dry_run: args.dry_run, results: Vec::new() };
     // A rule may name any group of the file, so all groups come before any rules.
     if !args.dry_run && objects.iter().any(names_groups) {
@@ -178,7 +177,7 @@ async fn apply(session: &Session, args: &ApplyArgs) -> Result<(), CliError> {
 
 /// Takes away what the files say, what refers to others first.
 async fn delete(session: &Session, args: &DeleteArgs) -> Result<(), CliError> {
-    let objects = read(&args.file)?;
+    let objects = site_files::read(&args.files)?;
     let mut report = Report { session, dry_run: false, results: Vec::new() };
     for object in objects.iter().rev() {
         let outcome = if object.kind == Kind::SecurityGroup && object.name == DEFAULT_GROUP {
@@ -195,24 +194,6 @@ async fn delete(session: &Session, args: &DeleteArgs) -> Result<(), CliError> {
         report.add(object, outcome, Vec::new())?;
     }
     report.end()
-}
-
-fn read(files: &[String]) -> Result<Vec<SiteObject>, CliError> {
-    let mut texts = Vec::with_capacity(files.len());
-    for file in files {
-        let is_stdin = file == "-";
-        let path = if is_stdin { "standard input" } else { file };
-        let file_error = |source| CliError::File { path: path.to_owned(), source };
-        let mut reader: Box<dyn Read> = if is_stdin {
-            Box::new(std::io::stdin())
-        } else {
-            Box::new(std::fs::File::open(file).map_err(file_error)?)
-        };
-        let mut text = String::new();
-        reader.by_ref().take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(file_error)?;
-        texts.push((path.to_owned(), text));
-    }
-    site::parse(&texts)
 }
 
 /// A group of whose rules one names a group.
@@ -249,13 +230,7 @@ async fn ensure(
         }
         return Ok((Outcome::Created, Vec::new()));
     };
-    let mut fields = object.fields.clone();
-    match object.kind {
-        Kind::SecurityGroup => name_groups_by_id(session, &mut fields).await?,
-        Kind::Router => forget_address_elsewhere(&found, &mut fields),
-        Kind::FloatingIp => forget_former_target(&found, &mut fields),
-        Kind::Network | Kind::Port | Kind::SecurityGroupRule => {}
-    }
+    let fields = settled(session, object, &found).await?;
     let mut changes = changes(object.kind, &found, &fields);
     if changes.is_empty() {
         return Ok((Outcome::Unchanged, changes));
@@ -268,8 +243,24 @@ async fn ensure(
     Ok((Outcome::Updated, changes))
 }
 
+/// The fields of an object of the file as they are sent for the object that there is.
+pub(crate) async fn settled(
+    session: &Session,
+    object: &SiteObject,
+    found: &Value,
+) -> Result<Map<String, Value>, CliError> {
+    let mut fields = object.fields.clone();
+    match object.kind {
+        Kind::SecurityGroup => name_groups_by_id(session, &mut fields).await?,
+        Kind::Router => forget_address_elsewhere(found, &mut fields),
+        Kind::FloatingIp => forget_former_target(found, &mut fields),
+        _ => {}
+    }
+    Ok(fields)
+}
+
 /// The object that there is. A floating IP without a name is found by its address.
-async fn find(session: &Session, object: &SiteObject) -> Result<Option<Value>, CliError> {
+pub(crate) async fn find(session: &Session, object: &SiteObject) -> Result<Option<Value>, CliError> {
     if object.kind == Kind::FloatingIp && !object.fields.contains_key("name") {
         let fips: Vec<Value> = session.client.list(Kind::FloatingIp).await?.items;
         return Ok(fips.into_iter().find(|fip| fip["floating_ip"] == *object.name));

@@ -15,7 +15,7 @@ use crate::noun::Noun;
 use crate::output::{ColorChoice, Format};
 use crate::session::Session;
 use crate::{
-    apply, completion, doctor, floating_ip, network, network_cli, port, router, security_group,
+    apply, completion, diff, doctor, floating_ip, network, network_cli, port, router, security_group,
     security_group_rule,
 };
 
@@ -39,6 +39,7 @@ pub(crate) static OTHERS: &[(&str, &[Standalone])] = &[
                 "apply",
                 "Create or update everything that a site file describes",
             ),
+            Standalone::new::<diff::DiffArgs>("diff", "Show what apply would change, as a unified diff"),
             Standalone::new::<apply::DeleteArgs>("delete", "Remove everything that a site file describes"),
         ],
     ),

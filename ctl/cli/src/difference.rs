@@ -3,9 +3,7 @@
 //! Both sides are read by the model, so that spellings of one value (`vxlan` and `VXLAN`) are no difference.
 
 use edgestack_client::Kind;
-use edgestack_model::{
-    FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupSpec, Spec, read_draft,
-};
+use edgestack_model::{SecurityGroupSpec, read_any, read_draft};
 use serde_json::{Map, Value, json};
 
 use crate::rule_text::RuleText;
@@ -22,22 +20,18 @@ pub(crate) struct Change {
     pub to: String,
 }
 
+/// The fields of an object before and after.
+pub(crate) struct Sides {
+    /// As they are; none where there is no object, or the model cannot read it.
+    pub from: Option<Map<String, Value>>,
+    /// As they become.
+    pub to: Option<Map<String, Value>>,
+}
+
 /// What changes in `object` when `fields` are laid over it. What the model cannot read counts as changed whole: the
 /// daemon will say more.
 pub(crate) fn changes(kind: Kind, object: &Value, fields: &Map<String, Value>) -> Vec<Change> {
-    let merged = merged(object, &Value::Object(fields.clone()));
-    let read = |object: &Value| -> Option<Value> {
-        let body = json!({ kind.singular(): object });
-        match kind {
-            Kind::Network => spec::<NetworkSpec>(&body),
-            Kind::Port => spec::<PortSpec>(&body),
-            Kind::Router => spec::<RouterSpec>(&body),
-            Kind::FloatingIp => spec::<FloatingIpSpec>(&body),
-            Kind::SecurityGroup => group(&body),
-            Kind::SecurityGroupRule => None,
-        }
-    };
-    let (Some(Value::Object(from)), Some(Value::Object(to))) = (read(object), read(&merged)) else {
+    let Sides { from: Some(from), to: Some(to) } = sides(kind, object, fields) else {
         return vec![Change { field: "everything".to_owned(), from: String::new(), to: String::new() }];
     };
     let removed = from.keys().filter(|key| !to.contains_key(*key));
@@ -57,20 +51,29 @@ pub(crate) fn changes(kind: Kind, object: &Value, fields: &Map<String, Value>) -
         .collect()
 }
 
+/// The fields of `object` as they are, and with `fields` laid over them, as the model reads them. None where it cannot.
+pub(crate) fn sides(kind: Kind, object: &Value, fields: &Map<String, Value>) -> Sides {
+    let merged = merged(object, &Value::Object(fields.clone()));
+    Sides { from: read(kind, object), to: read(kind, &merged) }
+}
+
+/// The fields of an object as the model reads them. Nothing and left out are the same.
+pub(crate) fn read(kind: Kind, object: &Value) -> Option<Map<String, Value>> {
+    let body = json!({ kind.singular(): object });
+    let mut fields = match kind {
+        Kind::SecurityGroup => group(&body)?,
+        _ => read_any(kind, &body).ok()?,
+    };
+    fields.as_object_mut()?.retain(|_, field| !field.is_null());
+    fields.as_object().cloned()
+}
+
 /// The entries of one list that another one does not have.
 fn without(list: Option<&Value>, other: Option<&Value>) -> String {
     let entries = |list: Option<&Value>| list.and_then(Value::as_array).cloned().unwrap_or_default();
     let other = entries(other);
     let own: Vec<String> = entries(list).iter().filter(|entry| !other.contains(entry)).map(scalar).collect();
     own.join(", ")
-}
-
-fn spec<S: Spec>(body: &Value) -> Option<Value> {
-    let draft = read_draft::<S>(body).ok()?;
-    let mut fields = serde_json::to_value(draft.spec).ok()?;
-    // Nothing and left out are the same.
-    fields.as_object_mut()?.retain(|_, field| !field.is_null());
-    Some(fields)
 }
 
 /// A group's rules are a set: neither their order nor their ids matter.

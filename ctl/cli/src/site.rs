@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use edgestack_client::{ClientError, FieldError, Kind, Problem};
-use edgestack_model::{FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupSpec, read_draft};
+use edgestack_model::read_any;
 use serde_json::{Map, Value, json};
 
 use crate::error::CliError;
@@ -20,6 +20,8 @@ const SERVER_FIELDS: [&str; 5] = ["id", "generation", "created_at", "updated_at"
 /// An object of a site.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SiteObject {
+    /// Where it stands, for messages.
+    pub place: String,
     /// Its kind.
     pub kind: Kind,
     /// By what it is found: its name, or the address of a floating IP without one.
@@ -41,8 +43,7 @@ pub(crate) fn parse(files: &[(String, String)]) -> Result<Vec<SiteObject>, CliEr
     reader.name_groups();
     reader.refuse_repeated();
     if !reader.errors.is_empty() {
-        let plural = if reader.errors.len() == 1 { "" } else { "s" };
-        return Err(invalid(format!("{origin}: {} mistake{plural}", reader.errors.len()), reader.errors));
+        return Err(invalid(&origin, reader.errors));
     }
     // Stable: objects of one kind keep their order.
     reader.objects.sort_by_key(|object| order(object.kind));
@@ -66,7 +67,9 @@ fn documents(text: &str, origin: &str) -> Result<Vec<Value>, CliError> {
 }
 
 /// A problem document for mistakes that are found on this side, so that they are told like the daemon's.
-fn invalid(detail: String, errors: Vec<FieldError>) -> CliError {
+pub(crate) fn invalid(origin: &str, errors: Vec<FieldError>) -> CliError {
+    let plural = if errors.len() == 1 { "" } else { "s" };
+    let detail = format!("{origin}: {} mistake{plural}", errors.len());
     CliError::Client(ClientError::Problem(Box::new(Problem {
         kind: "about:blank".to_owned(),
         title: "The site file has mistakes".to_owned(),
@@ -151,7 +154,7 @@ impl SiteReader {
         if kind == Kind::Router {
             normalise_external(&mut fields);
         }
-        let errors = check(kind, &json!({ kind.singular(): &fields }));
+        let errors = read_any(kind, &json!({ kind.singular(): &fields })).err().unwrap_or_default();
         self.errors.extend(errors.into_iter().map(|mut error| {
             error.pointer = format!("{place}{}", error.pointer);
             error
@@ -165,7 +168,7 @@ impl SiteReader {
                 hint,
             );
         }
-        self.objects.push(SiteObject { kind, name, fields });
+        self.objects.push(SiteObject { place, kind, name, fields });
     }
 
     /// Rules that are written as text get their fields.
@@ -211,26 +214,13 @@ impl SiteReader {
     }
 }
 
-fn field_error(pointer: String, message: String, hint: Option<String>) -> FieldError {
+pub(crate) fn field_error(pointer: String, message: String, hint: Option<String>) -> FieldError {
     FieldError { pointer, code: "invalid_site".to_owned(), message, hint }
 }
 
 fn keys() -> String {
     let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::SecurityGroupRule);
     kinds.map(Kind::plural).collect::<Vec<_>>().join(", ")
-}
-
-/// Everything that is wrong with a wrapped object.
-fn check(kind: Kind, body: &Value) -> Vec<FieldError> {
-    match kind {
-        Kind::Network => read_draft::<NetworkSpec>(body).err(),
-        Kind::Port => read_draft::<PortSpec>(body).err(),
-        Kind::Router => read_draft::<RouterSpec>(body).err(),
-        Kind::FloatingIp => read_draft::<FloatingIpSpec>(body).err(),
-        Kind::SecurityGroup => read_draft::<SecurityGroupSpec>(body).err(),
-        Kind::SecurityGroupRule => None,
-    }
-    .unwrap_or_default()
 }
 
 /// `external: wan` becomes `external: {network: wan}`, so that an address which the daemon chose stays.

@@ -8,6 +8,7 @@
 //! serde types ([`meta::Object`]).
 
 pub mod address;
+pub mod any;
 pub mod error;
 pub mod floating_ip;
 pub mod labels;
@@ -22,6 +23,7 @@ pub mod security_group_rule;
 pub mod suggest;
 pub mod value;
 
+pub use any::read_any;
 pub use error::{FieldError, Problem};
 pub use floating_ip::{FloatingIp, FloatingIpSpec};
 pub use labels::{Labels, Selector};

@@ -4,5 +4,6 @@
 mod commands;
 mod daemon;
 mod dataplane;
+mod sites;
 mod support;
 mod waiting;

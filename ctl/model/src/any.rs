@@ -1,0 +1,44 @@
+//! Objects whose kind is only known when the program runs, such as those of a site file.
+
+use serde_json::Value;
+
+use crate::{
+    FieldError, FloatingIpSpec, Kind, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec,
+    SecurityGroupSpec, Spec, read_draft,
+};
+
+/// Reads a wrapped body of any kind: its fields as the API would show them, or everything that is wrong with it.
+pub fn read_any(kind: Kind, body: &Value) -> Result<Value, Vec<FieldError>> {
+    match kind {
+        Kind::Network => read::<NetworkSpec>(body),
+        Kind::Port => read::<PortSpec>(body),
+        Kind::Router => read::<RouterSpec>(body),
+        Kind::FloatingIp => read::<FloatingIpSpec>(body),
+        Kind::SecurityGroup => read::<SecurityGroupSpec>(body),
+        Kind::SecurityGroupRule => read::<SecurityGroupRuleSpec>(body),
+    }
+}
+
+fn read<S: Spec>(body: &Value) -> Result<Value, Vec<FieldError>> {
+    let draft = read_draft::<S>(body)?;
+    // The objects of the API are plain data; what cannot be written as JSON is not among them.
+    Ok(serde_json::to_value(draft.spec).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::read_any;
+    use crate::Kind;
+
+    #[test]
+    fn spellings_of_one_value_are_one() {
+        let read = |body| read_any(Kind::Network, &body).unwrap();
+        let one = read(json!({"network": {"name": "a", "cidr": "10.0.0.0/24", "type": "vxlan"}}));
+        let other = read(json!({"network": {"name": "a", "cidr": "10.0.0.0/24", "type": "VXLAN"}}));
+        assert_eq!(one, other);
+        let errors = read_any(Kind::Port, &json!({"port": {"name": "a"}})).unwrap_err();
+        assert_eq!(errors[0].pointer, "/port/network");
+    }
+}

@@ -31,6 +31,8 @@ pub struct Config {
     pub floating_ips: Vec<Arc<FloatingIp>>,
     /// Groups of firewall rules.
     pub security_groups: Vec<Arc<SecurityGroup>>,
+    /// Sets of addresses that rules name.
+    pub address_groups: Vec<Arc<AddressGroup>>,
 }
 
 /// A layer 2 network with one IPv4 subnet.
@@ -273,18 +275,60 @@ pub struct SecurityGroupRule {
     pub id: Id,
     /// Seen from the workload.
     pub direction: Direction,
+    /// The version of IP; none is both.
+    #[serde(default)]
+    pub ethertype: Option<Ethertype>,
     /// IP protocol number; none is any.
     #[serde(default)]
     pub protocol: Option<u8>,
-    /// Smallest destination port (TCP, UDP) or the ICMP type; none is any.
+    /// Smallest destination port (TCP, UDP, SCTP, UDP-Lite) or the ICMP type; none is any.
     #[serde(default)]
     pub port_range_min: Option<u16>,
-    /// Largest destination port (TCP, UDP) or the ICMP code; none is any.
+    /// Largest destination port, or the ICMP code; none is any.
     #[serde(default)]
     pub port_range_max: Option<u16>,
     /// The other side; any where left out.
     #[serde(default)]
     pub remote: Remote,
+}
+
+impl SecurityGroupRule {
+    /// A rule that allows everything of a direction.
+    pub fn new(id: impl Into<Id>, direction: Direction) -> Self {
+        Self {
+            id: id.into(),
+            direction,
+            ethertype: None,
+            protocol: None,
+            port_range_min: None,
+            port_range_max: None,
+            remote: Remote::Any,
+        }
+    }
+}
+
+/// A set of addresses, named by rules. Its members change without the rules.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressGroup {
+    /// Unique identifier.
+    pub id: Id,
+    /// Name for people.
+    pub name: String,
+    /// The members, in no order.
+    #[serde(default)]
+    pub addresses: Vec<Cidr>,
+}
+
+/// The version of IP that a rule is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Ethertype {
+    /// Version 4.
+    #[serde(rename = "IPv4")]
+    Ipv4,
+    /// Version 6.
+    #[serde(rename = "IPv6")]
+    Ipv6,
 }
 
 /// Direction of a rule, seen from the workload.
@@ -313,6 +357,11 @@ pub enum Remote {
     Group {
         /// The group.
         group: Id,
+    },
+    /// Addresses in an address group.
+    AddressGroup {
+        /// The address group.
+        address_group: Id,
     },
 }
 

@@ -171,6 +171,7 @@ impl Patch {
             config.routers.retain(|object| &object.id != id);
             config.floating_ips.retain(|object| &object.id != id);
             config.security_groups.retain(|object| &object.id != id);
+            config.address_groups.retain(|object| &object.id != id);
             if count(config) == before {
                 return Err(format!("`remove: {id}`: no object has this id"));
             }
@@ -181,6 +182,7 @@ impl Patch {
         merge(&mut config.routers, set.routers, |object| &object.id);
         merge(&mut config.floating_ips, set.floating_ips, |object| &object.id);
         merge(&mut config.security_groups, set.security_groups, |object| &object.id);
+        merge(&mut config.address_groups, set.address_groups, |object| &object.id);
         Ok(())
     }
 }
@@ -191,6 +193,7 @@ fn count(config: &Config) -> usize {
         + config.routers.len()
         + config.floating_ips.len()
         + config.security_groups.len()
+        + config.address_groups.len()
 }
 
 fn merge<T>(objects: &mut Vec<Arc<T>>, changes: Vec<Arc<T>>, id: impl Fn(&T) -> &Id) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgestack_dataplane::config::{
-    Attach, Config, Direction, Network, Port, PortKind, Remote, Router, RouterExternal, SecurityGroup,
+    Attach, Config, Direction, Network, Port, PortKind, Router, RouterExternal, SecurityGroup,
     SecurityGroupRule, Services,
 };
 use edgestack_dataplane::fastpath::FastPathSettings;
@@ -134,14 +134,6 @@ pub(crate) fn config(attach: Attach) -> Config {
         allowed_address_pairs: Vec::new(),
         port_security: true,
     };
-    let rule = |direction, id: &str| SecurityGroupRule {
-        id: id.to_owned(),
-        direction,
-        protocol: None,
-        port_range_min: None,
-        port_range_max: None,
-        remote: Remote::Any,
-    };
     Config {
         networks: [network("tenant", "10.0.0.0/24", false), network("external", "198.51.100.0/24", true)]
             .map(Arc::new)
@@ -170,7 +162,11 @@ pub(crate) fn config(attach: Attach) -> Config {
         security_groups: vec![Arc::new(SecurityGroup {
             id: "all".to_owned(),
             name: "all".to_owned(),
-            rules: vec![rule(Direction::Ingress, "in"), rule(Direction::Egress, "out")],
+            rules: vec![
+                SecurityGroupRule::new("in", Direction::Ingress),
+                SecurityGroupRule::new("out", Direction::Egress),
+            ],
         })],
+        address_groups: Vec::new(),
     }
 }

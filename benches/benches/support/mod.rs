@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
-    Attach, Config, Direction, Network, Port, PortKind, Remote, Router, RouterExternal, SecurityGroup,
+    Attach, Config, Direction, Network, Port, PortKind, Router, RouterExternal, SecurityGroup,
     SecurityGroupRule, Services,
 };
 use edgestack_dataplane::engine::{Engine, EngineSettings, InterfaceBinding, Transmit, Worker};
@@ -195,12 +195,10 @@ fn config() -> Config {
         port(format!("host-{host}"), "tenant", kind)
     };
     let rule = |id: &str, direction, protocol: Option<u8>, port: Option<u16>| SecurityGroupRule {
-        id: id.to_owned(),
-        direction,
         protocol,
         port_range_min: port,
         port_range_max: port,
-        remote: Remote::Any,
+        ..SecurityGroupRule::new(id, direction)
     };
     Config {
         networks: vec![
@@ -236,5 +234,6 @@ fn config() -> Config {
                 rule("dns", Direction::Egress, Some(17), Some(53)),
             ],
         })],
+        address_groups: Vec::new(),
     }
 }

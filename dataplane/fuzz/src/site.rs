@@ -133,6 +133,7 @@ pub fn config(variant: u16) -> Config {
         security_groups: [group("open", bit(10), bit(11)), group("clients", false, bit(12))]
             .map(Arc::new)
             .into(),
+        address_groups: Vec::new(),
     }
 }
 
@@ -193,12 +194,11 @@ fn floating_ip(id: &str, address: Ipv4Addr, target: Option<(&str, &str)>) -> Flo
 
 fn group(id: &str, only_udp: bool, by_group: bool) -> SecurityGroup {
     let rule = |direction: Direction, name: &str| SecurityGroupRule {
-        id: format!("{id}-{name}"),
-        direction,
         protocol: only_udp.then_some(17),
         port_range_min: only_udp.then_some(2000),
         port_range_max: only_udp.then_some(2003),
         remote: if by_group { Remote::Group { group: "clients".to_owned() } } else { Remote::Any },
+        ..SecurityGroupRule::new(format!("{id}-{name}"), direction)
     };
     SecurityGroup {
         id: id.to_owned(),

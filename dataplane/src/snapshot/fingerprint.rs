@@ -6,7 +6,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use crate::config::{Network, Port, Router, Services};
+use crate::config::{Network, Port, Router, SecurityGroup, Services};
 
 /// FNV-1a, 64 bits: simple and the same everywhere. Collisions would need two of a host's few thousand ports to
 /// hash alike, at odds of about one in 10^13.
@@ -54,6 +54,13 @@ pub(super) fn of_network(network: &Network) -> u64 {
 pub(super) fn of_router(router: &Router, networks: &[u64]) -> u64 {
     let Router { id, name: _, mac_address, networks: _, external } = router;
     of(&(id, mac_address, external, networks))
+}
+
+/// The hash of what flows depend on in a security group; `address_groups` are the fingerprints of those that its rules
+/// name, in the rules' order.
+pub(super) fn of_security_group(group: &SecurityGroup, address_groups: impl Iterator<Item = u64>) -> u64 {
+    let SecurityGroup { id, name: _, rules } = group;
+    of(&(id, rules, address_groups.collect::<Vec<_>>()))
 }
 
 /// The hash of all that the flows of `port` depend on: its own settings, and the fingerprints of its network, its groups

@@ -4,8 +4,10 @@
 //! the ports that it changed; a worker loads the current one once per batch. Lookups here take names out of the
 //! packet (addresses, MACs) and give objects back; what follows from them is for the stages to say.
 
+mod address_set;
 mod compile;
 mod fingerprint;
+mod rule_index;
 pub mod security_group;
 pub mod services;
 
@@ -15,10 +17,12 @@ use hashbrown::HashMap;
 
 use crate::address::{Cidr, MacAddress};
 use crate::config::Config;
+use address_set::AddressSet;
 use security_group::SecurityGroup;
 use services::Services;
 
 pub use fingerprint::id_hash;
+pub use rule_index::ADDRESS_GROUPS_MAX;
 
 /// Everything that packets are decided by.
 #[derive(Debug, Default)]
@@ -36,6 +40,8 @@ pub struct Snapshot {
     pub floating_ips: Vec<FloatingIp>,
     /// The security groups.
     pub security_groups: Vec<SecurityGroup>,
+    /// What the address groups hold.
+    address_sets: Vec<AddressSet>,
 }
 
 /// Position of a network, router, floating IP or group in its list of the snapshot.

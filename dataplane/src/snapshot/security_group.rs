@@ -3,12 +3,12 @@
 //! Asked only about the first packet of a connection, and again when a change of configuration concerns it. A remote
 //! group is a question about the other side's port, answered by one probe, and never expanded into pairs.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
+use super::address_set::number;
+use super::rule_index::{Query, RuleIndex};
 use super::{Index, Port, Snapshot};
-use crate::address::Cidr;
 use crate::config::Direction;
-use crate::wire::PROTOCOL_ICMP;
 
 /// A security group.
 #[derive(Debug)]
@@ -16,35 +16,51 @@ pub struct SecurityGroup {
     /// Name for people.
     pub name: String,
     /// Rules for packets to the workload.
-    pub ingress: Vec<Rule>,
+    pub ingress: RuleSet,
     /// Rules for packets from the workload.
-    pub egress: Vec<Rule>,
+    pub egress: RuleSet,
+}
+
+/// Rules for one direction.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    /// The rules.
+    pub rules: Vec<Rule>,
+    ipv4: RuleIndex,
+    ipv6: RuleIndex,
 }
 
 /// A rule.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Identifier in the configuration.
     pub id: String,
+    /// Whether it is for IPv6 or for IPv4; none is both.
+    pub is_ipv6: Option<bool>,
     /// IP protocol number; none is any.
     pub protocol: Option<u8>,
-    /// Destination ports, or of ICMP the types; none is any.
-    pub ports: Option<(u16, u16)>,
-    /// ICMP code; none is any.
-    pub code: Option<u8>,
+    /// First and last destination port; of ICMP type and code, see [`icmp_selector`].
+    pub selectors: (u16, u16),
     /// The other side.
     pub remote: Remote,
 }
 
 /// The other side of a rule.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remote {
     /// Everybody.
     Any,
-    /// Addresses in a range.
-    Cidr(Cidr),
+    /// Addresses of the rule's version, as numbers.
+    Range {
+        /// The first.
+        first: u128,
+        /// The last.
+        last: u128,
+    },
     /// Workloads in a group.
     Group(Index),
+    /// Addresses in an address group.
+    AddressGroup(Index),
 }
 
 /// What a rule is asked about.
@@ -54,10 +70,10 @@ pub struct Question<'a> {
     pub direction: Direction,
     /// IP protocol number.
     pub protocol: u8,
-    /// Destination port; of ICMP the type.
-    pub destination_port: u16,
+    /// Destination port; of ICMP type and code, see [`icmp_selector`].
+    pub selector: u16,
     /// Address of the other side.
-    pub remote_address: Ipv4Addr,
+    pub remote_address: IpAddr,
     /// The other side's port, where it is a workload of the same address space.
     pub remote_port: Option<&'a Port>,
 }
@@ -71,38 +87,44 @@ pub struct Allowed<'a> {
     pub rule: &'a Rule,
 }
 
-impl Snapshot {
-    /// The first rule of the groups that allows what is asked; none: it is denied.
-    pub fn allows(&self, groups: &[Index], question: &Question<'_>) -> Option<Allowed<'_>> {
-        groups.iter().map(|index| &self.security_groups[*index]).find_map(|group| {
-            let rules = match question.direction {
-                Direction::Ingress => &group.ingress,
-                Direction::Egress => &group.egress,
-            };
-            rules.iter().find(|rule| rule.matches(question)).map(|rule| Allowed { group, rule })
-        })
+/// What stands for the destination port in a packet of ICMP. All codes of a type are neighbours.
+pub const fn icmp_selector(kind: u8, code: u8) -> u16 {
+    u16::from_be_bytes([kind, code])
+}
+
+impl RuleSet {
+    pub(super) fn new(rules: Vec<Rule>) -> Self {
+        let index = |is_ipv6| RuleIndex::new(&rules, |rule| rule.is_ipv6.is_none_or(|own| own == is_ipv6));
+        Self { ipv4: index(false), ipv6: index(true), rules }
     }
 }
 
-impl Rule {
-    fn matches(&self, question: &Question<'_>) -> bool {
-        if self.protocol.is_some_and(|protocol| protocol != question.protocol) {
-            return false;
+impl SecurityGroup {
+    /// The rules for a direction.
+    pub fn rules(&self, direction: Direction) -> &RuleSet {
+        match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
         }
-        if self.ports.is_some_and(|(min, max)| !(min..=max).contains(&question.destination_port)) {
-            return false;
-        }
-        // Queries have code 0, and only queries open a flow.
-        if question.protocol == PROTOCOL_ICMP && self.code.is_some_and(|code| code != 0) {
-            return false;
-        }
-        match self.remote {
-            Remote::Any => true,
-            Remote::Cidr(cidr) => cidr.contains(question.remote_address),
-            Remote::Group(group) => question
-                .remote_port
-                .and_then(|port| port.workload.as_ref())
-                .is_some_and(|workload| workload.security_groups.contains(&group)),
-        }
+    }
+}
+
+impl Snapshot {
+    /// A rule of the groups that allows what is asked; none: it is denied.
+    pub fn allows(&self, groups: &[Index], question: &Question<'_>) -> Option<Allowed<'_>> {
+        let remote = question.remote_port.and_then(|port| port.workload.as_ref());
+        let query = Query {
+            protocol: question.protocol,
+            selector: question.selector,
+            is_ipv6: question.remote_address.is_ipv6(),
+            address: number(question.remote_address),
+            groups: remote.map_or(&[], |workload| &workload.security_groups),
+            address_sets: &self.address_sets,
+        };
+        groups.iter().map(|index| &self.security_groups[*index]).find_map(|group| {
+            let set = group.rules(question.direction);
+            let index = if query.is_ipv6 { &set.ipv6 } else { &set.ipv4 };
+            index.find(&query).map(|position| Allowed { group, rule: &set.rules[position as usize] })
+        })
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Drops: `FirewallEgress`, `FirewallIngress`.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use edgestack_abi::DropReason;
 
@@ -15,7 +15,7 @@ use super::source::Source;
 use crate::config::Direction;
 use crate::pipeline::{Context, Stage, Subject};
 use crate::snapshot::Port;
-use crate::snapshot::security_group::Question;
+use crate::snapshot::security_group::{Question, icmp_selector};
 use crate::trace::Trace;
 use crate::wire::icmp::ECHO_REQUEST;
 use crate::wire::{PROTOCOL_ICMP, host_address};
@@ -39,8 +39,8 @@ pub fn egress(
     let question = Question {
         direction: Direction::Egress,
         protocol: subject.key.protocol,
-        destination_port: destination_port(subject),
-        remote_address: host_address(subject.key.destination),
+        selector: selector(subject),
+        remote_address: host_address(subject.key.destination).into(),
         remote_port: receiver,
     };
     ask(context, subject.port, &question, trace)
@@ -60,17 +60,17 @@ pub fn ingress(
     let question = Question {
         direction: Direction::Ingress,
         protocol: subject.key.protocol,
-        destination_port: destination_port(subject),
-        remote_address: source.address,
+        selector: selector(subject),
+        remote_address: source.address.into(),
         remote_port: sender,
     };
     ask(context, receiver, &question, trace)
 }
 
-/// What rules take for the destination port; of ICMP the type, and only requests open a connection.
-fn destination_port(subject: &Subject<'_>) -> u16 {
+/// The destination port; of ICMP type and code, and only requests, whose code is 0, open a connection.
+fn selector(subject: &Subject<'_>) -> u16 {
     if subject.key.protocol == PROTOCOL_ICMP {
-        return u16::from(ECHO_REQUEST);
+        return icmp_selector(ECHO_REQUEST, 0);
     }
     u16::from_be(subject.key.destination_port)
 }
@@ -100,7 +100,7 @@ fn ask(
     Ok(())
 }
 
-fn denied(context: &Context<'_>, port: &Port, remote: Ipv4Addr, groups: &[usize]) -> String {
+fn denied(context: &Context<'_>, port: &Port, remote: IpAddr, groups: &[usize]) -> String {
     if groups.is_empty() {
         return format!(
             "port {} has no security group, so nothing but ARP and ping of its gateway passes",

@@ -31,6 +31,12 @@ pub const PROTOCOL_ICMP: u8 = 1;
 pub const PROTOCOL_TCP: u8 = 6;
 /// IP protocol number of UDP.
 pub const PROTOCOL_UDP: u8 = 17;
+/// IP protocol number of ICMPv6.
+pub const PROTOCOL_ICMPV6: u8 = 58;
+/// IP protocol number of SCTP.
+pub const PROTOCOL_SCTP: u8 = 132;
+/// IP protocol number of UDP-Lite.
+pub const PROTOCOL_UDP_LITE: u8 = 136;
 
 /// TCP flag FIN (RFC 9293, section 3.1).
 pub const TCP_FIN: u8 = 0x01;

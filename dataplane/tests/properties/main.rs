@@ -2,6 +2,7 @@
 //!
 //! What is found once becomes a named test beside the code or a conformance case.
 
+mod firewall;
 mod flow_table;
 mod port_allocator;
 mod snapshot;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
-    AddressPair, Attach, Config, Dhcp, Direction, Endpoint, FloatingIp, FloatingIpTarget, HostRoute, Network,
-    Port, PortKind, Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services,
+    AddressGroup, AddressPair, Attach, Config, Dhcp, Direction, Endpoint, FloatingIp, FloatingIpTarget,
+    HostRoute, Network, Port, PortKind, Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule,
+    Services,
 };
 use edgestack_dataplane::snapshot::Snapshot;
 use hashbrown::HashMap;
@@ -138,16 +139,16 @@ fn rule() -> impl Strategy<Value = SecurityGroupRule> {
         Just(Remote::Any),
         cidr().prop_map(|cidr| Remote::Cidr { cidr }),
         id().prop_map(|group| Remote::Group { group }),
+        id().prop_map(|address_group| Remote::AddressGroup { address_group }),
     ];
     let protocol = prop::option::of(prop_oneof![Just(1), Just(6), Just(17), any::<u8>()]);
     (id(), any::<bool>(), protocol, prop::option::of(any::<u16>()), prop::option::of(any::<u16>()), remote)
         .prop_map(|(id, ingress, protocol, port_range_min, port_range_max, remote)| SecurityGroupRule {
-            id,
-            direction: if ingress { Direction::Ingress } else { Direction::Egress },
             protocol,
             port_range_min,
             port_range_max,
             remote,
+            ..SecurityGroupRule::new(id, if ingress { Direction::Ingress } else { Direction::Egress })
         })
 }
 
@@ -159,6 +160,14 @@ fn security_group() -> impl Strategy<Value = SecurityGroup> {
     })
 }
 
+fn address_group() -> impl Strategy<Value = AddressGroup> {
+    (id(), prop::collection::vec(cidr(), 0..4)).prop_map(|(id, addresses)| AddressGroup {
+        name: id.clone(),
+        id,
+        addresses,
+    })
+}
+
 fn config() -> impl Strategy<Value = Config> {
     (
         prop::collection::vec(network(), 0..4),
@@ -166,13 +175,15 @@ fn config() -> impl Strategy<Value = Config> {
         prop::collection::vec(router(), 0..3),
         prop::collection::vec(floating_ip(), 0..3),
         prop::collection::vec(security_group(), 0..3),
+        prop::collection::vec(address_group(), 0..2),
     )
-        .prop_map(|(networks, ports, routers, floating_ips, security_groups)| Config {
+        .prop_map(|(networks, ports, routers, floating_ips, security_groups, address_groups)| Config {
             networks: shared(networks),
             ports: shared(ports),
             routers: shared(routers),
             floating_ips: shared(floating_ips),
             security_groups: shared(security_groups),
+            address_groups: shared(address_groups),
         })
 }
 

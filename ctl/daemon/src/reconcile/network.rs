@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
-    self, AddressPair, Attach, Config, Dhcp, Direction, FloatingIp, FloatingIpTarget, Network, Port,
-    PortKind, Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services,
+    self, AddressPair, Attach, Config, Dhcp, Direction, Ethertype, FloatingIp, FloatingIpTarget, Network,
+    Port, PortKind, Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services,
 };
 use edgestack_model::network::HostRoute;
-use edgestack_model::security_group_rule::{Direction as RuleDirection, Protocol};
+use edgestack_model::security_group_rule::{Direction as RuleDirection, EthernetType, Protocol};
 use edgestack_model::{
     FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec, Status, port,
 };
@@ -294,6 +294,7 @@ pub fn build(mirror: &Mirror, uplinks: &[Uplink]) -> Config {
             .map(Arc::new)
             .collect(),
         security_groups: security_groups(mirror).into_iter().map(Arc::new).collect(),
+        address_groups: Vec::new(),
     };
     for network in mirror.networks.values().filter(|network| network.spec.external) {
         let physnet = network.spec.physnet_name.as_deref();
@@ -469,6 +470,10 @@ fn rule(record: &Record<SecurityGroupRuleSpec>) -> SecurityGroupRule {
         direction: match spec.direction {
             RuleDirection::Ingress => Direction::Ingress,
             RuleDirection::Egress => Direction::Egress,
+        },
+        ethertype: match spec.ethernet_type {
+            EthernetType::Ipv4 => Some(Ethertype::Ipv4),
+            EthernetType::All => None,
         },
         protocol: spec.protocol.number(),
         port_range_min: spec.port_range_min,

@@ -2,6 +2,8 @@
 //!
 //! All problems are found and told at once, and a configuration with any is refused whole.
 
+mod security_groups;
+
 use std::net::Ipv4Addr;
 
 use edgestack_abi::maps::MAX_PORTS;
@@ -9,14 +11,12 @@ use hashbrown::{HashMap, HashSet};
 
 use edgestack_abi::punt::TRUNK_TAG_LENGTH;
 
-use super::security_group::{Remote, Rule, SecurityGroup};
 use super::{
     External, FloatingIp, Index, Network, Owner, Port, Router, Snapshot, Workload, fingerprint, services,
 };
-use crate::config::{self, Config, Direction, PortKind};
+use crate::config::{self, Config, PortKind};
 use crate::engine::{ConfigError, ConfigProblem};
 use crate::fastpath::TRUNK_MTU;
-use crate::wire::{PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP};
 
 /// Smallest MTU of a network (RFC 791: every host takes 576 bytes).
 const MTU_MIN: u16 = 576;
@@ -29,6 +29,7 @@ impl Snapshot {
     pub fn compile(config: &Config, port_numbers: &HashMap<String, u16>) -> Result<Self, ConfigError> {
         let mut compiler = Compiler::new(config);
         compiler.networks();
+        compiler.address_groups();
         compiler.security_groups();
         compiler.ports(port_numbers);
         compiler.routers();
@@ -49,6 +50,7 @@ struct Compiler<'a> {
     network_index: HashMap<&'a str, Index>,
     router_index: HashMap<&'a str, Index>,
     group_index: HashMap<&'a str, Index>,
+    address_group_index: HashMap<&'a str, Index>,
 }
 
 fn index_by_id<'a>(ids: impl Iterator<Item = &'a String>) -> HashMap<&'a str, Index> {
@@ -64,12 +66,14 @@ impl<'a> Compiler<'a> {
             network_index: index_by_id(config.networks.iter().map(|network| &network.id)),
             router_index: index_by_id(config.routers.iter().map(|router| &router.id)),
             group_index: index_by_id(config.security_groups.iter().map(|group| &group.id)),
+            address_group_index: index_by_id(config.address_groups.iter().map(|group| &group.id)),
         };
         compiler.unique("network", config.networks.iter().map(|network| &network.id));
         compiler.unique("port", config.ports.iter().map(|port| &port.id));
         compiler.unique("router", config.routers.iter().map(|router| &router.id));
         compiler.unique("floating IP", config.floating_ips.iter().map(|floating_ip| &floating_ip.id));
         compiler.unique("security group", config.security_groups.iter().map(|group| &group.id));
+        compiler.unique("address group", config.address_groups.iter().map(|group| &group.id));
         compiler
     }
 
@@ -126,65 +130,6 @@ impl<'a> Compiler<'a> {
                 router_by_mac: HashMap::new(),
             });
         }
-    }
-
-    fn security_groups(&mut self) {
-        for group in &self.config.security_groups {
-            let mut compiled =
-                SecurityGroup { name: group.name.clone(), ingress: Vec::new(), egress: Vec::new() };
-            for rule in &group.rules {
-                let Some(rule_compiled) = self.rule(rule) else { continue };
-                match rule.direction {
-                    Direction::Ingress => compiled.ingress.push(rule_compiled),
-                    Direction::Egress => compiled.egress.push(rule_compiled),
-                }
-            }
-            self.snapshot.security_groups.push(compiled);
-        }
-    }
-
-    fn rule(&mut self, rule: &config::SecurityGroupRule) -> Option<Rule> {
-        let object = format!("security group rule {}", rule.id);
-        let is_icmp = rule.protocol == Some(PROTOCOL_ICMP);
-        let has_ports = matches!(rule.protocol, Some(PROTOCOL_TCP | PROTOCOL_UDP));
-        let (min, max) = (rule.port_range_min, rule.port_range_max);
-        if (min.is_some() || max.is_some()) && !is_icmp && !has_ports {
-            self.problem(object.clone(), "port_range_min", "needs `protocol` tcp, udp or icmp".to_owned());
-        }
-        if is_icmp && (min.is_some_and(|kind| kind > 255) || max.is_some_and(|code| code > 255)) {
-            self.problem(
-                object.clone(),
-                "port_range_min",
-                "an ICMP type and code are at most 255".to_owned(),
-            );
-        }
-        let ports = match (is_icmp, min, max) {
-            (true, Some(kind), _) => Some((kind, kind)),
-            (_, None, None) | (true, None, _) => None,
-            (false, Some(min), Some(max)) if min <= max => Some((min, max)),
-            (false, Some(port), None) | (false, None, Some(port)) => Some((port, port)),
-            (false, Some(min), Some(max)) => {
-                self.problem(
-                    object.clone(),
-                    "port_range_max",
-                    format!("{max} is below port_range_min {min}"),
-                );
-                None
-            }
-        };
-        let remote = match &rule.remote {
-            config::Remote::Any => Remote::Any,
-            config::Remote::Cidr { cidr } => Remote::Cidr(*cidr),
-            config::Remote::Group { group } => {
-                let Some(index) = self.group_index.get(group.as_str()) else {
-                    self.problem(object, "remote", format!("there is no security group `{group}`"));
-                    return None;
-                };
-                Remote::Group(*index)
-            }
-        };
-        let code = max.filter(|_| is_icmp).map(|code| code as u8);
-        Some(Rule { id: rule.id.clone(), protocol: rule.protocol, ports, code, remote })
     }
 
     fn ports(&mut self, port_numbers: &HashMap<String, u16>) {
@@ -530,8 +475,21 @@ impl<'a> Compiler<'a> {
         let config = self.config;
         let networks: Vec<u64> =
             config.networks.iter().map(|network| fingerprint::of_network(network)).collect();
-        let groups: Vec<u64> =
-            config.security_groups.iter().map(|group| fingerprint::of(&(&group.id, &group.rules))).collect();
+        let address_groups: Vec<u64> =
+            config.address_groups.iter().map(|group| fingerprint::of(&group.addresses)).collect();
+        let groups: Vec<u64> = config
+            .security_groups
+            .iter()
+            .map(|group| {
+                let named = group.rules.iter().filter_map(|rule| match &rule.remote {
+                    config::Remote::AddressGroup { address_group } => {
+                        Some(address_groups[self.address_group_index[address_group.as_str()]])
+                    }
+                    _ => None,
+                });
+                fingerprint::of_security_group(group, named)
+            })
+            .collect();
         let routers: Vec<u64> = config
             .routers
             .iter()

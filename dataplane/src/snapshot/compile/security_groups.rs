@@ -1,0 +1,146 @@
+//! From configured security groups and address groups to those that are asked.
+
+use hashbrown::HashSet;
+
+use super::Compiler;
+use crate::config::{self, Direction, Ethertype};
+use crate::snapshot::ADDRESS_GROUPS_MAX;
+use crate::snapshot::address_set::{AddressSet, bounds, version};
+use crate::snapshot::security_group::{Remote, Rule, RuleSet, SecurityGroup, icmp_selector};
+use crate::wire::{
+    PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_UDP_LITE,
+};
+
+/// Rules of one security group. The worst of them take some 12 MiB when arranged for lookup.
+const RULES_MAX: usize = 10_000;
+/// Ranges of one address group.
+const ADDRESSES_MAX: usize = 100_000;
+
+impl Compiler<'_> {
+    pub(super) fn address_groups(&mut self) {
+        for group in &self.config.address_groups {
+            if group.addresses.len() > ADDRESSES_MAX {
+                let message =
+                    format!("{} are more than the {ADDRESSES_MAX} of one group", group.addresses.len());
+                self.problem(format!("address group {}", group.name), "addresses", message);
+            }
+            self.snapshot.address_sets.push(AddressSet::new(&group.addresses));
+        }
+    }
+
+    pub(super) fn security_groups(&mut self) {
+        for group in &self.config.security_groups {
+            let compiled = self.security_group(group);
+            self.snapshot.security_groups.push(compiled);
+        }
+    }
+
+    fn security_group(&mut self, group: &config::SecurityGroup) -> SecurityGroup {
+        let object = || format!("security group {}", group.name);
+        if group.rules.len() > RULES_MAX {
+            let message = format!("{} are more than the {RULES_MAX} of one group", group.rules.len());
+            self.problem(object(), "rules", message);
+        }
+        let (mut ingress, mut egress) = (Vec::new(), Vec::new());
+        let mut address_groups = HashSet::new();
+        for rule in &group.rules {
+            if let config::Remote::AddressGroup { address_group } = &rule.remote {
+                address_groups.insert(address_group);
+            }
+            let Some(compiled) = self.rule(rule) else { continue };
+            match rule.direction {
+                Direction::Ingress => ingress.push(compiled),
+                Direction::Egress => egress.push(compiled),
+            }
+        }
+        if address_groups.len() > ADDRESS_GROUPS_MAX {
+            let message = format!(
+                "they name {} address groups; {ADDRESS_GROUPS_MAX} is the most, so join some",
+                address_groups.len()
+            );
+            self.problem(object(), "rules", message);
+        }
+        SecurityGroup {
+            name: group.name.clone(),
+            ingress: RuleSet::new(ingress),
+            egress: RuleSet::new(egress),
+        }
+    }
+
+    fn rule(&mut self, rule: &config::SecurityGroupRule) -> Option<Rule> {
+        let object = || format!("security group rule {}", rule.id);
+        let is_ipv6 = rule.ethertype.map(|ethertype| ethertype == Ethertype::Ipv6);
+        // As OpenStack has it: `icmp` in a rule for IPv6 is ICMPv6.
+        let protocol = match (rule.protocol, is_ipv6) {
+            (Some(PROTOCOL_ICMP), Some(true)) => Some(PROTOCOL_ICMPV6),
+            (protocol, _) => protocol,
+        };
+        let selectors = match selectors(protocol, rule.port_range_min, rule.port_range_max) {
+            Ok(selectors) => selectors,
+            Err((field, message)) => {
+                self.problem(object(), field, message);
+                (0, u16::MAX)
+            }
+        };
+        let mut of_remote = is_ipv6;
+        let remote = match &rule.remote {
+            config::Remote::Any => Remote::Any,
+            config::Remote::Cidr { cidr } => {
+                if is_ipv6.is_some_and(|is_ipv6| is_ipv6 != version(*cidr)) {
+                    let message = format!("{cidr} is not of the rule's ethertype");
+                    self.problem(object(), "remote", message);
+                }
+                of_remote = Some(version(*cidr));
+                let (first, last) = bounds(*cidr);
+                Remote::Range { first, last }
+            }
+            config::Remote::Group { group } => {
+                let Some(index) = self.group_index.get(group.as_str()) else {
+                    self.problem(object(), "remote", format!("there is no security group `{group}`"));
+                    return None;
+                };
+                Remote::Group(*index)
+            }
+            config::Remote::AddressGroup { address_group } => {
+                let Some(index) = self.address_group_index.get(address_group.as_str()) else {
+                    self.problem(object(), "remote", format!("there is no address group `{address_group}`"));
+                    return None;
+                };
+                Remote::AddressGroup(*index)
+            }
+        };
+        Some(Rule { id: rule.id.clone(), is_ipv6: of_remote, protocol, selectors, remote })
+    }
+}
+
+/// The destination ports that a rule is for, or of ICMP type and code; or the field that is wrong and why.
+fn selectors(
+    protocol: Option<u8>,
+    min: Option<u16>,
+    max: Option<u16>,
+) -> Result<(u16, u16), (&'static str, String)> {
+    match protocol {
+        Some(PROTOCOL_ICMP | PROTOCOL_ICMPV6) => {
+            let byte = |field, number: Option<u16>| {
+                let number = number.map(u8::try_from).transpose();
+                number.map_err(|_| (field, "an ICMP type and code are at most 255".to_owned()))
+            };
+            match (byte("port_range_min", min)?, byte("port_range_max", max)?) {
+                (Some(kind), Some(code)) => Ok((icmp_selector(kind, code), icmp_selector(kind, code))),
+                (Some(kind), None) => Ok((icmp_selector(kind, 0), icmp_selector(kind, u8::MAX))),
+                (None, None) => Ok((0, u16::MAX)),
+                (None, Some(_)) => Err(("port_range_min", "an ICMP code needs its type".to_owned())),
+            }
+        }
+        Some(PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_SCTP | PROTOCOL_UDP_LITE) => match (min, max) {
+            (None, None) => Ok((0, u16::MAX)),
+            (Some(port), None) | (None, Some(port)) => Ok((port, port)),
+            (Some(min), Some(max)) if min <= max => Ok((min, max)),
+            (Some(min), Some(max)) => Err(("port_range_max", format!("{max} is below port_range_min {min}"))),
+        },
+        _ if min.is_some() || max.is_some() => {
+            Err(("port_range_min", "needs `protocol` tcp, udp, sctp, udplite or icmp".to_owned()))
+        }
+        _ => Ok((0, u16::MAX)),
+    }
+}

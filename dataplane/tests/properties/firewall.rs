@@ -1,0 +1,193 @@
+//! Rules arranged for lookup decide as a plain walk over the list does, and name a rule that really matches.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use edgestack_dataplane::address::{Cidr, MacAddress};
+use edgestack_dataplane::config::{
+    AddressGroup, Attach, Config, Direction, Ethertype, Network, Port, PortKind, Remote, SecurityGroup,
+    SecurityGroupRule, Services,
+};
+use edgestack_dataplane::snapshot::Snapshot;
+use edgestack_dataplane::snapshot::security_group::Question;
+use proptest::prelude::*;
+
+const GROUPS: usize = 3;
+const ADDRESS_GROUPS: usize = 3;
+const ICMP: u8 = 1;
+
+/// Few values, so that rules and questions meet at the edges of each other.
+fn number() -> impl Strategy<Value = u16> {
+    prop_oneof![6 => 0..12_u16, 1 => Just(u16::MAX), 1 => Just(u16::MAX - 1), 1 => any::<u16>()]
+}
+
+fn address() -> impl Strategy<Value = Ipv4Addr> {
+    prop_oneof![
+        6 => (0..3_u8, 0..5_u8).prop_map(|(third, fourth)| Ipv4Addr::new(10, 0, third, fourth)),
+        1 => Just(Ipv4Addr::UNSPECIFIED),
+        1 => Just(Ipv4Addr::BROADCAST),
+        1 => any::<u32>().prop_map(Ipv4Addr::from_bits),
+    ]
+}
+
+fn cidr() -> impl Strategy<Value = Cidr> {
+    (address(), prop_oneof![Just(24), Just(16), Just(31), 0..=32_u8])
+        .prop_map(|(address, prefix)| Cidr::containing(address, prefix))
+}
+
+fn remote() -> impl Strategy<Value = Remote> {
+    prop_oneof![
+        1 => Just(Remote::Any),
+        4 => cidr().prop_map(|cidr| Remote::Cidr { cidr }),
+        2 => (0..GROUPS).prop_map(|group| Remote::Group { group: format!("group-{group}") }),
+        2 => (0..ADDRESS_GROUPS).prop_map(|set| Remote::AddressGroup { address_group: format!("set-{set}") }),
+    ]
+}
+
+/// A rule that is accepted.
+fn rule() -> impl Strategy<Value = SecurityGroupRule> {
+    let protocol = prop::option::of(prop_oneof![Just(ICMP), Just(6), Just(17), Just(132), Just(47)]);
+    let ethertype = prop::option::of(prop_oneof![3 => Just(Ethertype::Ipv4), 1 => Just(Ethertype::Ipv6)]);
+    let ports = prop::option::of((number(), prop::option::of(number())));
+    (any::<bool>(), ethertype, protocol, ports, remote()).prop_map(
+        |(ingress, ethertype, protocol, ports, remote)| {
+            let (min, max) = match (protocol, ports) {
+                (Some(6 | 17 | 132), Some((one, other))) => {
+                    let other = other.unwrap_or(one);
+                    (Some(one.min(other)), Some(one.max(other)))
+                }
+                (Some(ICMP), Some((kind, code))) => (Some(kind % 256), code.map(|code| code % 256)),
+                _ => (None, None),
+            };
+            let is_of_ipv4 = matches!(remote, Remote::Cidr { .. });
+            SecurityGroupRule {
+                ethertype: ethertype.filter(|ethertype| *ethertype == Ethertype::Ipv4 || !is_of_ipv4),
+                protocol,
+                port_range_min: min,
+                port_range_max: max,
+                remote,
+                ..SecurityGroupRule::new("", if ingress { Direction::Ingress } else { Direction::Egress })
+            }
+        },
+    )
+}
+
+/// What is asked: direction, protocol, selector, address, and the groups of the other side.
+fn question() -> impl Strategy<Value = (bool, u8, u16, Ipv4Addr, u8)> {
+    let protocol = prop_oneof![Just(ICMP), Just(6), Just(17), Just(132), Just(47), Just(50)];
+    (any::<bool>(), protocol, prop_oneof![number(), 0..0x0c00_u16], address(), 0..1_u8 << GROUPS)
+}
+
+/// A site whose workload number n is in the groups that the bits of n name.
+fn site(rules: Vec<(usize, SecurityGroupRule)>, sets: &[Vec<Cidr>]) -> Config {
+    let mut groups: Vec<SecurityGroup> = (0..GROUPS)
+        .map(|group| SecurityGroup { id: format!("group-{group}"), name: String::new(), rules: Vec::new() })
+        .collect();
+    for (position, (group, mut rule)) in rules.into_iter().enumerate() {
+        rule.id = position.to_string();
+        groups[group].rules.push(rule);
+    }
+    let port = |bits: u8| Port {
+        id: format!("port-{bits}"),
+        name: String::new(),
+        network: "network".to_owned(),
+        interface: None,
+        kind: PortKind::Workload {
+            mac_address: MacAddress([2, 0, 0, 0, 0, bits]),
+            ip_address: Ipv4Addr::new(10, 9, 0, bits + 1),
+            security_groups: groups_of(bits).map(|group| format!("group-{group}")).collect(),
+            allowed_address_pairs: Vec::new(),
+            port_security: true,
+        },
+        attach: Attach::Auto,
+        admin_state_up: true,
+    };
+    let network = Network {
+        id: "network".to_owned(),
+        name: String::new(),
+        cidr: "10.9.0.0/24".parse().unwrap(),
+        gateway_ip: None,
+        mtu: 1500,
+        external: false,
+        services: Services::default(),
+    };
+    let set = |(set, addresses): (usize, &Vec<Cidr>)| AddressGroup {
+        id: format!("set-{set}"),
+        name: String::new(),
+        addresses: addresses.clone(),
+    };
+    Config {
+        networks: vec![Arc::new(network)],
+        ports: (0..1 << GROUPS).map(|bits| Arc::new(port(bits))).collect(),
+        security_groups: groups.into_iter().map(Arc::new).collect(),
+        address_groups: sets.iter().enumerate().map(|set_of| Arc::new(set(set_of))).collect(),
+        ..Config::default()
+    }
+}
+
+fn groups_of(bits: u8) -> impl Iterator<Item = usize> {
+    (0..GROUPS).filter(move |group| bits >> group & 1 != 0)
+}
+
+/// Whether a rule allows it, as its fields read.
+fn matches(config: &Config, rule: &SecurityGroupRule, question: &Question<'_>, others: u8) -> bool {
+    let in_range = match (rule.protocol, rule.port_range_min, rule.port_range_max) {
+        (Some(ICMP), Some(kind), code) => {
+            let [asked_kind, asked_code] = question.selector.to_be_bytes();
+            u16::from(asked_kind) == kind && code.is_none_or(|code| code == u16::from(asked_code))
+        }
+        (_, Some(min), Some(max)) => (min..=max).contains(&question.selector),
+        _ => true,
+    };
+    let IpAddr::V4(address) = question.remote_address else { unreachable!("questions are of IPv4") };
+    let is_remote = match &rule.remote {
+        Remote::Any => true,
+        Remote::Cidr { cidr } => cidr.contains(address),
+        Remote::Group { group } => groups_of(others).any(|other| format!("group-{other}") == *group),
+        Remote::AddressGroup { address_group } => {
+            let set = config.address_groups.iter().find(|set| set.id == *address_group).unwrap();
+            set.addresses.iter().any(|range| range.contains(address))
+        }
+    };
+    rule.direction == question.direction
+        && rule.ethertype != Some(Ethertype::Ipv6)
+        && rule.protocol.is_none_or(|protocol| protocol == question.protocol)
+        && in_range
+        && is_remote
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn the_index_decides_as_the_list_does(
+        rules in prop::collection::vec((0..GROUPS, rule()), 0..40),
+        sets in prop::collection::vec(prop::collection::vec(cidr(), 0..6), ADDRESS_GROUPS),
+        questions in prop::collection::vec(question(), 1..40),
+    ) {
+        let config = site(rules, &sets);
+        let numbers = config.ports.iter().map(|port| port.id.clone()).zip(1..).collect();
+        let snapshot = Snapshot::compile(&config, &numbers).unwrap();
+        for (ingress, protocol, selector, address, others) in questions {
+            let other = snapshot.port_number(&format!("port-{others}")).unwrap();
+            let question = Question {
+                direction: if ingress { Direction::Ingress } else { Direction::Egress },
+                protocol,
+                selector,
+                remote_address: address.into(),
+                remote_port: snapshot.port(other),
+            };
+            for group in 0..GROUPS {
+                let allowed = snapshot.allows(&[group], &question).map(|allowed| allowed.rule.id.clone());
+                let mut rules = config.security_groups[group].rules.iter();
+                if let Some(id) = allowed {
+                    let rule = rules.find(|rule| rule.id == id).unwrap();
+                    prop_assert!(matches(&config, rule, &question, others), "{rule:?} {question:?}");
+                } else {
+                    let missed = rules.find(|rule| matches(&config, rule, &question, others));
+                    prop_assert!(missed.is_none(), "{missed:?} {question:?}");
+                }
+            }
+        }
+    }
+}

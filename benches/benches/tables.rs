@@ -17,7 +17,7 @@ fn parse(criterion: &mut Criterion) {
     let frame = support::frame(12_345);
     let mut group = criterion.benchmark_group("parse");
     group.throughput(Throughput::Elements(1));
-    group.bench_function("flow_key", |bencher| bencher.iter(|| headers::fast_key(black_box(&frame), 1)));
+    group.bench_function("flow_key", |bencher| bencher.iter(|| headers::fast_key(black_box(&frame), 1, 7)));
     group.bench_function("whole", |bencher| bencher.iter(|| headers::parse(black_box(&frame))));
     group.finish();
 }
@@ -30,7 +30,7 @@ fn key(flow: u64) -> FlowKey {
         destination_port: 53,
         in_port: 7,
         protocol: 17,
-        zero: 0,
+        family: 0,
     }
 }
 
@@ -43,6 +43,7 @@ fn lookup(criterion: &mut Criterion) {
         let table = FlowTable::new(
             Region::anonymous(buckets).expect("memory"),
             Region::anonymous(buckets).expect("memory"),
+            Region::anonymous(1).expect("memory"),
             0x5eed,
         );
         for flow in 0..flows {

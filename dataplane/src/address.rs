@@ -1,7 +1,7 @@
-//! Addresses as the configuration writes them: MAC addresses and IPv4 ranges.
+//! Addresses as the configuration writes them: MAC addresses and ranges of IP addresses.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ pub enum AddressError {
     #[error("`{0}` is no MAC address; write it like `02:00:00:00:00:01`")]
     Mac(String),
     /// Not `address/length`.
-    #[error("`{0}` is no IPv4 range; write it like `10.0.0.0/24`")]
+    #[error("`{0}` is no address range; write it like `10.0.0.0/24` or `2001:db8::/64`")]
     Cidr(String),
     /// Bits are set beyond the prefix.
     #[error("`{0}` has bits set beyond its prefix; did you mean `{1}`?")]
@@ -78,52 +78,77 @@ impl From<MacAddress> for String {
     }
 }
 
-/// An IPv4 range: a network address and a prefix length, host bits zero.
+/// A range of IPv4 or IPv6 addresses: a network address and a prefix length, host bits zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cidr {
-    address: Ipv4Addr,
+    address: IpAddr,
     prefix: u8,
 }
 
 impl Cidr {
-    /// `0.0.0.0/0`.
-    pub const ALL: Self = Self { address: Ipv4Addr::UNSPECIFIED, prefix: 0 };
-
-    /// The range of `prefix` leading bits that holds `address`. `prefix` above 32 counts as 32.
-    pub fn containing(address: Ipv4Addr, prefix: u8) -> Self {
-        let prefix = prefix.min(32);
-        Self { address: Ipv4Addr::from_bits(address.to_bits() & mask(prefix)), prefix }
+    /// The range of `prefix` leading bits that holds `address`. A prefix longer than the address counts as its length.
+    pub fn containing(address: impl Into<IpAddr>, prefix: u8) -> Self {
+        match address.into() {
+            IpAddr::V4(address) => {
+                let prefix = prefix.min(32);
+                Self { address: Ipv4Addr::from_bits(address.to_bits() & mask_ipv4(prefix)).into(), prefix }
+            }
+            IpAddr::V6(address) => {
+                let prefix = prefix.min(128);
+                Self { address: Ipv6Addr::from_bits(address.to_bits() & mask_ipv6(prefix)).into(), prefix }
+            }
+        }
     }
 
     /// The network address.
-    pub const fn address(self) -> Ipv4Addr {
+    pub const fn address(self) -> IpAddr {
         self.address
     }
 
-    /// Length of the prefix in bits, 0 to 32.
+    /// Length of the prefix in bits, 0 to 32 or 128.
     pub const fn prefix(self) -> u8 {
         self.prefix
     }
 
-    /// The last address of the range.
-    pub const fn broadcast(self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.address.to_bits() | !mask(self.prefix))
+    /// Whether the addresses are IPv6.
+    pub const fn is_ipv6(self) -> bool {
+        self.address.is_ipv6()
     }
 
-    /// Whether `address` is in the range.
-    pub const fn contains(self, address: Ipv4Addr) -> bool {
-        address.to_bits() & mask(self.prefix) == self.address.to_bits()
+    /// The last address of the range: of IPv4 the broadcast address.
+    pub fn last(self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() | !mask_ipv4(self.prefix)).into(),
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() | !mask_ipv6(self.prefix)).into(),
+        }
+    }
+
+    /// Whether `address` is in the range. An address of the other version never is.
+    pub fn contains(self, address: impl Into<IpAddr>) -> bool {
+        match (self.address, address.into()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                address.to_bits() & mask_ipv4(self.prefix) == network.to_bits()
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                address.to_bits() & mask_ipv6(self.prefix) == network.to_bits()
+            }
+            _ => false,
+        }
     }
 
     /// Whether the two ranges share an address.
-    pub const fn overlaps(self, other: Self) -> bool {
+    pub fn overlaps(self, other: Self) -> bool {
         self.contains(other.address) || other.contains(self.address)
     }
 }
 
-const fn mask(prefix: u8) -> u32 {
+const fn mask_ipv4(prefix: u8) -> u32 {
     if prefix == 0 { 0 } else { u32::MAX << (32 - prefix) }
+}
+
+const fn mask_ipv6(prefix: u8) -> u128 {
+    if prefix == 0 { 0 } else { u128::MAX << (128 - prefix) }
 }
 
 impl fmt::Display for Cidr {
@@ -138,8 +163,9 @@ impl FromStr for Cidr {
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let error = || AddressError::Cidr(text.to_owned());
         let (address, prefix) = text.split_once('/').ok_or_else(error)?;
-        let address: Ipv4Addr = address.parse().map_err(|_| error())?;
-        let prefix: u8 = prefix.parse().ok().filter(|prefix| *prefix <= 32).ok_or_else(error)?;
+        let address: IpAddr = address.parse().map_err(|_| error())?;
+        let longest = if address.is_ipv6() { 128 } else { 32 };
+        let prefix: u8 = prefix.parse().ok().filter(|prefix| *prefix <= longest).ok_or_else(error)?;
         let cidr = Self::containing(address, prefix);
         if cidr.address == address { Ok(cidr) } else { Err(AddressError::HostBits(text.to_owned(), cidr)) }
     }
@@ -183,7 +209,9 @@ mod tests {
     fn ranges_refuse_host_bits_and_say_what_was_meant() {
         let error = "10.0.0.1/24".parse::<Cidr>().unwrap_err();
         assert!(error.to_string().contains("10.0.0.0/24"), "{error}");
-        for wrong in ["10.0.0.0", "10.0.0.0/33", "10.0.0/24", "x/8"] {
+        for wrong in
+            ["10.0.0.0", "10.0.0.0/33", "10.0.0/24", "x/8", "::1", "2001:db8::/129", "2001:db8::1/64"]
+        {
             assert!(wrong.parse::<Cidr>().is_err(), "{wrong}");
         }
     }
@@ -194,7 +222,9 @@ mod tests {
         assert!(range("10.0.0.0/8").overlaps(range("10.1.0.0/16")));
         assert!(range("10.1.0.0/16").overlaps(range("10.0.0.0/8")));
         assert!(!range("10.0.0.0/16").overlaps(range("10.1.0.0/16")));
+        assert!(range("2001:db8::/32").overlaps(range("2001:db8:1::/48")));
+        assert!(!range("::/0").overlaps(range("0.0.0.0/0")), "the versions never meet");
         assert!(range("0.0.0.0/0").overlaps(range("192.168.0.0/24")));
-        assert_eq!(range("10.0.0.0/24").broadcast().to_string(), "10.0.0.255");
+        assert_eq!(range("10.0.0.0/24").last().to_string(), "10.0.0.255");
     }
 }

@@ -7,7 +7,7 @@
 //! Objects refer to each other by [`Id`]; names are only for people (traces, counters, messages). Each is shared: an
 //! object that is the same allocation as in the configuration before is known to be unchanged without a look.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ pub struct Config {
     pub address_groups: Vec<Arc<AddressGroup>>,
 }
 
-/// A layer 2 network with one IPv4 subnet.
+/// A layer 2 network with one IPv4 subnet, and one of IPv6 where it has `ipv6_cidr`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
@@ -43,16 +43,22 @@ pub struct Network {
     pub id: Id,
     /// Name for people.
     pub name: String,
-    /// The subnet, host bits zero.
+    /// The IPv4 subnet, host bits zero.
     pub cidr: Cidr,
     /// Address of the gateway: served by the router for a tenant network, the upstream router's for an
     /// external one.
     #[serde(default)]
     pub gateway_ip: Option<Ipv4Addr>,
+    /// The IPv6 subnet.
+    #[serde(default)]
+    pub ipv6_cidr: Option<Cidr>,
+    /// Address of the gateway in the IPv6 subnet, as `gateway_ip`. Hosts reach it by its link-local address too.
+    #[serde(default)]
+    pub ipv6_gateway_ip: Option<Ipv6Addr>,
     /// Largest IP packet in bytes.
     #[serde(default = "default_mtu")]
     pub mtu: u16,
-    /// The network is outside: reached by uplinks, its hosts found by ARP.
+    /// The network is outside: reached by uplinks, its hosts found by ARP and neighbour discovery.
     #[serde(default)]
     pub external: bool,
     /// What the gateway serves the workloads of a tenant network.
@@ -121,6 +127,24 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+impl Network {
+    /// A tenant's network with this subnet, named by its id, and the defaults for all else.
+    pub fn new(id: impl Into<Id>, cidr: Cidr) -> Self {
+        let id = id.into();
+        Self {
+            name: id.clone(),
+            id,
+            cidr,
+            gateway_ip: None,
+            ipv6_cidr: None,
+            ipv6_gateway_ip: None,
+            mtu: default_mtu(),
+            external: false,
+            services: Services::default(),
+        }
+    }
+}
+
 /// A port of the gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -148,24 +172,46 @@ pub struct Port {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, tag = "type", rename_all = "snake_case")]
 pub enum PortKind {
-    /// A VM, container or process of a tenant, with one MAC and one IP address.
-    Workload {
-        /// The workload's MAC address.
-        mac_address: MacAddress,
-        /// The workload's IP address.
-        ip_address: Ipv4Addr,
-        /// Security groups, by id. None means that only ARP, and ping of the gateway, pass.
-        #[serde(default)]
-        security_groups: Vec<Id>,
-        /// Further source addresses that the workload may use.
-        #[serde(default)]
-        allowed_address_pairs: Vec<AddressPair>,
-        /// False turns anti-spoofing and security groups off.
-        #[serde(default = "default_true")]
-        port_security: bool,
-    },
+    /// A workload of a tenant.
+    Workload(Workload),
     /// The way to an external network.
     Uplink,
+}
+
+/// A VM, container or process of a tenant, with one MAC address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// The workload's MAC address.
+    pub mac_address: MacAddress,
+    /// The workload's IP address.
+    pub ip_address: Ipv4Addr,
+    /// The workload's IPv6 address, in a network with an IPv6 subnet.
+    #[serde(default)]
+    pub ipv6_address: Option<Ipv6Addr>,
+    /// Security groups, by id. None means that only ARP, and ping of the gateway, pass.
+    #[serde(default)]
+    pub security_groups: Vec<Id>,
+    /// Further source addresses that the workload may use.
+    #[serde(default)]
+    pub allowed_address_pairs: Vec<AddressPair>,
+    /// False turns anti-spoofing and security groups off.
+    #[serde(default = "default_true")]
+    pub port_security: bool,
+}
+
+impl Workload {
+    /// A workload with these addresses, and the defaults for all else.
+    pub fn new(mac_address: MacAddress, ip_address: Ipv4Addr) -> Self {
+        Self {
+            mac_address,
+            ip_address,
+            ipv6_address: None,
+            security_groups: Vec::new(),
+            allowed_address_pairs: Vec::new(),
+            port_security: true,
+        }
+    }
 }
 
 /// A further address of a workload.
@@ -227,6 +273,28 @@ pub struct RouterExternal {
     /// MAC address of the next hop; found by ARP where left out.
     #[serde(default)]
     pub peer_mac: Option<MacAddress>,
+    /// The router's IPv6 address there. IPv6 is routed, never translated: outside must have routes to the tenant's
+    /// networks by this address.
+    #[serde(default)]
+    pub ipv6_address: Option<Ipv6Addr>,
+    /// Next hop of the IPv6 default route; the network's IPv6 gateway where left out.
+    #[serde(default)]
+    pub ipv6_peer_ip: Option<Ipv6Addr>,
+}
+
+impl RouterExternal {
+    /// A leg with this address that translates sources, and the defaults for all else.
+    pub fn new(network: impl Into<Id>, ip_address: Ipv4Addr) -> Self {
+        Self {
+            network: network.into(),
+            ip_address,
+            enable_snat: true,
+            peer_ip: None,
+            peer_mac: None,
+            ipv6_address: None,
+            ipv6_peer_ip: None,
+        }
+    }
 }
 
 /// An external address that stands for one workload, for all ports and both directions.

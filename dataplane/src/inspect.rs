@@ -2,7 +2,7 @@
 //!
 //! Plain data with names in place of numbers; made on request by the control thread, never on the packet path.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -120,7 +120,7 @@ pub struct NeighbourView {
     /// Name of the network.
     pub network: String,
     /// Its address.
-    pub ip_address: Ipv4Addr,
+    pub ip_address: IpAddr,
     /// MAC address, once known.
     pub mac_address: Option<MacAddress>,
     /// `reachable`, `resolving`, `failed` or `static`.
@@ -183,9 +183,9 @@ pub struct TraceRequest {
     pub protocol: String,
     /// Source address; the port's own where left out.
     #[serde(default)]
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
     /// Destination address.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// Source port or ICMP identifier.
     #[serde(default)]
     pub source_port: u16,

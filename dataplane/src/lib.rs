@@ -19,5 +19,6 @@ pub mod snapshot;
 pub mod stages;
 pub mod tables;
 pub mod trace;
+pub mod tuple;
 pub mod wire;
 pub mod worker;

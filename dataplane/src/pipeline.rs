@@ -8,10 +8,11 @@
 //! A packet may end after any stage: every stage lists in its module doc what it may drop with.
 
 use edgestack_abi::session::Session;
-use edgestack_abi::{DropReason, FlowKey, FlowVerdict};
+use edgestack_abi::{DropReason, FlowVerdict};
 
 use crate::address::MacAddress;
 use crate::connection::ConnectionState;
+use crate::rewrite::ErrorRewrite;
 use crate::snapshot::{Port, Snapshot};
 use crate::stages::connection::{Belongs, Stale};
 use crate::stages::route::NextHop;
@@ -22,10 +23,12 @@ use crate::tables::port_allocator::{Endpoint, PortAllocator};
 use crate::tables::port_table::PortTable;
 use crate::tables::session_table::SessionTable;
 use crate::trace::Trace;
+use crate::tuple::{Tuple, Tuples};
 use crate::wire::arp::Arp;
 use crate::wire::dhcp4::MessageType;
-use crate::wire::headers::{self, Headers, Inner, Ipv4, Network, Transport};
+use crate::wire::headers::{self, Headers, Ip, Network, Transport};
 use crate::wire::icmp::IcmpError;
+use crate::wire::neighbour::Neighbour;
 
 /// The stages in the order in which a packet meets them, pinned by a test. The services to come have their places:
 /// decapsulation after `Parse`, load balancing in `Destination`, metering and encapsulation before `Output`.
@@ -119,7 +122,7 @@ pub struct Subject<'a> {
     /// Source MAC address.
     pub ethernet_source: MacAddress,
     /// Addresses and ports as received.
-    pub key: FlowKey,
+    pub tuple: Tuple,
     /// When a session is decided again: its translation and next hop are kept where they may be.
     pub keep: Option<Keep<'a>>,
 }
@@ -129,6 +132,8 @@ pub struct Subject<'a> {
 pub struct Keep<'a> {
     /// The session.
     pub session: &'a Session,
+    /// Its replies, as received.
+    pub reply: Tuple,
     /// The MAC address that its first direction is sent to.
     pub next_hop_mac: MacAddress,
 }
@@ -150,7 +155,7 @@ pub enum Decision {
     /// It ends at a stage.
     Drop(Stage, DropReason),
     /// It ends at a stage, and the gateway tells its sender, from this address.
-    Tell(Stage, DropReason, IcmpError, (std::net::Ipv4Addr, MacAddress)),
+    Tell(Stage, DropReason, IcmpError, (std::net::IpAddr, MacAddress)),
     /// It waits for its next hop.
     Hold(NeighbourKey, Asker),
     /// The gateway answers.
@@ -170,6 +175,8 @@ pub enum Decision {
 pub enum Response {
     /// Somebody asked who has an address.
     Arp(Arp),
+    /// The same by neighbour discovery: the answer, and the MAC address that it comes from.
+    Neighbour(Neighbour, MacAddress),
     /// Somebody pinged a gateway address.
     Echo,
     /// A workload asked by DHCP.
@@ -200,21 +207,17 @@ pub struct Known {
 pub struct Related {
     /// The verdict of the direction that the error travels in.
     pub verdict: FlowVerdict,
-    /// The packet that it quotes.
-    pub inner: Inner,
-    /// What the error's source address becomes.
-    pub outer_source: Option<[u8; 4]>,
+    /// What else is rewritten.
+    pub rewrite: ErrorRewrite,
 }
 
 /// A connection to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct NewSession {
-    /// Key of the first packet.
-    pub original: FlowKey,
+    /// The first packet and its answers.
+    pub tuples: Tuples,
     /// What happens to packets of its direction.
     pub original_verdict: FlowVerdict,
-    /// Key of the answers.
-    pub reply: FlowKey,
     /// What happens to answers.
     pub reply_verdict: FlowVerdict,
     /// `SESSION_SNAT`, `SESSION_FLOATING_IP`.
@@ -262,9 +265,11 @@ pub fn decide(context: &Context<'_>, frame: &[u8], in_port: u16, trace: &mut Tra
         Err(reason) => return Decision::Drop(Stage::Admit, reason).into(),
     };
     let ip = match (respond::run(context, &headers, frame, port, trace), &headers.network) {
-        (Ok(None), Network::Ipv4(ip)) => ip,
+        (Ok(None), Network::Ip(ip)) => ip,
         (Ok(Some(decision)), _) => return decision.into(),
-        (Ok(None), Network::Arp(_)) => return Decision::Respond(Response::Silence).into(),
+        (Ok(None), Network::Arp(_) | Network::Neighbour(_)) => {
+            return Decision::Respond(Response::Silence).into();
+        }
         (Err(reason), _) => return Decision::Drop(Stage::Respond, reason).into(),
     };
     match forward(context, &headers, ip, port, trace) {
@@ -274,7 +279,8 @@ pub fn decide(context: &Context<'_>, frame: &[u8], in_port: u16, trace: &mut Tra
                 Stop::Drop(reason) => Decision::Drop(stage, reason),
                 Stop::Hold(neighbour, asker) => Decision::Hold(neighbour, asker),
                 Stop::Tell(reason, error) => {
-                    match respond::own_address(context, port, headers.ethernet_destination) {
+                    let is_ipv6 = ip.source.is_ipv6();
+                    match respond::own_address(context, port, headers.ethernet_destination, is_ipv6) {
                         // RFC 1122, section 3.2.2: no error about an error.
                         Some(own) if !matches!(ip.transport, Transport::IcmpError { .. }) => {
                             Decision::Tell(stage, reason, error, own)
@@ -292,7 +298,7 @@ pub fn decide(context: &Context<'_>, frame: &[u8], in_port: u16, trace: &mut Tra
 fn forward(
     context: &Context<'_>,
     headers: &Headers,
-    ip: &Ipv4,
+    ip: &Ip,
     port: &Port,
     trace: &mut Trace,
 ) -> Result<Decided, Ended> {
@@ -348,7 +354,7 @@ fn renew(context: &Context<'_>, stale: &Stale<'_>, trace: &mut Trace) -> Result<
     let subject = &stale.subject();
     admit::check_addresses(context, subject, trace).map_err(|reason| (Stage::Admit, Stop::Drop(reason)))?;
     let new = decide_new(context, subject, trace)?;
-    if new.reply == stale.session.reply {
+    if new.tuples.reply == stale.tuples.reply {
         return Ok(new);
     }
     trace.step(Stage::Connection, || "the connection's translation is not configured any more".to_owned());

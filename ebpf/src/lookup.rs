@@ -1,12 +1,12 @@
 //! The flow of a packet, and whether tier 0 may still forward by it. The same for XDP and TC.
 
-use edgestack_abi::flow::{self, BUCKET_ENTRIES, TIER0, VALID, bucket_indices, tag};
+use edgestack_abi::flow::{self, BUCKET_ENTRIES, FAMILY_IPV6, REPLY, TIER0, VALID, bucket_indices, tag};
 use edgestack_abi::maps::Control;
 use edgestack_abi::port::{PORT_PUNT_ALL, PORT_UP};
-use edgestack_abi::{FlowEntry, FlowKey, PortEntry};
+use edgestack_abi::{FlowEntry, FlowKey, PortEntry, SessionAddresses};
 
 use crate::maps;
-use crate::parse::{Headers, load};
+use crate::parse::{ADDRESSES_IPV6, Headers, SHORT_HEADERS_IPV6, load};
 
 /// A flow that holds for this packet.
 #[derive(Clone, Copy)]
@@ -40,7 +40,7 @@ pub fn decide(
     control: &Control,
     ingress: &PortEntry,
     in_port: u16,
-    data: usize,
+    (data, data_end): (usize, usize),
     headers: &Headers,
     packet_length: u32,
 ) -> Option<Hit> {
@@ -58,6 +58,9 @@ pub fn decide(
         return None;
     }
     if !addressed_as_expected(data, entry) {
+        return None;
+    }
+    if headers.family == FAMILY_IPV6 && !is_of_addresses(data, data_end, entry, flags) {
         return None;
     }
     if egress.flags & PORT_UP == 0 || (egress.flags | ingress.flags) & PORT_PUNT_ALL != 0 {
@@ -90,6 +93,56 @@ fn addressed_as_expected(data: usize, entry: *mut FlowEntry) -> bool {
     }
 }
 
+/// Whether the IPv6 addresses of the frame are the flow's, of which the key has only hashes.
+#[inline(always)]
+fn is_of_addresses(data: usize, data_end: usize, entry: *mut FlowEntry, flags: u16) -> bool {
+    // The parser saw this much; the verifier wants to see it again.
+    if data + SHORT_HEADERS_IPV6 > data_end {
+        return false;
+    }
+    let Some(addresses) = addresses_of(entry) else {
+        return false;
+    };
+    let received = addresses + if flags & REPLY == 0 { 0 } else { REPLY_ADDRESSES };
+    // SAFETY: 32 bytes from there are within the record, and the frame has them too.
+    unsafe {
+        let mut difference = 0;
+        difference |= load::<u64>(received, 0) ^ load::<u64>(data, ADDRESSES_IPV6);
+        difference |= load::<u64>(received, 8) ^ load::<u64>(data, ADDRESSES_IPV6 + 8);
+        difference |= load::<u64>(received, 16) ^ load::<u64>(data, ADDRESSES_IPV6 + 16);
+        difference |= load::<u64>(received, 24) ^ load::<u64>(data, ADDRESSES_IPV6 + 24);
+        difference == 0 && is_still_valid(entry)
+    }
+}
+
+/// The new addresses of an IPv6 flow's packets: source, then destination, two words each.
+#[inline(always)]
+pub fn new_addresses(hit: &Hit) -> Option<[u64; 4]> {
+    let addresses = addresses_of(hit.entry)?;
+    // Those that the other direction comes with, turned round.
+    let other = addresses + if hit.has(REPLY) { 0 } else { REPLY_ADDRESSES };
+    // SAFETY: 32 bytes from there are within the record.
+    let new = unsafe { [load(other, 16), load(other, 24), load(other, 0), load(other, 8)] };
+    is_still_valid(hit.entry).then_some(new)
+}
+
+/// Where in a session's record the addresses of its replies begin.
+const REPLY_ADDRESSES: usize = core::mem::offset_of!(SessionAddresses, reply_source);
+
+#[inline(always)]
+fn addresses_of(entry: *mut FlowEntry) -> Option<usize> {
+    // SAFETY: the entry is in the flow table.
+    let session = unsafe { (*entry).session };
+    Some(maps::SESSION_ADDRESSES.get_ptr(session)? as usize)
+}
+
+/// Whether the entry still holds its flow: else its session's number may be another's by now.
+#[inline(always)]
+fn is_still_valid(entry: *mut FlowEntry) -> bool {
+    // SAFETY: the entry is in the flow table.
+    unsafe { (&raw const (*entry).verdict.flags).read_volatile() & VALID != 0 }
+}
+
 /// The entry whose key is the packet's.
 #[inline(always)]
 fn find(control: &Control, in_port: u16, headers: &Headers) -> Option<*mut FlowEntry> {
@@ -100,7 +153,7 @@ fn find(control: &Control, in_port: u16, headers: &Headers) -> Option<*mut FlowE
         destination_port: (headers.ports >> 16) as u16,
         in_port,
         protocol: headers.protocol,
-        zero: 0,
+        family: headers.family,
     };
     let hash = key.hash(control.hash_seed);
     let (first, second) = bucket_indices(hash, control.bucket_mask);

@@ -19,6 +19,7 @@ mod counters;
 mod lookup;
 mod maps;
 mod parse;
+mod rewrite_ipv6;
 mod rewrite_tc;
 mod rewrite_xdp;
 mod tc;

@@ -1,5 +1,5 @@
 //! The maps, with the names of [`edgestack_abi::maps`]. The loader sets the sizes of [`FLOWS`],
-//! [`FLOW_TAGS`] and [`SESSIONS`]; those written here are the smallest.
+//! [`FLOW_TAGS`], [`SESSIONS`] and [`SESSION_ADDRESSES`]; those written here are the smallest.
 //!
 //! Lookups in plain and per-CPU arrays become a bounds check and an addition when the kernel compiles the
 //! programs; none of them is a call.
@@ -7,7 +7,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMap, PerCpuArray, XskMap};
 use edgestack_abi::maps::{Control, MAX_INTERFACE_INDEX, MAX_PORTS, MAX_SOCKETS};
-use edgestack_abi::{FlowBucket, PortCounters, PortEntry, Session};
+use edgestack_abi::{FlowBucket, PortCounters, PortEntry, Session, SessionAddresses};
 
 /// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h): user space maps the array as memory.
 const MMAPABLE: u32 = 1 << 10;
@@ -21,6 +21,8 @@ pub static FLOW_TAGS: Array<u64> = Array::with_max_entries(1, MMAPABLE);
 /// Never read here; declared so that it is made, pinned and found with the others.
 #[map]
 pub static SESSIONS: Array<Session> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+pub static SESSION_ADDRESSES: Array<SessionAddresses> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 pub static PORTS: Array<PortEntry> = Array::with_max_entries(MAX_PORTS, MMAPABLE);
 #[map]

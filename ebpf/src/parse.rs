@@ -2,9 +2,11 @@
 //!
 //! Every refusal here means "the engine decides", never a drop, so a check may be stricter than the engine's but
 //! must not be laxer: what passes is forwarded if its flow is known. All offsets are constants, because only
-//! Ethernet + IPv4 without options passes; the verifier then needs two bounds checks in all.
+//! Ethernet + IPv4 without options, or IPv6 without extension headers, passes; the verifier then needs two bounds checks
+//! for each.
 
 use edgestack_abi::checksum::fold;
+use edgestack_abi::flow::{FAMILY_IPV6, address_hash};
 
 /// Length of the Ethernet header.
 pub const ETHERNET_LENGTH: usize = 14;
@@ -14,8 +16,15 @@ pub const IPV4_LENGTH: usize = 20;
 pub const TRANSPORT: usize = ETHERNET_LENGTH + IPV4_LENGTH;
 /// Ethernet, IPv4 and the shortest transport headers (UDP, ICMP): 42 bytes.
 pub const SHORT_HEADERS: usize = TRANSPORT + 8;
-/// Ethernet, IPv4 and TCP without options: 54 bytes.
-pub const TCP_HEADERS: usize = TRANSPORT + 20;
+
+/// Length of the IPv6 header without extension headers.
+pub const IPV6_LENGTH: usize = 40;
+/// Where the transport header starts in IPv6.
+pub const TRANSPORT_IPV6: usize = ETHERNET_LENGTH + IPV6_LENGTH;
+/// Ethernet, IPv6 and the shortest transport headers: 62 bytes.
+pub const SHORT_HEADERS_IPV6: usize = TRANSPORT_IPV6 + 8;
+/// Ethernet, IPv6 and TCP without options: 74 bytes, the longest headers that are read.
+pub const TCP_HEADERS_IPV6: usize = TRANSPORT_IPV6 + 20;
 
 /// Offsets from the start of the frame.
 pub const ETHER_TYPE: usize = 12;
@@ -30,18 +39,29 @@ pub const ICMP_IDENTIFIER: usize = TRANSPORT + 4;
 const TOTAL_LENGTH: usize = 16;
 const FRAGMENT: usize = 20;
 const PROTOCOL: usize = 23;
-const TCP_OFFSET_AND_FLAGS: usize = TRANSPORT + 12;
-const UDP_LENGTH: usize = TRANSPORT + 4;
+/// From the start of the transport header.
+const TCP_OFFSET_AND_FLAGS: usize = 12;
+const UDP_LENGTH: usize = 4;
 
 pub const PROTOCOL_ICMP: u8 = 1;
 pub const PROTOCOL_TCP: u8 = 6;
 pub const PROTOCOL_UDP: u8 = 17;
 
+pub const HOP_LIMIT: usize = 21;
+pub const ADDRESSES_IPV6: usize = 22;
+pub const NEXT_HEADER: usize = 20;
+const PAYLOAD_LENGTH: usize = 18;
+
+pub const PROTOCOL_ICMPV6: u8 = 58;
+
 const ETHER_TYPE_IPV4: u16 = 0x0800;
+pub const ETHER_TYPE_IPV6: u16 = 0x86dd;
 pub const ETHER_TYPE_ARP: u16 = 0x0806;
 /// Type and code of an echo request and an echo reply, as one big-endian word.
 const ECHO_REQUEST: u16 = 0x0800;
 const ECHO_REPLY: u16 = 0x0000;
+const ECHO_REQUEST_IPV6: u16 = 0x8000;
+const ECHO_REPLY_IPV6: u16 = 0x8100;
 /// More fragments, and the fragment's offset.
 const FRAGMENT_BITS: u16 = 0x3fff;
 const TCP_FIN_SYN_RST: u16 = 0b00_0111;
@@ -50,17 +70,19 @@ const TCP_ACK: u16 = 0b01_0000;
 /// A packet that tier 0 may forward.
 #[derive(Clone, Copy)]
 pub struct Headers {
-    /// Source and destination address, as the first word of the flow key.
+    /// Source and destination address, or of IPv6 their hashes, as the first word of the flow key.
     pub addresses: u64,
     /// Source and destination port, as the low half of the flow key's second word.
     pub ports: u32,
-    /// [`PROTOCOL_TCP`], [`PROTOCOL_UDP`] or [`PROTOCOL_ICMP`].
+    /// [`PROTOCOL_TCP`], [`PROTOCOL_UDP`], [`PROTOCOL_ICMP`] or [`PROTOCOL_ICMPV6`].
     pub protocol: u8,
-    /// ICMP: an echo request, not a reply.
+    /// Family of the flow key: 0 or [`FAMILY_IPV6`].
+    pub family: u8,
+    /// ICMP, ICMPv6: an echo request, not a reply.
     pub echo_request: bool,
     /// Length of the IP packet.
     pub total_length: u32,
-    /// Ethernet, IPv4 and transport header with its options: what every segment repeats.
+    /// Ethernet, IP and transport header with its options: what every segment repeats.
     pub header_length: u32,
 }
 
@@ -91,17 +113,27 @@ unsafe fn load_be16(data: usize, offset: usize) -> u16 {
 }
 
 /// Parses the frame at `data`, of which the bytes before `data_end` can be read and which is `length` bytes long.
-/// None: the engine decides.
+/// `seed` is the flow table's. None: the engine decides.
 #[inline(always)]
-pub fn parse(data: usize, data_end: usize, length: u32) -> Option<Headers> {
+pub fn parse(data: usize, data_end: usize, length: u32, seed: u64) -> Option<Headers> {
     // A frame shorter than the shortest headers is malformed or not IP.
     if data + SHORT_HEADERS > data_end {
         return None;
     }
+    // SAFETY: SHORT_HEADERS bytes were checked.
+    match unsafe { load_be16(data, ETHER_TYPE) } {
+        ETHER_TYPE_IPV4 => parse_ipv4(data, data_end, length),
+        ETHER_TYPE_IPV6 => parse_ipv6(data, data_end, length, seed),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn parse_ipv4(data: usize, data_end: usize, length: u32) -> Option<Headers> {
     // SAFETY: SHORT_HEADERS bytes were checked; the reads of TCP beyond them are behind their own check.
     unsafe {
-        // Untagged IPv4, version 4 with a header of five words: options go to the engine.
-        if load_be16(data, ETHER_TYPE) != ETHER_TYPE_IPV4 || load::<u8>(data, ETHERNET_LENGTH) != 0x45 {
+        // Version 4 with a header of five words: options go to the engine.
+        if load::<u8>(data, ETHERNET_LENGTH) != 0x45 {
             return None;
         }
         // Neither a first nor a later fragment.
@@ -124,10 +156,10 @@ pub fn parse(data: usize, data_end: usize, length: u32) -> Option<Headers> {
         let protocol = load::<u8>(data, PROTOCOL);
         let transport_length = total_length.wrapping_sub(IPV4_LENGTH as u32);
         let (ports, echo_request, transport_header) = match protocol {
-            PROTOCOL_TCP => (load::<u32>(data, PORTS), false, tcp(data, data_end)?),
-            PROTOCOL_UDP => (load::<u32>(data, PORTS), false, udp(data, transport_length)?),
+            PROTOCOL_TCP => (load::<u32>(data, PORTS), false, tcp::<TRANSPORT>(data, data_end)?),
+            PROTOCOL_UDP => (load::<u32>(data, PORTS), false, udp::<TRANSPORT>(data, transport_length)?),
             PROTOCOL_ICMP => {
-                let (identifier, request) = icmp(data)?;
+                let (identifier, request) = icmp::<TRANSPORT>(data, ECHO_REQUEST, ECHO_REPLY)?;
                 (identifier, request, 8)
             }
             _ => return None,
@@ -140,9 +172,56 @@ pub fn parse(data: usize, data_end: usize, length: u32) -> Option<Headers> {
             addresses: load(data, ADDRESSES),
             ports,
             protocol,
+            family: 0,
             echo_request,
             total_length,
             header_length: TRANSPORT as u32 + transport_header,
+        })
+    }
+}
+
+#[inline(always)]
+fn parse_ipv6(data: usize, data_end: usize, length: u32, seed: u64) -> Option<Headers> {
+    if data + SHORT_HEADERS_IPV6 > data_end {
+        return None;
+    }
+    // SAFETY: SHORT_HEADERS_IPV6 bytes were checked; the reads of TCP beyond them are behind their own check.
+    unsafe {
+        if load::<u8>(data, ETHERNET_LENGTH) >> 4 != 6 || load::<u8>(data, HOP_LIMIT) <= 1 {
+            return None;
+        }
+        // The IP packet is all there (padding may follow it).
+        let payload_length = load_be16(data, PAYLOAD_LENGTH) as u32;
+        if payload_length + TRANSPORT_IPV6 as u32 > length {
+            return None;
+        }
+        // Fragments have an extension header, and these go to the engine.
+        let protocol = load::<u8>(data, NEXT_HEADER);
+        let ports = load::<u32>(data, TRANSPORT_IPV6);
+        let (ports, echo_request, transport_header) = match protocol {
+            PROTOCOL_TCP => (ports, false, tcp::<TRANSPORT_IPV6>(data, data_end)?),
+            PROTOCOL_UDP => (ports, false, udp::<TRANSPORT_IPV6>(data, payload_length)?),
+            PROTOCOL_ICMPV6 => {
+                let (identifier, request) =
+                    icmp::<TRANSPORT_IPV6>(data, ECHO_REQUEST_IPV6, ECHO_REPLY_IPV6)?;
+                (identifier, request, 8)
+            }
+            _ => return None,
+        };
+        if payload_length < transport_header {
+            return None;
+        }
+        let word = |at: usize| load::<u64>(data, ADDRESSES_IPV6 + at);
+        let source = address_hash(word(0), word(8), seed);
+        let destination = address_hash(word(16), word(24), seed);
+        Some(Headers {
+            addresses: source as u64 | (destination as u64) << 32,
+            ports,
+            protocol,
+            family: FAMILY_IPV6,
+            echo_request,
+            total_length: payload_length + IPV6_LENGTH as u32,
+            header_length: TRANSPORT_IPV6 as u32 + transport_header,
         })
     }
 }
@@ -170,14 +249,14 @@ unsafe fn header_sum_is_right(data: usize) -> bool {
 /// the engine keeps; a segment without ACK belongs to no established connection.
 ///
 /// # Safety
-/// SHORT_HEADERS bytes must have been checked.
+/// Eight bytes from `AT`, where the header starts, must have been checked.
 #[inline(always)]
-unsafe fn tcp(data: usize, data_end: usize) -> Option<u32> {
-    if data + TCP_HEADERS > data_end {
+unsafe fn tcp<const AT: usize>(data: usize, data_end: usize) -> Option<u32> {
+    if data + AT + 20 > data_end {
         return None;
     }
     // SAFETY: checked above.
-    let word = unsafe { load_be16(data, TCP_OFFSET_AND_FLAGS) };
+    let word = unsafe { load_be16(data, AT + TCP_OFFSET_AND_FLAGS) };
     let header_length = ((word >> 12) * 4) as u32;
     if word & (TCP_FIN_SYN_RST | TCP_ACK) != TCP_ACK || header_length < 20 {
         return None;
@@ -188,11 +267,11 @@ unsafe fn tcp(data: usize, data_end: usize) -> Option<u32> {
 /// The length of a UDP header whose length field is possible.
 ///
 /// # Safety
-/// SHORT_HEADERS bytes must have been checked.
+/// Eight bytes from `AT`, where the header starts, must have been checked.
 #[inline(always)]
-unsafe fn udp(data: usize, transport_length: u32) -> Option<u32> {
+unsafe fn udp<const AT: usize>(data: usize, transport_length: u32) -> Option<u32> {
     // SAFETY: the caller's promise.
-    let length = unsafe { load_be16(data, UDP_LENGTH) } as u32;
+    let length = unsafe { load_be16(data, AT + UDP_LENGTH) } as u32;
     if length < 8 || length > transport_length {
         return None;
     }
@@ -203,15 +282,15 @@ unsafe fn udp(data: usize, transport_length: u32) -> Option<u32> {
 /// destination port of a reply. Errors and other types go to the engine.
 ///
 /// # Safety
-/// SHORT_HEADERS bytes must have been checked.
+/// Eight bytes from `AT`, where the message starts, must have been checked.
 #[inline(always)]
-unsafe fn icmp(data: usize) -> Option<(u32, bool)> {
+unsafe fn icmp<const AT: usize>(data: usize, echo_request: u16, echo_reply: u16) -> Option<(u32, bool)> {
     // SAFETY: the caller's promise.
     let (kind, identifier) =
-        unsafe { (load_be16(data, TRANSPORT), load::<u16>(data, ICMP_IDENTIFIER) as u32) };
+        unsafe { (load_be16(data, AT), load::<u16>(data, AT + 4) as u32) };
     match kind {
-        ECHO_REQUEST => Some((identifier, true)),
-        ECHO_REPLY => Some((identifier << 16, false)),
+        kind if kind == echo_request => Some((identifier, true)),
+        kind if kind == echo_reply => Some((identifier << 16, false)),
         _ => None,
     }
 }

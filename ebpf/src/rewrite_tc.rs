@@ -7,20 +7,31 @@
 
 use aya_ebpf::helpers::generated::bpf_l4_csum_replace;
 use aya_ebpf::programs::TcContext;
-use edgestack_abi::flow::TRANSLATE;
+use edgestack_abi::flow::{FAMILY_IPV6, TRANSLATE};
 
 use crate::lookup::Hit;
 use crate::parse::{self, Headers, SHORT_HEADERS};
-use crate::rewrite_xdp;
+use crate::{rewrite_ipv6, rewrite_xdp};
 
 /// `BPF_F_PSEUDO_HDR`: the change is one of the pseudo header too.
 const PSEUDO_HEADER: u64 = 1 << 4;
 /// `BPF_F_MARK_MANGLED_0`: a checksum of zero means none and stays; one that comes out as zero becomes 0xffff.
 const ZERO_IS_NONE: u64 = 1 << 5;
 
+/// Whether TC can rewrite the packet. The checksum of a translated IPv6 packet it cannot keep right in every state that the
+/// stack may have left it in: before Linux 6.16 the helper takes for granted that an IP header's checksum changes with the
+/// addresses. The engine does it.
+#[inline(always)]
+pub fn is_possible(headers: &Headers, hit: &Hit) -> bool {
+    headers.family != FAMILY_IPV6 || !hit.has(TRANSLATE)
+}
+
 /// Applies the verdict. False where the stack could not make the packet writable, which leaves it unusable.
 #[inline(always)]
 pub fn apply(context: &TcContext, headers: &Headers, hit: &Hit) -> bool {
+    if headers.family == FAMILY_IPV6 {
+        return rewrite_ipv6::apply(context.data(), context.data_end(), headers, hit);
+    }
     // The helpers come first: they may move the packet, so all pointers are taken after them.
     if hit.has(TRANSLATE) && !checksum(context, headers, hit) {
         return false;

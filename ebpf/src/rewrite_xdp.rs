@@ -4,27 +4,46 @@
 //! ([`edgestack_abi::checksum`]).
 
 use edgestack_abi::checksum::{fold, update, update_nonzero};
-use edgestack_abi::flow::{DECREMENT_TTL, REWRITE_ETHERNET, TRANSLATE};
+use edgestack_abi::flow::{DECREMENT_TTL, FAMILY_IPV6, REWRITE_ETHERNET, TRANSLATE};
 use edgestack_abi::{FlowEntry, FlowVerdict};
 
 use crate::lookup::Hit;
 use crate::parse::{self, Headers, load, store};
+use crate::rewrite_ipv6;
 
 /// The change of the IPv4 header's sum when the time to live, first byte of its word, goes down by one.
 const TIME_TO_LIVE_DELTA: u16 = !u16::from_ne_bytes([1, 0]);
 
-/// Applies the verdict to the frame at `data`.
-///
-/// # Safety
-/// The frame must be the one that `headers` was parsed from, writable.
+/// Applies the verdict to the frame at `data`, which `headers` was parsed from and which must be writable. False where the
+/// flow ended meanwhile, or what the parser saw is not there; then nothing was changed.
 #[inline(always)]
-pub unsafe fn apply(data: usize, headers: &Headers, hit: &Hit) {
-    // SAFETY: the caller's promise; `parse` checked the headers, and the entry is in the flow table.
+pub fn apply(data: usize, data_end: usize, headers: &Headers, hit: &Hit) -> bool {
+    if headers.family == FAMILY_IPV6 {
+        return rewrite_ipv6::apply(data, data_end, headers, hit);
+    }
+    // SAFETY: `parse` checked the headers, and the entry is in the flow table.
     unsafe {
         network(data, hit);
         if hit.has(TRANSLATE) {
             transport(data, headers, hit);
         }
+    }
+    true
+}
+
+/// The MAC addresses.
+///
+/// # Safety
+/// The Ethernet header must have been checked.
+#[inline(always)]
+pub unsafe fn ethernet(data: usize, hit: &Hit) {
+    let addresses = hit.entry as usize
+        + core::mem::offset_of!(FlowEntry, verdict)
+        + core::mem::offset_of!(FlowVerdict, ethernet_destination);
+    // SAFETY: the caller's promise; twelve bytes from there are both addresses of the verdict.
+    unsafe {
+        store::<u64>(data, 0, load(addresses, 0));
+        store::<u32>(data, 8, load(addresses, 8));
     }
 }
 
@@ -38,9 +57,7 @@ pub unsafe fn network(data: usize, hit: &Hit) {
     // SAFETY: the caller's promise; the offsets are fields of the verdict.
     unsafe {
         if hit.has(REWRITE_ETHERNET) {
-            let addresses = verdict + core::mem::offset_of!(FlowVerdict, ethernet_destination);
-            store::<u64>(data, 0, load(addresses, 0));
-            store::<u32>(data, 8, load(addresses, 8));
+            ethernet(data, hit);
         }
         let mut delta = 0;
         if hit.has(DECREMENT_TTL) {

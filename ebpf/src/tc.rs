@@ -12,7 +12,10 @@ use edgestack_abi::{DropReason, PortEntry};
 
 use crate::counters::{self, Amount};
 use crate::lookup::{self, Hit};
-use crate::parse::{self, ETHER_TYPE, ETHER_TYPE_ARP, ETHERNET_LENGTH, Headers, SHORT_HEADERS, TCP_HEADERS};
+use crate::parse::{
+    self, ETHER_TYPE, ETHER_TYPE_ARP, ETHER_TYPE_IPV6, ETHERNET_LENGTH, Headers, NEXT_HEADER, PROTOCOL_ICMPV6,
+    SHORT_HEADERS, TCP_HEADERS_IPV6,
+};
 use crate::xdp::{is_group, is_own_mac};
 use crate::{maps, rewrite_tc};
 
@@ -35,9 +38,16 @@ pub fn port(context: &TcContext) -> i32 {
     if control.tier0_enabled != 0 && unsafe { (*packet).vlan_present } == 0 {
         make_headers_readable(context);
         let (data, data_end) = (context.data(), context.data_end());
-        if let Some(headers) = parse::parse(data, data_end, context.len())
-            && let Some(hit) =
-                lookup::decide(control, ingress, in_port, data, &headers, segment_length(packet, &headers))
+        if let Some(headers) = parse::parse(data, data_end, context.len(), control.hash_seed)
+            && let Some(hit) = lookup::decide(
+                control,
+                ingress,
+                in_port,
+                (data, data_end),
+                &headers,
+                segment_length(packet, &headers),
+            )
+            && rewrite_tc::is_possible(&headers, &hit)
         {
             return forward(context, control, in_port, &headers, &hit);
         }
@@ -48,12 +58,9 @@ pub fn port(context: &TcContext) -> i32 {
 /// The headers are in the packet's first piece but for rare drivers; then the stack is asked to put them there.
 #[inline(always)]
 fn make_headers_readable(context: &TcContext) {
-    if context.data() + TCP_HEADERS <= context.data_end() {
-        return;
-    }
     let length = context.len();
-    if context.data() + SHORT_HEADERS > context.data_end() || length >= TCP_HEADERS as u32 {
-        let wanted = if length < TCP_HEADERS as u32 { length } else { TCP_HEADERS as u32 };
+    let wanted = if length < TCP_HEADERS_IPV6 as u32 { length } else { TCP_HEADERS_IPV6 as u32 };
+    if ((context.data_end() - context.data()) as u32) < wanted {
         // SAFETY: the context is the program's own. Failing leaves the packet to be refused by the parser.
         unsafe { bpf_skb_pull_data(context.skb.skb, wanted) };
     }
@@ -101,7 +108,7 @@ fn forward(context: &TcContext, control: &Control, in_port: u16, headers: &Heade
 }
 
 /// A miss: to the engine through the trunk. On an uplink the host keeps what is addressed to it, and what is
-/// addressed to all, of which the engine gets a copy of ARP requests.
+/// addressed to all, of which the engine gets a copy of what asks for addresses.
 #[inline(always)]
 fn miss(context: &TcContext, control: &Control, ingress: &PortEntry, in_port: u16) -> i32 {
     let (data, data_end) = (context.data(), context.data_end());
@@ -112,9 +119,7 @@ fn miss(context: &TcContext, control: &Control, ingress: &PortEntry, in_port: u1
             return TC_ACT_OK;
         }
         if is_group(data) {
-            // SAFETY: the Ethernet header was checked.
-            let ether_type = u16::from_be(unsafe { parse::load(data, ETHER_TYPE) });
-            if ether_type == ETHER_TYPE_ARP {
+            if asks_for_addresses(data, data_end) {
                 copy_to_engine(context, control, in_port);
             }
             counters::left_to_host(in_port, packets);
@@ -128,6 +133,21 @@ fn miss(context: &TcContext, control: &Control, ingress: &PortEntry, in_port: u1
     counters::punted(in_port, packets);
     // SAFETY: a plain helper call.
     unsafe { bpf_redirect(control.trunk_interface_index, 0) as i32 }
+}
+
+/// ARP, or the ICMPv6 of neighbour discovery. The caller has checked the Ethernet header.
+#[inline(always)]
+fn asks_for_addresses(data: usize, data_end: usize) -> bool {
+    // SAFETY: the Ethernet header was checked; what lies beyond is read behind a check of its own.
+    unsafe {
+        match u16::from_be(parse::load(data, ETHER_TYPE)) {
+            ETHER_TYPE_ARP => true,
+            ETHER_TYPE_IPV6 => {
+                data + SHORT_HEADERS <= data_end && parse::load::<u8>(data, NEXT_HEADER) == PROTOCOL_ICMPV6
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Marks the packet with its ingress port.

@@ -9,7 +9,7 @@ use edgestack_abi::{DropReason, PortEntry};
 
 use crate::counters::{self, Amount};
 use crate::lookup::{self, Hit};
-use crate::parse::{self, ETHERNET_LENGTH, Headers, load};
+use crate::parse::{self, ETHERNET_LENGTH, load};
 use crate::{maps, rewrite_xdp};
 
 /// A frame that arrived on a port.
@@ -29,23 +29,25 @@ pub fn port(context: &XdpContext) -> u32 {
     let (data, data_end) = (context.data(), context.data_end());
     let length = (data_end - data) as u32;
     if control.tier0_enabled != 0
-        && let Some(headers) = parse::parse(data, data_end, length)
-        && let Some(hit) = lookup::decide(control, ingress, in_port, data, &headers, headers.total_length)
+        && let Some(headers) = parse::parse(data, data_end, length, control.hash_seed)
+        && let Some(hit) =
+            lookup::decide(control, ingress, in_port, (data, data_end), &headers, headers.total_length)
     {
-        return forward(control, in_port, data, length, &headers, &hit);
+        // Where the way out is not for XDP, the TC program of this interface forwards: the stack may by then have merged the
+        // frame with others, which makes that worth while.
+        if hit.out_flags & PORT_XDP_TRANSMIT == 0 {
+            return XDP_PASS;
+        }
+        if rewrite_xdp::apply(data, data_end, &headers, &hit) {
+            return forward(control, in_port, length, &hit);
+        }
     }
     miss(ingress, in_port, queue, data, data_end)
 }
 
-/// A hit: sends the frame out of its port, or leaves it to the TC program of this interface where the way out is not for
-/// XDP; the stack may by then have merged it with others, which makes that worth while.
+/// A hit, rewritten: sends the frame out of its port.
 #[inline(always)]
-fn forward(control: &Control, in_port: u16, data: usize, length: u32, headers: &Headers, hit: &Hit) -> u32 {
-    if hit.out_flags & PORT_XDP_TRANSMIT == 0 {
-        return XDP_PASS;
-    }
-    // SAFETY: `headers` was parsed from this frame, and XDP frames are writable.
-    unsafe { rewrite_xdp::apply(data, headers, hit) };
+fn forward(control: &Control, in_port: u16, length: u32, hit: &Hit) -> u32 {
     counters::forwarded(
         control,
         hit.entry,

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use edgestack_abi::maps::{Control, MAX_INTERFACE_INDEX, MAX_PORTS};
-use edgestack_abi::{FlowBucket, PortEntry, Session};
+use edgestack_abi::{FlowBucket, PortEntry, Session, SessionAddresses};
 use edgestack_dataplane::tables::region::{Region, Regions};
 
 /// One file for each table; all vanish with the value.
@@ -14,6 +14,7 @@ pub(crate) struct SharedMemory {
     flows: File,
     flow_tags: File,
     sessions: File,
+    session_addresses: File,
     ports: File,
     port_by_interface: File,
     control: File,
@@ -28,6 +29,7 @@ impl SharedMemory {
             flows: file::<FlowBucket>(buckets)?,
             flow_tags: file::<u64>(buckets)?,
             sessions: file::<Session>(session_count)?,
+            session_addresses: file::<SessionAddresses>(session_count)?,
             ports: file::<PortEntry>(MAX_PORTS)?,
             port_by_interface: file::<u32>(MAX_INTERFACE_INDEX)?,
             control: file::<Control>(1)?,
@@ -45,6 +47,7 @@ impl SharedMemory {
             flows: Region::map(self.flows.as_fd(), self.buckets as usize)?,
             flow_tags: Region::map(self.flow_tags.as_fd(), self.buckets as usize)?,
             sessions: Region::map(self.sessions.as_fd(), self.session_count as usize)?,
+            session_addresses: Region::map(self.session_addresses.as_fd(), self.session_count as usize)?,
             ports: Region::map(self.ports.as_fd(), MAX_PORTS as usize)?,
             port_by_interface: Region::map(self.port_by_interface.as_fd(), MAX_INTERFACE_INDEX as usize)?,
             control: Region::map(self.control.as_fd(), 1)?,

@@ -207,7 +207,7 @@ pub(crate) fn key(frame: &Frame, in_port: u16) -> FlowKey {
         destination_port: destination_port.to_be(),
         in_port,
         protocol,
-        zero: 0,
+        family: 0,
     }
 }
 

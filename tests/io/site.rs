@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use edgestack_dataplane::config::{
     Attach, Config, Direction, Network, Port, PortKind, Router, RouterExternal, SecurityGroup,
-    SecurityGroupRule, Services,
+    SecurityGroupRule, Workload,
 };
 use edgestack_dataplane::fastpath::FastPathSettings;
 use edgestack_dataplane::runtime::{Dataplane, DataplaneSettings};
@@ -110,13 +110,9 @@ fn wait_until_used(namespace: &Namespace, interface: &str) -> Result<(), LabErro
 /// The site's configuration, its ports attached as told.
 pub(crate) fn config(attach: Attach) -> Config {
     let network = |id: &str, cidr: &str, external| Network {
-        id: id.to_owned(),
-        name: id.to_owned(),
-        cidr: cidr.parse().expect("a range"),
         gateway_ip: Some(if external { [198, 51, 100, 1] } else { [10, 0, 0, 1] }.into()),
-        mtu: 1500,
         external,
-        services: Services::default(),
+        ..Network::new(id, cidr.parse().expect("a range"))
     };
     let port = |plug: &Plug<'_>, network: &str, kind| Port {
         id: format!("port-{}", plug.interface),
@@ -127,12 +123,12 @@ pub(crate) fn config(attach: Attach) -> Config {
         attach,
         admin_state_up: true,
     };
-    let workload = |plug: &Plug<'_>, last: u8| PortKind::Workload {
-        mac_address: plug.mac_address.expect("an address").parse().expect("an address"),
-        ip_address: [10, 0, 0, last].into(),
-        security_groups: vec!["all".to_owned()],
-        allowed_address_pairs: Vec::new(),
-        port_security: true,
+    let workload = |plug: &Plug<'_>, last: u8| {
+        let mac_address = plug.mac_address.expect("an address").parse().expect("an address");
+        PortKind::Workload(Workload {
+            security_groups: vec!["all".to_owned()],
+            ..Workload::new(mac_address, [10, 0, 0, last].into())
+        })
     };
     Config {
         networks: [network("tenant", "10.0.0.0/24", false), network("external", "198.51.100.0/24", true)]
@@ -150,13 +146,7 @@ pub(crate) fn config(attach: Attach) -> Config {
             name: "router".to_owned(),
             mac_address: "02:00:00:00:00:01".parse().expect("an address"),
             networks: vec!["tenant".to_owned()],
-            external: Some(RouterExternal {
-                network: "external".to_owned(),
-                ip_address: [198, 51, 100, 2].into(),
-                enable_snat: true,
-                peer_ip: None,
-                peer_mac: None,
-            }),
+            external: Some(RouterExternal::new("external", [198, 51, 100, 2].into())),
         })],
         floating_ips: Vec::new(),
         security_groups: vec![Arc::new(SecurityGroup {

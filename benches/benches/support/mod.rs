@@ -9,7 +9,7 @@ use std::time::Duration;
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
     Attach, Config, Direction, Network, Port, PortKind, Router, RouterExternal, SecurityGroup,
-    SecurityGroupRule, Services,
+    SecurityGroupRule, Workload,
 };
 use edgestack_dataplane::engine::{Engine, EngineSettings, InterfaceBinding, Transmit, Worker};
 use edgestack_dataplane::packet::{BATCH_SIZE, FramePool, Packet};
@@ -162,19 +162,12 @@ fn host_ip(host: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(0x0a00_0100 + host)
 }
 
-fn network(id: &str, address: [u8; 4], prefix: u8, gateway: [u8; 4], external: bool) -> Network {
-    Network {
-        id: id.to_owned(),
-        name: id.to_owned(),
-        cidr: Cidr::containing(address.into(), prefix),
-        gateway_ip: Some(gateway.into()),
-        mtu: 1500,
-        external,
-        services: Services::default(),
-    }
-}
-
 fn config() -> Config {
+    let network = |id: &str, address: [u8; 4], prefix, gateway: [u8; 4], external| Network {
+        gateway_ip: Some(gateway.into()),
+        external,
+        ..Network::new(id, Cidr::containing(Ipv4Addr::from(address), prefix))
+    };
     let port = |id: String, network: &str, kind| Port {
         name: id.clone(),
         id,
@@ -185,14 +178,11 @@ fn config() -> Config {
         admin_state_up: true,
     };
     let workload = |host| {
-        let kind = PortKind::Workload {
-            mac_address: MacAddress(host_mac(host)),
-            ip_address: host_ip(host),
+        let workload = Workload {
             security_groups: vec!["web".to_owned()],
-            allowed_address_pairs: Vec::new(),
-            port_security: true,
+            ..Workload::new(MacAddress(host_mac(host)), host_ip(host))
         };
-        port(format!("host-{host}"), "tenant", kind)
+        port(format!("host-{host}"), "tenant", PortKind::Workload(workload))
     };
     let rule = |id: &str, direction, protocol: Option<u8>, port: Option<u16>| SecurityGroupRule {
         protocol,
@@ -216,11 +206,8 @@ fn config() -> Config {
             mac_address: MacAddress(ROUTER_MAC),
             networks: vec!["tenant".to_owned()],
             external: Some(RouterExternal {
-                network: "ext".to_owned(),
-                ip_address: Ipv4Addr::new(192, 0, 2, 10),
-                enable_snat: true,
-                peer_ip: None,
                 peer_mac: Some(MacAddress(NEXT_HOP_MAC)),
+                ..RouterExternal::new("ext", Ipv4Addr::new(192, 0, 2, 10))
             }),
         })],
         floating_ips: Vec::new(),

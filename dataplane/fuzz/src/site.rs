@@ -6,7 +6,7 @@ use std::sync::Arc;
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
     AddressPair, Attach, Config, Direction, FloatingIp, FloatingIpTarget, Network, Port, PortKind, Remote,
-    Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services,
+    Router, RouterExternal, SecurityGroup, SecurityGroupRule, Workload,
 };
 
 /// Ports that packets come in by; the last does not exist.
@@ -83,13 +83,10 @@ pub fn own_ip(port: &str) -> Ipv4Addr {
 pub fn config(variant: u16) -> Config {
     let bit = |number: u16| variant >> number & 1 != 0;
     let network = |id: &str, third: u8, mtu: u16, external: bool| Network {
-        id: id.to_owned(),
-        name: id.to_owned(),
-        cidr: if external { cidr([192, 0, 2, 0], 24) } else { cidr([10, 0, third, 0], 24) },
         gateway_ip: Some(if external { ADDRESSES[6] } else { Ipv4Addr::new(10, 0, third, 1) }),
         mtu,
         external,
-        services: Services::default(),
+        ..Network::new(id, if external { cidr([192, 0, 2, 0], 24) } else { cidr([10, 0, third, 0], 24) })
     };
     let mut ports = vec![
         workload("red-1", "red-a", bit(0), !bit(1)),
@@ -147,9 +144,7 @@ fn workload(id: &str, network: &str, no_group: bool, port_security: bool) -> Por
         name: id.to_owned(),
         network: network.to_owned(),
         interface: None,
-        kind: PortKind::Workload {
-            mac_address: MacAddress(own_mac(id)),
-            ip_address: own_ip(id),
+        kind: PortKind::Workload(Workload {
             security_groups: if no_group {
                 Vec::new()
             } else {
@@ -160,7 +155,8 @@ fn workload(id: &str, network: &str, no_group: bool, port_security: bool) -> Por
                 mac_address: None,
             }],
             port_security,
-        },
+            ..Workload::new(MacAddress(own_mac(id)), own_ip(id))
+        }),
         attach: Attach::Auto,
         admin_state_up: true,
     }
@@ -173,11 +169,9 @@ fn router(id: &str, mac: [u8; 6], networks: &[&str], host: u8, enable_snat: bool
         mac_address: MacAddress(mac),
         networks: networks.iter().map(|network| (*network).to_owned()).collect(),
         external: Some(RouterExternal {
-            network: "ext".to_owned(),
-            ip_address: Ipv4Addr::new(192, 0, 2, host),
             enable_snat,
-            peer_ip: None,
             peer_mac: peer.then_some(MacAddress(NEXT_HOP)),
+            ..RouterExternal::new("ext", Ipv4Addr::new(192, 0, 2, host))
         }),
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
     if regions.flows.len() != expected {
         return Err(EngineError::TableSize { buckets: regions.flows.len(), expected });
     }
-    let flows = FlowTable::new(regions.flows, regions.flow_tags, record.hash_seed);
+    let flows = FlowTable::new(regions.flows, regions.flow_tags, regions.session_addresses, record.hash_seed);
     let mut sessions = SessionTable::new(regions.sessions);
     let allocator = recover(&flows, &mut sessions, record.now_ticks);
     let neighbours = known_neighbours(&flows, &sessions, record.now_ticks);
@@ -86,11 +86,14 @@ fn random_seed(secret: u64) -> u64 {
 /// The next hops that adopted flows send to: known until they are heard of or stay silent.
 fn known_neighbours(flows: &FlowTable, sessions: &SessionTable, now_ticks: u32) -> NeighbourTable {
     let mut neighbours = NeighbourTable::default();
-    for (_, session) in sessions.iter().filter(|(_, session)| session.next_hop != 0) {
+    // Of an IPv6 next hop the session has only a hash: it is asked for anew, while flows go on with the MAC address they have.
+    let is_known = |session: &Session| session.next_hop != 0 && session.original.family == 0;
+    for (_, session) in sessions.iter().filter(|(_, session)| is_known(session)) {
         let verdict = flows.entry(session.original_entry).verdict;
-        let key = NeighbourKey { port: session.reply.in_port, ip_address: host_address(session.next_hop) };
+        let key =
+            NeighbourKey { port: session.reply.in_port, ip_address: host_address(session.next_hop).into() };
         let asker = Asker {
-            ip_address: host_address(session.reply.destination),
+            ip_address: host_address(session.reply.destination).into(),
             mac_address: MacAddress(verdict.ethernet_source),
         };
         neighbours.adopt(key, asker, MacAddress(verdict.ethernet_destination), now_ticks);

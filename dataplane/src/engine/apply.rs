@@ -4,7 +4,7 @@
 //! that it changes are raised. No flow is flushed: those of a changed port are decided again by their next packets.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
 use edgestack_abi::port::{PORT_PUNT_ALL, PORT_UP, PORT_UPLINK, PORT_XDP_TRANSMIT};
@@ -196,10 +196,10 @@ impl SlowPath {
     /// Lets external networks know of addresses that are new or moved to another router (RFC 5227, section 3).
     fn announce(&mut self, old: &Snapshot, new: &Snapshot) {
         // What is not ours any more is not announced, even if it waited for its uplink.
-        let ours: HashSet<(Ipv4Addr, MacAddress, Option<u16>)> =
+        let ours: HashSet<(IpAddr, MacAddress, Option<u16>)> =
             new.networks.iter().flat_map(|network| answered(new, network)).collect();
         self.announcements.retain(|announcement| ours.contains(&announcement.says()));
-        let before: HashSet<(Ipv4Addr, MacAddress, Option<u16>)> =
+        let before: HashSet<(IpAddr, MacAddress, Option<u16>)> =
             old.networks.iter().flat_map(|network| answered(old, network)).collect();
         for network in &new.networks {
             let Some(port) = network.uplink else { continue };
@@ -215,7 +215,7 @@ impl SlowPath {
 fn answered<'a>(
     snapshot: &'a Snapshot,
     network: &'a Network,
-) -> impl Iterator<Item = (Ipv4Addr, MacAddress, Option<u16>)> + 'a {
+) -> impl Iterator<Item = (IpAddr, MacAddress, Option<u16>)> + 'a {
     network.owned_addresses().filter_map(|(address, owner)| {
         let router = match owner {
             Owner::Router(router) => router,

@@ -2,11 +2,12 @@
 //!
 //! The only place that makes and ends sessions, and where packets leave the slow path. Called under the slow-path lock.
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
-use edgestack_abi::flow::{TIER0, VALID};
+use edgestack_abi::flow::{REPLY, TIER0, VALID};
 use edgestack_abi::session::SESSION_SNAT;
-use edgestack_abi::{DropReason, FlowKey, FlowVerdict, Session};
+use edgestack_abi::{DropReason, FlowVerdict, Session};
 
 use super::timers::ticks_since;
 use super::{
@@ -20,13 +21,16 @@ use crate::pipeline::{Decision, Known, NewSession, Related, Response, Stage};
 use crate::rewrite;
 use crate::snapshot::services;
 use crate::stages::connection::first_state;
+use crate::stages::next_hop_word;
 use crate::tables::flow_table::EntryIndex;
 use crate::tables::neighbour_table::{Asker, Learned, NeighbourKey, Probe};
+use crate::tuple::Tuple;
 use crate::wire::arp::{self, Arp};
 use crate::wire::dhcp4::{self, MessageType};
-use crate::wire::headers::{self, Ipv4, Network};
+use crate::wire::headers::{self, Ip, Network};
 use crate::wire::icmp::{self, IcmpError};
-use crate::wire::{network_address, udp};
+use crate::wire::neighbour::{self, Neighbour};
+use crate::wire::udp;
 
 /// A UDP flow that was used within this time does not give way to a new flow.
 const UDP_SAFE_TICKS: u32 = 300;
@@ -49,8 +53,8 @@ pub(super) struct Hands<'a> {
 
 impl Hands<'_> {
     /// Does what was decided; the packet is sent, held or freed.
-    pub(super) fn carry_out(&mut self, packet: Packet, decision: Decision) {
-        match decision {
+    pub(super) fn carry_out(&mut self, packet: Packet, decision: &Decision) {
+        match *decision {
             Decision::Drop(stage, reason) => self.discard(packet, stage, reason),
             Decision::Tell(stage, reason, error, own) => {
                 self.tell(&packet, error, own);
@@ -62,9 +66,9 @@ impl Hands<'_> {
                 self.learn(neighbour, mac);
                 self.pool.free(packet);
             }
-            Decision::Known(known) => self.known(packet, &known),
-            Decision::New(new) => self.new_session(packet, &new),
-            Decision::Related(related) => self.related(packet, &related),
+            Decision::Known(ref known) => self.known(packet, known),
+            Decision::New(ref new) => self.new_session(packet, new),
+            Decision::Related(ref related) => self.related(packet, related),
         }
     }
 
@@ -76,26 +80,28 @@ impl Hands<'_> {
         transmit(&self.worker.counters, self.output, port, packet);
     }
 
-    /// The IPv4 headers of a packet that the pipeline has parsed before.
-    fn ipv4(&self, packet: &Packet) -> Option<Ipv4> {
+    /// The IP headers of a packet that the pipeline has parsed before.
+    fn ip(&self, packet: &Packet) -> Option<Ip> {
         match headers::parse(self.pool.data(packet)).ok()?.network {
-            Network::Ipv4(ip) => Some(ip),
-            Network::Arp(_) => None,
+            Network::Ip(ip) => Some(ip),
+            Network::Arp(_) | Network::Neighbour(_) => None,
         }
     }
 
     /// Sends an ICMP error about a packet back to where it came from.
-    fn tell(&mut self, packet: &Packet, error: IcmpError, own: (std::net::Ipv4Addr, MacAddress)) {
-        let Some(ip) = self.ipv4(packet) else { return };
+    fn tell(&mut self, packet: &Packet, error: IcmpError, own: (IpAddr, MacAddress)) {
+        let Some(ip) = self.ip(packet) else { return };
         if !self.slow.icmp_errors.admit(self.now_ticks, self.engine.settings.icmp_errors_per_second) {
             return self.worker.counters.dropped(Stage::Output, DropReason::IcmpRate, packet.in_port);
         }
         let Some(mut message) = self.pool.allocate(packet.in_port) else {
             return self.worker.counters.dropped(Stage::Output, DropReason::FramesExhausted, packet.in_port);
         };
-        let mut buffer = [0; 600];
+        let mut buffer = [0; icmp::ERROR_LENGTH_MAX];
         let offending = self.pool.data(packet);
-        let length = icmp::write_error(&mut buffer[..icmp::error_length(&ip)], error, offending, &ip, own);
+        let Some(length) = icmp::write_error(&mut buffer, error, offending, &ip, own) else {
+            return self.pool.free(message);
+        };
         self.pool.write(&mut message, &buffer[..length]);
         self.worker.counters.responses.add(1);
         self.send(packet.in_port, message);
@@ -114,26 +120,66 @@ impl Hands<'_> {
         self.worker.held.push(Held { packet, neighbour, since_ticks: self.now_ticks });
     }
 
-    /// Sends an ARP request.
+    /// Sends an ARP request or a neighbour solicitation.
     pub(super) fn ask(&mut self, probe: &Probe) {
-        let request = Arp {
-            request: true,
-            sender_mac: probe.asker.mac_address,
-            sender_ip: probe.asker.ip_address,
-            target_mac: MacAddress::default(),
-            target_ip: probe.neighbour.ip_address,
-        };
-        self.send_arp(probe.neighbour.port, &request, probe.known_mac.unwrap_or(MacAddress::BROADCAST));
+        let sender_mac = probe.asker.mac_address;
+        match (probe.neighbour.ip_address, probe.asker.ip_address) {
+            (IpAddr::V4(target_ip), IpAddr::V4(sender_ip)) => {
+                let target_mac = MacAddress::default();
+                let request = Arp { request: true, sender_mac, sender_ip, target_mac, target_ip };
+                let destination = probe.known_mac.unwrap_or(MacAddress::BROADCAST);
+                self.send_arp(probe.neighbour.port, &request, destination);
+            }
+            (IpAddr::V6(target), IpAddr::V6(source)) => {
+                let group = neighbour::solicited_node(target);
+                // RFC 4861, section 7.3.3: who is known is asked directly.
+                let (destination, destination_mac) = match probe.known_mac {
+                    Some(mac) => (target, mac),
+                    None => (group, neighbour::multicast_mac(group)),
+                };
+                let mac_address = Some(sender_mac);
+                let (solicited, router) = (false, false);
+                let solicitation = Neighbour {
+                    solicitation: true,
+                    source,
+                    destination,
+                    target,
+                    mac_address,
+                    solicited,
+                    router,
+                };
+                self.send_neighbour(probe.neighbour.port, &solicitation, sender_mac, destination_mac);
+            }
+            _ => {} // Asker and neighbour are of one version.
+        }
+    }
+
+    /// Sends a neighbour discovery packet by a port.
+    pub(super) fn send_neighbour(
+        &mut self,
+        port: u16,
+        packet: &Neighbour,
+        source_mac: MacAddress,
+        destination_mac: MacAddress,
+    ) {
+        let mut buffer = [0; neighbour::FRAME_LENGTH];
+        packet.write(&mut buffer, source_mac, destination_mac);
+        self.send_frame(port, &buffer);
     }
 
     /// Sends an ARP packet by a port.
     pub(super) fn send_arp(&mut self, port: u16, packet: &Arp, destination: MacAddress) {
+        let mut buffer = [0; arp::FRAME_LENGTH];
+        packet.write(&mut buffer, destination);
+        self.send_frame(port, &buffer);
+    }
+
+    /// Sends a frame of the gateway's own by a port.
+    fn send_frame(&mut self, port: u16, bytes: &[u8]) {
         let Some(mut frame) = self.pool.allocate(port) else {
             return self.worker.counters.dropped(Stage::Respond, DropReason::FramesExhausted, port);
         };
-        let mut buffer = [0; arp::FRAME_LENGTH];
-        packet.write(&mut buffer, destination);
-        self.pool.write(&mut frame, &buffer);
+        self.pool.write(&mut frame, bytes);
         self.worker.counters.responses.add(1);
         self.send(port, frame);
     }
@@ -145,14 +191,26 @@ impl Hands<'_> {
             Response::Arp(reply) => {
                 // Who asks also tells where it is (RFC 826).
                 self.learn(
-                    NeighbourKey { port: packet.in_port, ip_address: reply.target_ip },
+                    NeighbourKey { port: packet.in_port, ip_address: reply.target_ip.into() },
                     reply.target_mac,
                 );
                 packet.length = arp::FRAME_LENGTH as u16;
                 reply.write(self.pool.data_mut(&packet), reply.target_mac);
             }
+            Response::Neighbour(reply, mac) => {
+                let asker = MacAddress(crate::wire::read_mac(self.pool.data(&packet), 6));
+                // Who probes for an address has none yet: all are told.
+                let to = if reply.solicited { asker } else { neighbour::multicast_mac(reply.destination) };
+                if reply.solicited {
+                    let ip_address = reply.destination.into();
+                    self.learn(NeighbourKey { port: packet.in_port, ip_address }, asker);
+                }
+                let in_port = packet.in_port;
+                self.pool.free(packet);
+                return self.send_neighbour(in_port, &reply, mac, to);
+            }
             Response::Echo => {
-                let Some(ip) = self.ipv4(&packet) else { return self.pool.free(packet) };
+                let Some(ip) = self.ip(&packet) else { return self.pool.free(packet) };
                 icmp::echo_reply_in_place(self.pool.data_mut(&packet), &ip);
             }
         }
@@ -169,7 +227,7 @@ impl Hands<'_> {
         let snapshot = self.engine.snapshot.load();
         let frame = self.pool.data(&packet);
         let mut buffer = [0; dhcp4::FRAME_LENGTH_MAX];
-        let written = self.ipv4(&packet).and_then(|ip| {
+        let written = self.ip(&packet).and_then(|ip| {
             let port = snapshot.port(packet.in_port)?;
             let network = &snapshot.networks[port.network];
             let (workload, dhcp) = (port.workload.as_ref()?, network.services.dhcp.as_ref()?);
@@ -212,12 +270,15 @@ impl Hands<'_> {
         let before = session;
         if let Some(new) = &known.renewed {
             self.worker.counters.revalidations.add(1);
-            let is_renewed =
-                self.renew(
-                    &mut session.original_entry,
-                    known.session,
-                    (&new.original, &new.original_verdict),
-                ) && self.renew(&mut session.reply_entry, known.session, (&new.reply, &new.reply_verdict));
+            let is_renewed = self.renew(
+                &mut session.original_entry,
+                known.session,
+                (&new.tuples.original, &new.original_verdict),
+            ) && self.renew(
+                &mut session.reply_entry,
+                known.session,
+                (&new.tuples.reply, &new.reply_verdict),
+            );
             if !is_renewed {
                 self.slow.sessions.update(known.session, &session);
                 self.engine.end_session(self.slow, known.session, self.now_ticks);
@@ -225,7 +286,7 @@ impl Hands<'_> {
             }
         }
         if let Some(hop) = known.renewed.and_then(|new| new.next_hop) {
-            session.next_hop = network_address(hop.neighbour.ip_address);
+            session.next_hop = next_hop_word(hop.neighbour.ip_address);
             if hop.is_assumed
                 && let Some(probe) = self.slow.neighbours.resolve(hop.neighbour, hop.asker, self.now_ticks)
             {
@@ -240,7 +301,7 @@ impl Hands<'_> {
             self.set_tier0(session.reply_entry, reply);
         }
         self.slow.sessions.update(known.session, &session);
-        let is_reply = known.verdict.flags & edgestack_abi::flow::REPLY != 0;
+        let is_reply = known.verdict.flags & REPLY != 0;
         let entry = if is_reply { session.reply_entry } else { session.original_entry };
         self.forward(packet, entry, &known.verdict);
     }
@@ -256,7 +317,7 @@ impl Hands<'_> {
         &mut self,
         entry: &mut EntryIndex,
         session: u32,
-        (key, verdict): (&FlowKey, &FlowVerdict),
+        (tuple, verdict): (&Tuple, &FlowVerdict),
     ) -> bool {
         let flows = &self.engine.flows;
         let old = flows.entry(*entry).verdict;
@@ -265,7 +326,9 @@ impl Hands<'_> {
             flows.set_epoch(*entry, verdict.epoch);
             return true;
         }
-        let Ok(place) = flows.insert(key, &FlowVerdict { flags, ..*verdict }, session, self.now_ticks) else {
+        let key = tuple.key(flows.seed());
+        let Ok(place) = flows.insert(&key, &FlowVerdict { flags, ..*verdict }, session, self.now_ticks)
+        else {
             return false;
         };
         flows.carry_counters(*entry, place);
@@ -293,16 +356,20 @@ impl Hands<'_> {
             self.take_from_heaviest();
         }
         let index = self.slow.sessions.next_free().ok_or(DropReason::FlowTableFull)?;
-        if flows.lookup(&new.reply, flows.hash(&new.reply)).is_some() {
-            // Another connection's packets look like this one's answers.
+        let [original_key, reply_key] =
+            [new.tuples.original, new.tuples.reply].map(|tuple| tuple.key(flows.seed()));
+        let is_taken = |key| flows.lookup(key, flows.hash(key)).is_some();
+        if is_taken(&reply_key) || is_taken(&original_key) {
+            // Another connection's packets look like this one's, or like its answers.
             return Err(DropReason::InvalidConnectionState);
         }
-        let state = first_state(&new.original);
+        flows.set_addresses(index, &new.tuples);
+        let state = first_state(&new.tuples.original);
         let tier0 = if state.is_tier0() { TIER0 } else { 0 };
         let with_tier0 = |verdict: &FlowVerdict| FlowVerdict { flags: verdict.flags | tier0, ..*verdict };
-        let original = flows.insert(&new.original, &with_tier0(&new.original_verdict), index, self.now_ticks);
+        let original = flows.insert(&original_key, &with_tier0(&new.original_verdict), index, self.now_ticks);
         let original_entry = original.map_err(|occupants| self.make_room(&occupants))?;
-        let reply = flows.insert(&new.reply, &with_tier0(&new.reply_verdict), index, self.now_ticks);
+        let reply = flows.insert(&reply_key, &with_tier0(&new.reply_verdict), index, self.now_ticks);
         let reply_entry = reply.map_err(|occupants| {
             flows.remove(original_entry, self.now_ticks);
             self.make_room(&occupants)
@@ -311,18 +378,18 @@ impl Hands<'_> {
             self.slow.allocator.take(endpoint, port);
         }
         let session = Session {
-            original: new.original,
-            reply: new.reply,
+            original: original_key,
+            reply: reply_key,
             original_entry,
             reply_entry,
             created_ticks: self.now_ticks,
             state: state as u8,
             kind: new.kind,
-            next_hop: new.next_hop.map_or(0, |hop| network_address(hop.neighbour.ip_address)),
+            next_hop: new.next_hop.map_or(0, |hop| next_hop_word(hop.neighbour.ip_address)),
             ..Session::default()
         };
         self.slow.sessions.insert(index, session);
-        if let Some(count) = self.slow.sessions_by_port.get_mut(usize::from(new.original.in_port)) {
+        if let Some(count) = self.slow.sessions_by_port.get_mut(usize::from(original_key.in_port)) {
             *count += 1;
         }
         self.slow.created += 1;
@@ -378,26 +445,21 @@ impl Hands<'_> {
 
     /// Sends a packet by its flow.
     fn forward(&mut self, packet: Packet, entry: EntryIndex, verdict: &FlowVerdict) {
-        let Some(ip) = self.ipv4(&packet) else {
+        let Some(ip) = self.ip(&packet) else {
             return self.discard(packet, Stage::Output, DropReason::MalformedIpv4);
         };
-        rewrite::apply(self.pool.data_mut(&packet), verdict, ip.protocol, ip.header_length);
+        let addresses = self.engine.flows.addresses(self.engine.flows.session(entry));
+        let new = addresses.sent(verdict.flags & REPLY != 0);
+        rewrite::apply_to(self.pool.data_mut(&packet), verdict, &ip, &new);
         self.engine.flows.count(entry, u64::from(packet.length), self.now_ticks);
         self.send(verdict.out_port, packet);
     }
 
     fn related(&mut self, packet: Packet, related: &Related) {
-        let Some(ip) = self.ipv4(&packet) else {
+        let Some(ip) = self.ip(&packet) else {
             return self.discard(packet, Stage::Output, DropReason::MalformedIpv4);
         };
-        let frame = self.pool.data_mut(&packet);
-        rewrite::apply_to_error(
-            frame,
-            &related.verdict,
-            ip.header_length,
-            &related.inner,
-            related.outer_source,
-        );
+        rewrite::apply_to_error(self.pool.data_mut(&packet), &related.verdict, &ip, &related.rewrite);
         self.send(related.verdict.out_port, packet);
     }
 }

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use edgestack_abi::flow::{TIER0, VALID};
+use edgestack_abi::flow::{FAMILY_IPV6, REPLY, TIER0, VALID};
 use edgestack_abi::port::PORT_UP;
 use edgestack_abi::{DropReason, FlowKey};
 use hashbrown::HashMap;
@@ -30,15 +30,15 @@ use crate::pipeline::{self, Context, Stage};
 use crate::rewrite;
 use crate::snapshot::Snapshot;
 use crate::tables::control::ControlRecord;
-use crate::tables::flow_table::FlowTable;
+use crate::tables::flow_table::{FlowTable, Found};
 use crate::tables::neighbour_table::{NeighbourKey, NeighbourTable};
 use crate::tables::port_allocator::PortAllocator;
 use crate::tables::port_table::PortTable;
 use crate::tables::region::{Region, Regions};
 use crate::tables::session_table::SessionTable;
 use crate::trace::Trace;
-use crate::wire::headers::fast_key;
-use crate::wire::{ETHERNET_LENGTH, IPV4_LENGTH};
+use crate::wire::headers::{fast_key, ipv6_words};
+use crate::wire::{ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH};
 
 pub use settings::{
     ApplyReport, ConfigError, ConfigProblem, EngineError, EngineSettings, InterfaceBinding, Timeouts,
@@ -239,7 +239,7 @@ impl Engine {
         let keys = &mut worker.keys;
         keys.clear();
         for packet in &batch[..count] {
-            let key = fast_key(pool.data(packet), packet.in_port);
+            let key = fast_key(pool.data(packet), packet.in_port, self.flows.seed());
             let hash = key.map_or(0, |key| self.flows.hash(&key));
             self.flows.prefetch_tags(hash);
             keys.push((key, hash));
@@ -271,22 +271,44 @@ impl Engine {
         let found = self.flows.lookup(key, hash)?;
         let verdict = &found.verdict;
         let (flags, mtu) = self.ports.flags_and_mtu(verdict.out_port);
-        let head: &[u8; ETHERNET_LENGTH + 4] = frame.first_chunk()?;
+        let head: &[u8; ETHERNET_LENGTH + 6] = frame.first_chunk()?;
         let addresses: &[u8; 12] = head.first_chunk()?;
-        let total_length = u16::from_be_bytes([head[ETHERNET_LENGTH + 2], head[ETHERNET_LENGTH + 3]]);
+        // Of IPv6 the length is at another place, and without the header.
+        let length_at = |at: usize| usize::from(u16::from_be_bytes([head[at], head[at + 1]]));
+        let total_length = if key.family == FAMILY_IPV6 {
+            length_at(ETHERNET_LENGTH + 4) + IPV6_LENGTH
+        } else {
+            length_at(ETHERNET_LENGTH + 2)
+        };
         let is_forwarded = verdict.flags & (VALID | TIER0) == VALID | TIER0
             && verdict.epoch == self.ports.flow_epoch(key.in_port, verdict.out_port)
             && addresses[..6] == verdict.match_ethernet_destination
             && addresses[6..] == verdict.match_ethernet_source
             && flags & PORT_UP != 0
-            && total_length <= mtu;
+            && total_length <= usize::from(mtu);
         if !is_forwarded {
             return None;
         }
         let length = frame.len() as u64;
-        rewrite::apply(frame, verdict, key.protocol, IPV4_LENGTH);
+        if key.family == FAMILY_IPV6 {
+            self.rewrite_ipv6(frame, &found, key.protocol)?;
+        } else {
+            rewrite::apply(frame, verdict, key.protocol, IPV4_LENGTH);
+        }
         self.flows.count(found.index, length, now_ticks);
         Some(verdict.out_port)
+    }
+
+    /// Rewrites a packet of an IPv6 flow, if the flow's addresses are the packet's: the key had only their hashes.
+    fn rewrite_ipv6(&self, frame: &mut [u8], found: &Found, protocol: u8) -> Option<()> {
+        let addresses = self.flows.addresses(self.flows.session(found.index));
+        let is_reply = found.verdict.flags & REPLY != 0;
+        // The session may have ended and its number be another's by now: then the entry is not valid any more.
+        if ipv6_words(frame)? != addresses.received(is_reply) || !self.flows.is_valid(found.index) {
+            return None;
+        }
+        rewrite::apply_ipv6(frame, &found.verdict, &addresses.sent(is_reply), protocol, IPV6_LENGTH);
+        Some(())
     }
 
     /// Sends the worker's slow queue through the pipeline.
@@ -305,7 +327,7 @@ impl Engine {
                 self.end_session(&mut slow, session, now_ticks);
             }
             let mut hands = commit::Hands { engine: self, slow: &mut slow, worker, pool, output, now_ticks };
-            hands.carry_out(packet, decided.decision);
+            hands.carry_out(packet, &decided.decision);
         }
         worker.slow = packets;
     }

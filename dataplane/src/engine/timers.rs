@@ -3,7 +3,7 @@
 //! There is no timer per flow. Both tiers stamp flows with the engine's clock, and a sweep visits a part of the sessions
 //! each tick, so that every session is looked at within [`SWEEP_TICKS`].
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use edgestack_abi::DropReason;
@@ -18,6 +18,7 @@ use crate::packet::FramePool;
 use crate::pipeline::Stage;
 use crate::tables::flow_table::FlowTable;
 use crate::wire::arp::Arp;
+use crate::wire::neighbour::{ALL_NODES, Neighbour, multicast_mac};
 
 /// Ticks in a second.
 pub(super) const TICKS_PER_SECOND: u32 = 1000 / TICK_MS;
@@ -37,7 +38,7 @@ const ANNOUNCE_BATCH: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Announcement {
     port: u16,
-    ip_address: Ipv4Addr,
+    ip_address: IpAddr,
     mac_address: MacAddress,
     left: u8,
     due_ticks: Option<u32>,
@@ -45,12 +46,12 @@ pub(super) struct Announcement {
 
 impl Announcement {
     /// To be sent by `port` as soon as it is up.
-    pub(super) fn new(port: u16, ip_address: Ipv4Addr, mac_address: MacAddress) -> Self {
+    pub(super) fn new(port: u16, ip_address: IpAddr, mac_address: MacAddress) -> Self {
         Self { port, ip_address, mac_address, left: ANNOUNCEMENTS, due_ticks: None }
     }
 
     /// The address, whose it is, and where it is announced.
-    pub(super) fn says(&self) -> (Ipv4Addr, MacAddress, Option<u16>) {
+    pub(super) fn says(&self) -> (IpAddr, MacAddress, Option<u16>) {
         (self.ip_address, self.mac_address, Some(self.port))
     }
 }
@@ -149,20 +150,43 @@ impl Hands<'_> {
             }
             sent += 1;
             let Announcement { port, ip_address, mac_address, .. } = *announcement;
-            let packet = Arp {
-                request: true,
-                sender_mac: mac_address,
-                sender_ip: ip_address,
-                target_mac: MacAddress::default(),
-                target_ip: ip_address,
-            };
-            self.send_arp(port, &packet, MacAddress::BROADCAST);
+            self.announce_address(port, ip_address, mac_address);
             announcement.left -= 1;
             announcement.due_ticks = Some(now_ticks.wrapping_add(ANNOUNCE_INTERVAL_TICKS));
             announcement.left > 0
         });
         announcements.append(&mut self.slow.announcements);
         self.slow.announcements = announcements;
+    }
+}
+
+impl Hands<'_> {
+    /// Tells all neighbours of a port where an address is (RFC 5227, section 3; RFC 4861, section 7.2.6).
+    fn announce_address(&mut self, port: u16, ip_address: IpAddr, mac_address: MacAddress) {
+        match ip_address {
+            IpAddr::V4(address) => {
+                let packet = Arp {
+                    request: true,
+                    sender_mac: mac_address,
+                    sender_ip: address,
+                    target_mac: MacAddress::default(),
+                    target_ip: address,
+                };
+                self.send_arp(port, &packet, MacAddress::BROADCAST);
+            }
+            IpAddr::V6(address) => {
+                let packet = Neighbour {
+                    solicitation: false,
+                    source: address,
+                    destination: ALL_NODES,
+                    target: address,
+                    mac_address: Some(mac_address),
+                    solicited: false,
+                    router: true,
+                };
+                self.send_neighbour(port, &packet, mac_address, multicast_mac(ALL_NODES));
+            }
+        }
     }
 }
 

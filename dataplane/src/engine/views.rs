@@ -1,18 +1,21 @@
 //! What the engine shows of itself. Called by the control thread; the packet path goes on meanwhile.
 
+use std::net::IpAddr;
 use std::sync::PoisonError;
 
 use edgestack_abi::flow::{REPLY, TRANSLATE};
 use edgestack_abi::session::{SESSION_FLOATING_IP, SESSION_SNAT};
-use edgestack_abi::{DropReason, FlowEntry, FlowKey, Session};
+use edgestack_abi::{DropReason, FlowEntry, Session};
 
 use super::{Engine, timers};
 use crate::connection::ConnectionState;
 use crate::inspect::{CountersView, DropView, FlowView, NatView, NeighbourView, PortCountersView};
 use crate::pipeline::Stage;
 use crate::snapshot::Snapshot;
+use crate::stages::output::endpoint;
 use crate::tables::flow_table::is_tier0;
-use crate::wire::{PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, host_address};
+use crate::tuple::Tuple;
+use crate::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, host_address};
 
 impl Engine {
     /// The flows, both directions of a session one after the other, of `limit` sessions at most.
@@ -29,25 +32,27 @@ impl Engine {
     }
 
     fn flow_view(&self, snapshot: &Snapshot, index: u32, session: &Session, entry: &FlowEntry) -> FlowView {
-        let FlowKey { source, destination, source_port, destination_port, in_port, protocol, .. } = entry.key;
         let verdict = &entry.verdict;
+        let is_reply = verdict.flags & REPLY != 0;
+        let tuples = self.flows.tuples(index, session);
+        let (received, other) =
+            if is_reply { (tuples.reply, tuples.original) } else { (tuples.original, tuples.reply) };
+        let Tuple { in_port, protocol, .. } = received;
         let is_translated = verdict.flags & TRANSLATE != 0;
-        let text = |address: u32, port: u16| format!("{}:{}", host_address(address), u16::from_be(port));
+        let text = |address: IpAddr, port: u16| endpoint(address, u16::from_be(port));
         let changed =
             |old: String, new: String| if is_translated && old != new { new } else { String::new() };
-        let (source, destination) = (text(source, source_port), text(destination, destination_port));
+        let source = text(received.source, received.source_port);
+        let destination = text(received.destination, received.destination_port);
         let idle_ticks = self.now_ticks().wrapping_sub(entry.last_seen_ticks);
         FlowView {
             session: index,
-            direction: if verdict.flags & REPLY == 0 { "original" } else { "reply" }.to_owned(),
+            direction: if is_reply { "reply" } else { "original" }.to_owned(),
             protocol: protocol_name(protocol),
             state: ConnectionState::from_number(session.state).label().to_owned(),
             in_port: port_name(snapshot, in_port),
-            translated_source: changed(source.clone(), text(verdict.source, verdict.source_port)),
-            translated_destination: changed(
-                destination.clone(),
-                text(verdict.destination, verdict.destination_port),
-            ),
+            translated_source: changed(source.clone(), text(other.destination, other.destination_port)),
+            translated_destination: changed(destination.clone(), text(other.source, other.source_port)),
             source,
             destination,
             out_port: port_name(snapshot, verdict.out_port),
@@ -205,6 +210,7 @@ fn protocol_name(protocol: u8) -> String {
         PROTOCOL_TCP => "tcp".to_owned(),
         PROTOCOL_UDP => "udp".to_owned(),
         PROTOCOL_ICMP => "icmp".to_owned(),
+        PROTOCOL_ICMPV6 => "icmpv6".to_owned(),
         other => other.to_string(),
     }
 }

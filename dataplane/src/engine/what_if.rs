@@ -1,6 +1,8 @@
 //! `trace`: what would happen to a described packet, told stage by stage. Nothing is sent and nothing changes.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+
+use edgestack_abi::flow::REPLY;
 
 use super::Engine;
 use crate::address::MacAddress;
@@ -12,8 +14,9 @@ use crate::stages::output::describe;
 use crate::trace::Trace;
 use crate::wire::headers::{self, Network};
 use crate::wire::{
-    ETHERNET_LENGTH, IPV4_LENGTH, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, TCP_SYN, icmp,
-    internet_checksum, write_ipv4_checksum, write_u16,
+    ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH, PROTOCOL_ICMP,
+    PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, TCP_SYN, icmp, write_address, write_ipv4_checksum,
+    write_u16,
 };
 
 /// Largest packet that can be described.
@@ -31,6 +34,9 @@ pub enum TraceError {
     /// The flags are none.
     #[error("tcp_flags: `{0}` is none of the letters S, A, F, R, P, U")]
     UnknownFlag(char),
+    /// Source and destination are not of one version.
+    #[error("source: {0} and the destination {1} are not of one IP version")]
+    Versions(IpAddr, IpAddr),
     /// An uplink has no address of its own.
     #[error("source: packets from an uplink need a source address")]
     NoSource,
@@ -52,84 +58,116 @@ impl Engine {
         let mut trace = Trace::recording();
         let context = self.context(&slow, &snapshot, 0);
         let decision = pipeline::decide(&context, &frame, port.number, &mut trace).decision;
-        Ok(report(&snapshot, frame, &decision, trace))
+        Ok(self.report(&snapshot, frame, &decision, trace))
     }
-}
 
-fn report(snapshot: &Snapshot, mut frame: Vec<u8>, decision: &Decision, trace: Trace) -> TraceReport {
-    let mut report = TraceReport {
-        verdict: String::new(),
-        reason: None,
-        out_port: None,
-        packet_out: None,
-        steps: trace.into_steps(),
-    };
-    let forwarded = match decision {
-        Decision::Drop(_, reason) | Decision::Tell(_, reason, ..) => {
-            "drop".clone_into(&mut report.verdict);
-            report.reason = Some(reason.label().to_owned());
-            None
+    fn report(
+        &self,
+        snapshot: &Snapshot,
+        mut frame: Vec<u8>,
+        decision: &Decision,
+        trace: Trace,
+    ) -> TraceReport {
+        let mut report = TraceReport {
+            verdict: String::new(),
+            reason: None,
+            out_port: None,
+            packet_out: None,
+            steps: trace.into_steps(),
+        };
+        let forwarded = match decision {
+            Decision::Drop(_, reason) | Decision::Tell(_, reason, ..) => {
+                "drop".clone_into(&mut report.verdict);
+                report.reason = Some(reason.label().to_owned());
+                None
+            }
+            Decision::Hold(..) => {
+                "hold".clone_into(&mut report.verdict);
+                None
+            }
+            Decision::Respond(_) | Decision::Learn(..) => {
+                "respond".clone_into(&mut report.verdict);
+                None
+            }
+            Decision::Known(known) => {
+                let is_reply = known.verdict.flags & REPLY != 0;
+                Some((known.verdict, self.flows.addresses(known.session).sent(is_reply)))
+            }
+            Decision::New(new) => {
+                let addresses = new.tuples.addresses().unwrap_or_default();
+                Some((new.original_verdict, addresses.sent(false)))
+            }
+            // Only packets that open or continue a connection can be described.
+            Decision::Related(_) => None,
+        };
+        if let (Some((verdict, addresses)), Ok(headers)) = (forwarded, headers::parse(&frame))
+            && let Network::Ip(ip) = headers.network
+        {
+            "forward".clone_into(&mut report.verdict);
+            rewrite::apply_to(&mut frame, &verdict, &ip, &addresses);
+            report.out_port = snapshot.port(verdict.out_port).map(|port| port.name.clone());
+            report.packet_out = Some(describe(&frame));
         }
-        Decision::Hold(..) => {
-            "hold".clone_into(&mut report.verdict);
-            None
-        }
-        Decision::Respond(_) | Decision::Learn(..) => {
-            "respond".clone_into(&mut report.verdict);
-            None
-        }
-        Decision::Known(known) => Some(known.verdict),
-        Decision::New(new) => Some(new.original_verdict),
-        Decision::Related(related) => Some(related.verdict),
-    };
-    if let (Some(verdict), Ok(headers)) = (forwarded, headers::parse(&frame))
-        && let Network::Ipv4(ip) = headers.network
-    {
-        "forward".clone_into(&mut report.verdict);
-        rewrite::apply(&mut frame, &verdict, ip.protocol, ip.header_length);
-        report.out_port = snapshot.port(verdict.out_port).map(|port| port.name.clone());
-        report.packet_out = Some(describe(&frame));
+        report
     }
-    report
 }
 
 /// The frame that was described, with everything left out filled in as the workload would.
 fn build(snapshot: &Snapshot, port: &Port, request: &TraceRequest) -> Result<Vec<u8>, TraceError> {
-    let (protocol, header_length) = match request.protocol.as_str() {
+    let is_ipv6 = request.destination.is_ipv6();
+    let (protocol, transport_length) = match request.protocol.as_str() {
         "tcp" => (PROTOCOL_TCP, 20),
         "udp" => (PROTOCOL_UDP, 8),
-        "icmp" => (PROTOCOL_ICMP, 8),
+        "icmp" => (if is_ipv6 { PROTOCOL_ICMPV6 } else { PROTOCOL_ICMP }, 8),
         other => return Err(TraceError::UnknownProtocol(other.to_owned())),
     };
-    let shortest = (IPV4_LENGTH + header_length) as u16;
+    let header_length = if is_ipv6 { IPV6_LENGTH } else { IPV4_LENGTH };
+    let shortest = (header_length + transport_length) as u16;
     let length = request.length.unwrap_or(shortest);
     if !(shortest..=LENGTH_MAX).contains(&length) {
         return Err(TraceError::Length(length, shortest));
     }
     let workload = port.workload.as_ref();
-    let source =
-        request.source.or(workload.map(|workload| workload.ip_address)).ok_or(TraceError::NoSource)?;
+    let own = workload.and_then(|workload| workload.address(is_ipv6));
+    let source = request.source.or(own).ok_or(TraceError::NoSource)?;
+    if source.is_ipv6() != is_ipv6 {
+        return Err(TraceError::Versions(source, request.destination));
+    }
     let source_mac = request.source_mac.or(workload.map(|workload| workload.mac_address));
     let destination_mac =
         request.destination_mac.unwrap_or_else(|| next_hop(snapshot, port, request.destination));
     let mut frame = vec![0; ETHERNET_LENGTH + usize::from(length)];
     frame[..6].copy_from_slice(&destination_mac.0);
     frame[6..12].copy_from_slice(&source_mac.unwrap_or(MacAddress([2, 0, 0, 0, 0, 1])).0);
-    frame[12..14].copy_from_slice(&[0x08, 0x00]);
+    write_u16(&mut frame, 12, if is_ipv6 { ETHER_TYPE_IPV6 } else { ETHER_TYPE_IPV4 });
     let packet = &mut frame[ETHERNET_LENGTH..];
-    packet[..2].copy_from_slice(&[0x45, 0]);
-    write_u16(packet, 2, length);
-    packet[6] = 0x40; // Do not fragment, as a host that knows its path's MTU sends.
-    packet[8] = request.ttl.unwrap_or(64);
-    packet[9] = protocol;
-    packet[12..16].copy_from_slice(&source.octets());
-    packet[16..20].copy_from_slice(&request.destination.octets());
-    write_ipv4_checksum(packet, IPV4_LENGTH);
-    write_transport(&mut packet[IPV4_LENGTH..], protocol, request)?;
+    let ttl = request.ttl.unwrap_or(64);
+    if is_ipv6 {
+        packet[0] = 0x60;
+        write_u16(packet, 4, length - IPV6_LENGTH as u16);
+        packet[6..8].copy_from_slice(&[protocol, ttl]);
+        write_address(packet, 8, source);
+        write_address(packet, 24, request.destination);
+    } else {
+        packet[..2].copy_from_slice(&[0x45, 0]);
+        write_u16(packet, 2, length);
+        packet[6] = 0x40; // Do not fragment, as a host that knows its path's MTU sends.
+        packet[8..10].copy_from_slice(&[ttl, protocol]);
+        write_address(packet, 12, source);
+        write_address(packet, 16, request.destination);
+        write_ipv4_checksum(packet, IPV4_LENGTH);
+    }
+    write_transport(packet, header_length, protocol, request)?;
     Ok(frame)
 }
 
-fn write_transport(transport: &mut [u8], protocol: u8, request: &TraceRequest) -> Result<(), TraceError> {
+fn write_transport(
+    packet: &mut [u8],
+    header_length: usize,
+    protocol: u8,
+    request: &TraceRequest,
+) -> Result<(), TraceError> {
+    let transport = &mut packet[header_length..];
     write_u16(transport, 0, request.source_port);
     write_u16(transport, 2, request.destination_port);
     match protocol {
@@ -142,10 +180,10 @@ fn write_transport(transport: &mut [u8], protocol: u8, request: &TraceRequest) -
             write_u16(transport, 4, length);
         }
         _ => {
-            transport[..4].copy_from_slice(&[icmp::ECHO_REQUEST, 0, 0, 0]);
+            let kind = if protocol == PROTOCOL_ICMP { icmp::ECHO_REQUEST } else { icmp::ECHO_REQUEST_IPV6 };
+            transport[..4].copy_from_slice(&[kind, 0, 0, 0]);
             write_u16(transport, 4, request.source_port);
-            let checksum = internet_checksum(transport);
-            write_u16(transport, 2, checksum);
+            icmp::write_icmp_checksum(packet, header_length);
         }
     }
     Ok(())
@@ -161,7 +199,7 @@ fn tcp_flags(letters: Option<&str>) -> Result<u8, TraceError> {
 }
 
 /// The MAC address that a host behind `port` would send to: that of a neighbour on its network, else its gateway's.
-fn next_hop(snapshot: &Snapshot, port: &Port, destination: Ipv4Addr) -> MacAddress {
+fn next_hop(snapshot: &Snapshot, port: &Port, destination: IpAddr) -> MacAddress {
     let network = &snapshot.networks[port.network];
     if port.workload.is_none() {
         // From outside the destination's owner answers ARP.
@@ -170,12 +208,12 @@ fn next_hop(snapshot: &Snapshot, port: &Port, destination: Ipv4Addr) -> MacAddre
             Some(crate::snapshot::Owner::FloatingIp(index)) => {
                 snapshot.floating_ips[index].target.map(|(_, router)| router)
             }
-            None => None,
+            // IPv6 is routed to the router that it is behind.
+            None => network.routers().find(|router| snapshot.is_behind_router(*router, destination)),
         };
         return router.map_or(MacAddress::default(), |router| snapshot.routers[router].mac_address);
     }
     let neighbour = network
-        .cidr
         .contains(destination)
         .then(|| snapshot.port_in_network(port.network, destination))
         .flatten()

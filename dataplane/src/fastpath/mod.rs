@@ -171,6 +171,7 @@ impl FastPath {
             flows: self.region(maps::FLOWS, self.sizes.buckets)?,
             flow_tags: self.region(maps::FLOW_TAGS, self.sizes.buckets)?,
             sessions: self.region(maps::SESSIONS, self.sizes.sessions)?,
+            session_addresses: self.region(maps::SESSION_ADDRESSES, self.sizes.sessions)?,
             ports: self.region(maps::PORTS, MAX_PORTS)?,
             port_by_interface: self.region(maps::PORT_BY_INTERFACE, MAX_INTERFACE_INDEX)?,
             control: self.region(maps::CONTROL, 1)?,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Map, MapData, MapInfo};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use edgestack_abi::{FlowBucket, PortCounters, PortEntry, Session, maps};
+use edgestack_abi::{FlowBucket, PortCounters, PortEntry, Session, SessionAddresses, maps};
 
 use super::FastPathSettings;
 use super::error::FastPathError;
@@ -15,10 +15,11 @@ pub const OBJECT_VARIABLE: &str = "EDGESTACK_EBPF_OBJECT";
 const OBJECT_NAME: &str = "edgestack.o";
 
 /// The maps of the object, with the size of a record. Each is pinned under its name.
-const MAPS: [(&str, usize); 10] = [
+const MAPS: [(&str, usize); 11] = [
     (maps::FLOWS, size_of::<FlowBucket>()),
     (maps::FLOW_TAGS, size_of::<u64>()),
     (maps::SESSIONS, size_of::<Session>()),
+    (maps::SESSION_ADDRESSES, size_of::<SessionAddresses>()),
     (maps::PORTS, size_of::<PortEntry>()),
     (maps::PORT_BY_INTERFACE, size_of::<u32>() * maps::MAX_INTERFACE_INDEX as usize),
     (maps::CONTROL, size_of::<maps::Control>()),
@@ -74,7 +75,8 @@ pub(super) fn load(path: &Path, pins: Option<&Path>, sizes: TableSizes) -> Resul
     loader
         .map_max_entries(maps::FLOWS, sizes.buckets)
         .map_max_entries(maps::FLOW_TAGS, sizes.buckets)
-        .map_max_entries(maps::SESSIONS, sizes.sessions);
+        .map_max_entries(maps::SESSIONS, sizes.sessions)
+        .map_max_entries(maps::SESSION_ADDRESSES, sizes.sessions);
     if let Some(pins) = pins {
         for (name, _) in MAPS {
             loader.map_pin_path(name, pins.join(name));

@@ -31,8 +31,8 @@ impl Dataplane {
         let status = plugger.status(&port.id);
         let network = config.networks.iter().find(|network| network.id == port.network);
         let (kind, mac_address, ip_address) = match &port.kind {
-            PortKind::Workload { mac_address, ip_address, .. } => {
-                ("workload", Some(*mac_address), Some(*ip_address))
+            PortKind::Workload(workload) => {
+                ("workload", Some(workload.mac_address), Some(workload.ip_address))
             }
             PortKind::Uplink => ("uplink", None, None),
         };

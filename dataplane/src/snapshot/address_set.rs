@@ -51,13 +51,13 @@ pub(super) fn number(address: IpAddr) -> u128 {
 
 /// Whether a range is of IPv6.
 pub(super) fn version(range: Cidr) -> bool {
-    IpAddr::from(range.address()).is_ipv6()
+    range.is_ipv6()
 }
 
 /// First and last address of a range.
 pub(super) fn bounds(range: Cidr) -> (u128, u128) {
     let length = if version(range) { 128 } else { 32 };
-    let first = number(range.address().into());
+    let first = number(range.address());
     let host_bits = length - u32::from(range.prefix());
     (first, first | 1_u128.checked_shl(host_bits).map_or(u128::MAX, |size| size - 1))
 }

@@ -11,12 +11,13 @@ mod rule_index;
 pub mod security_group;
 pub mod services;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hashbrown::HashMap;
 
 use crate::address::{Cidr, MacAddress};
 use crate::config::Config;
+use crate::wire::neighbour::link_local;
 use address_set::AddressSet;
 use security_group::SecurityGroup;
 use services::Services;
@@ -73,6 +74,8 @@ pub struct Workload {
     pub mac_address: MacAddress,
     /// Its IP address.
     pub ip_address: Ipv4Addr,
+    /// Its IPv6 address.
+    pub ipv6_address: Option<Ipv6Addr>,
     /// Its security groups.
     pub security_groups: Vec<Index>,
     /// Further addresses that it may use.
@@ -88,10 +91,8 @@ pub struct Workload {
 pub struct Network {
     /// Name for people.
     pub name: String,
-    /// Its subnet.
-    pub cidr: Cidr,
-    /// Its gateway's address.
-    pub gateway_ip: Option<Ipv4Addr>,
+    /// Its subnets: one of IPv4, and one of IPv6 at most.
+    pub subnets: Vec<Subnet>,
     /// Largest IP packet.
     pub mtu: u16,
     /// Outside.
@@ -102,12 +103,21 @@ pub struct Network {
     pub uplink: Option<u16>,
     /// What the gateway serves its workloads itself.
     pub services: Services,
-    port_by_ip: HashMap<Ipv4Addr, u16>,
+    port_by_ip: HashMap<IpAddr, u16>,
     port_by_mac: HashMap<MacAddress, u16>,
     /// Of an external network: addresses that the gateway answers for.
-    owners: HashMap<Ipv4Addr, Owner>,
+    owners: HashMap<IpAddr, Owner>,
     /// Of an external network: the routers that have a leg in it.
     router_by_mac: HashMap<MacAddress, Index>,
+}
+
+/// A subnet of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// Its range.
+    pub cidr: Cidr,
+    /// Its gateway's address.
+    pub gateway_ip: Option<IpAddr>,
 }
 
 /// Who has an address of an external network.
@@ -145,6 +155,10 @@ pub struct External {
     pub peer_ip: Option<Ipv4Addr>,
     /// Its MAC address, where it is configured.
     pub peer_mac: Option<MacAddress>,
+    /// The router's IPv6 address there.
+    pub ipv6_address: Option<Ipv6Addr>,
+    /// Next hop of the IPv6 default route.
+    pub ipv6_peer_ip: Option<Ipv6Addr>,
 }
 
 /// A floating IP.
@@ -175,17 +189,17 @@ impl Snapshot {
     }
 
     /// The port of a router's network that has this address.
-    pub fn port_behind_router(&self, router: Index, address: Ipv4Addr) -> Option<&Port> {
+    pub fn port_behind_router(&self, router: Index, address: IpAddr) -> Option<&Port> {
         self.routers[router].networks.iter().find_map(|network| self.port_in_network(*network, address))
     }
 
     /// The port of a network that has this address.
-    pub fn port_in_network(&self, network: Index, address: Ipv4Addr) -> Option<&Port> {
+    pub fn port_in_network(&self, network: Index, address: IpAddr) -> Option<&Port> {
         self.port(*self.networks[network].port_by_ip.get(&address)?)
     }
 
     /// The workload with this address in the address space that `network` belongs to: its router's, else its own.
-    pub fn port_in_address_space(&self, network: Index, address: Ipv4Addr) -> Option<&Port> {
+    pub fn port_in_address_space(&self, network: Index, address: IpAddr) -> Option<&Port> {
         match self.networks[network].router {
             Some(router) => self.port_behind_router(router, address),
             None => self.port_in_network(network, address),
@@ -208,10 +222,16 @@ impl Snapshot {
     }
 
     /// Whether a router has this address on one of its legs.
-    pub fn is_router_address(&self, router: Index, address: Ipv4Addr) -> bool {
+    pub fn is_router_address(&self, router: Index, address: IpAddr) -> bool {
         let router = &self.routers[router];
-        router.external.as_ref().is_some_and(|external| external.ip_address == address)
-            || router.networks.iter().any(|network| self.networks[*network].gateway_ip == Some(address))
+        router.external.as_ref().is_some_and(|external| external.has(address))
+            || router.networks.iter().any(|network| self.networks[*network].is_gateway(address))
+            || router.link_local() == address
+    }
+
+    /// Whether an address is in one of the networks behind a router.
+    pub fn is_behind_router(&self, router: Index, address: IpAddr) -> bool {
+        self.routers[router].networks.iter().any(|network| self.networks[*network].contains(address))
     }
 
     /// The floating IP of a workload, where it is reached through `router`.
@@ -221,27 +241,84 @@ impl Snapshot {
     }
 }
 
+impl Router {
+    /// Its link-local IPv6 address on all its networks.
+    pub fn link_local(&self) -> Ipv6Addr {
+        link_local(self.mac_address)
+    }
+}
+
+impl External {
+    /// The router's address of a version.
+    pub fn address(&self, is_ipv6: bool) -> Option<IpAddr> {
+        if is_ipv6 { self.ipv6_address.map(IpAddr::from) } else { Some(self.ip_address.into()) }
+    }
+
+    /// The next hop of the default route of a version.
+    pub fn peer(&self, is_ipv6: bool) -> Option<IpAddr> {
+        if is_ipv6 { self.ipv6_peer_ip.map(IpAddr::from) } else { self.peer_ip.map(IpAddr::from) }
+    }
+
+    /// Whether the router has this address there.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.address(address.is_ipv6()) == Some(address)
+    }
+}
+
 impl Network {
+    /// Whether an address is in one of the subnets.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.subnets.iter().any(|subnet| subnet.cidr.contains(address))
+    }
+
+    /// The gateway's address of a version.
+    pub fn gateway(&self, is_ipv6: bool) -> Option<IpAddr> {
+        self.subnets.iter().find(|subnet| subnet.cidr.is_ipv6() == is_ipv6)?.gateway_ip
+    }
+
+    /// Whether an address is the gateway's.
+    pub fn is_gateway(&self, address: IpAddr) -> bool {
+        self.gateway(address.is_ipv6()) == Some(address)
+    }
+
     /// The number of the port with this MAC address.
     pub fn port_by_mac(&self, mac: MacAddress) -> Option<u16> {
         self.port_by_mac.get(&mac).copied()
     }
 
     /// Who answers for an address of an external network.
-    pub fn owner(&self, address: Ipv4Addr) -> Option<Owner> {
+    pub fn owner(&self, address: IpAddr) -> Option<Owner> {
         self.owners.get(&address).copied()
     }
 
+    /// Of an external network: the routers that have a leg in it.
+    pub fn routers(&self) -> impl Iterator<Item = Index> + '_ {
+        self.router_by_mac.values().copied()
+    }
+
     /// Every address of an external network that the gateway answers for.
-    pub fn owned_addresses(&self) -> impl Iterator<Item = (Ipv4Addr, Owner)> + '_ {
+    pub fn owned_addresses(&self) -> impl Iterator<Item = (IpAddr, Owner)> + '_ {
         self.owners.iter().map(|(address, owner)| (*address, *owner))
     }
 }
 
 impl Workload {
+    /// The workload's address of a version.
+    pub fn address(&self, is_ipv6: bool) -> Option<IpAddr> {
+        if is_ipv6 { self.ipv6_address.map(IpAddr::from) } else { Some(self.ip_address.into()) }
+    }
+
+    /// Whether an address is the workload's own.
+    pub fn has(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => address == self.ip_address,
+            IpAddr::V6(address) => self.ipv6_address == Some(address),
+        }
+    }
+
     /// Whether the workload may send from these addresses.
-    pub fn may_use(&self, mac: MacAddress, ip: Ipv4Addr) -> bool {
-        (mac == self.mac_address && ip == self.ip_address)
+    pub fn may_use(&self, mac: MacAddress, ip: IpAddr) -> bool {
+        (mac == self.mac_address && self.has(ip))
             || self
                 .allowed_address_pairs
                 .iter()

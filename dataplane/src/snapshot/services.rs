@@ -1,6 +1,6 @@
 //! What the gateway serves a network's workloads itself, checked, with the options of DHCP ready to be sent.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::fingerprint;
 use crate::address::{Cidr, MacAddress};
@@ -49,7 +49,8 @@ pub struct Dhcp {
 
 impl Services {
     /// Whether the gateway has this address towards the network's workloads because of a service.
-    pub fn has_address(&self, address: Ipv4Addr) -> bool {
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        let IpAddr::V4(address) = address else { return false };
         let is_server = self.address == Some(address) && (self.dhcp.is_some() || !self.endpoints.is_empty());
         is_server || self.endpoints.iter().any(|(endpoint, ..)| *endpoint == address)
     }
@@ -167,8 +168,8 @@ pub(crate) fn is_domain(name: &str) -> bool {
 fn options(network: &config::Network, server: Ipv4Addr, dhcp: &config::Dhcp) -> Vec<DhcpOption> {
     let gateway = network.gateway_ip.filter(|_| dhcp.default_route);
     let addresses = |addresses: &[Ipv4Addr]| addresses.iter().flat_map(Ipv4Addr::octets).collect::<Vec<u8>>();
-    let broadcast = network.cidr.broadcast();
-    let mask = !(network.cidr.address().to_bits() ^ broadcast.to_bits());
+    let IpAddr::V4(broadcast) = network.cidr.last() else { return Vec::new() };
+    let mask = u32::MAX.checked_shl(32 - u32::from(network.cidr.prefix())).unwrap_or_default();
     [
         (dhcp4::SUBNET_MASK, mask.to_be_bytes().to_vec()),
         (dhcp4::ROUTERS, addresses(gateway.as_slice())),
@@ -199,9 +200,10 @@ fn routes(
     let mut route = |destination: Cidr, next_hop: Ipv4Addr| {
         if !told.contains(&destination) {
             told.push(destination);
+            let IpAddr::V4(address) = destination.address() else { return };
             let bytes = usize::from(destination.prefix()).div_ceil(8);
             data.push(destination.prefix());
-            data.extend(&destination.address().octets()[..bytes]);
+            data.extend(&address.octets()[..bytes]);
             data.extend(next_hop.octets());
         }
     };
@@ -233,12 +235,8 @@ mod tests {
 
     fn network() -> Network {
         Network {
-            id: "network".to_owned(),
-            name: "network".to_owned(),
-            cidr: "10.0.0.0/25".parse().unwrap(),
             gateway_ip: Some([10, 0, 0, 1].into()),
             mtu: 1450,
-            external: false,
             services: Services {
                 address: None,
                 dhcp: Some(Dhcp {
@@ -255,6 +253,7 @@ mod tests {
                 }),
                 endpoints: vec![Endpoint { address: [169, 254, 169, 254].into(), protocol: 6, port: 80 }],
             },
+            ..Network::new("network", "10.0.0.0/25".parse().unwrap())
         }
     }
 

@@ -1,13 +1,13 @@
 //! Admit: may this port send this?
 //!
-//! A workload sends only from the addresses that are configured for it, in Ethernet, IP and ARP; an uplink never brings
+//! A workload sends only from the addresses that are configured for it, in Ethernet, IP, ARP and neighbour discovery; an uplink never brings
 //! packets from addresses that are the gateway's own or belong behind it. Packets to addresses that nobody forwards to end here too.
 //!
 //! What DHCP clients send before they know their address is let in for the gateway to answer.
 //!
 //! Drops: `UnknownPort`, `PortDown`, `SpoofedMac`, `SpoofedIp`, `InvalidSource`, `NotOurMac`, `Multicast`, `NoRoute`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use edgestack_abi::DropReason;
 
@@ -16,8 +16,8 @@ use crate::pipeline::{Context, Stage, Subject};
 use crate::snapshot::{Port, Workload};
 use crate::trace::Trace;
 use crate::wire::dhcp4;
-use crate::wire::headers::{Headers, Ipv4, Network};
-use crate::wire::host_address;
+use crate::wire::headers::{Headers, Ip, Network};
+use crate::wire::neighbour::Neighbour;
 
 /// The port, when it may send this.
 pub fn run<'a>(
@@ -46,29 +46,34 @@ fn check<'a>(context: &Context<'a>, headers: &Headers, in_port: u16) -> Result<&
     match (&headers.network, &port.workload) {
         (Network::Arp(arp), Some(workload)) => {
             let is_probe = arp.sender_ip.is_unspecified();
-            check_workload(workload, mac, if is_probe { workload.ip_address } else { arp.sender_ip })?;
+            let sender = if is_probe { workload.ip_address } else { arp.sender_ip };
+            check_workload(workload, mac, sender.into())?;
             if workload.port_security && arp.sender_mac != mac {
                 return Err(DropReason::SpoofedMac);
             }
         }
-        (Network::Arp(_), None) => {}
-        (Network::Ipv4(ip), Some(workload)) if is_for_dhcp(context, port, ip) => {
-            let source = if ip.source.is_unspecified() { workload.ip_address } else { ip.source };
+        (Network::Neighbour(neighbour), Some(workload)) => check_neighbour(workload, mac, neighbour)?,
+        (Network::Arp(_) | Network::Neighbour(_), None) => {}
+        (Network::Ip(ip), Some(workload)) if is_for_dhcp(context, port, ip) => {
+            let source = if ip.source.is_unspecified() { workload.ip_address.into() } else { ip.source };
             check_workload(workload, mac, source)?;
         }
-        (Network::Ipv4(ip), _) => {
+        (Network::Ip(ip), _) => {
             check_source(ip.source)?;
             check_destination(ip.destination)?;
-            check_ip(context, port, (headers.ethernet_destination, mac), ip.source)?;
+            let addresses = (ip.source, ip.destination);
+            check_ip(context, port, (headers.ethernet_destination, mac), addresses)?;
         }
     }
     Ok(port)
 }
 
 /// Whether a packet is a DHCP client's that the gateway answers: broadcast, or from a client without an address.
-fn is_for_dhcp(context: &Context<'_>, port: &Port, ip: &Ipv4) -> bool {
+fn is_for_dhcp(context: &Context<'_>, port: &Port, ip: &Ip) -> bool {
     dhcp4::is_request(ip)
-        && (ip.destination.is_broadcast() || ip.source.is_unspecified())
+        && ip
+            .ipv4()
+            .is_some_and(|(source, destination)| destination.is_broadcast() || source.is_unspecified())
         && context.snapshot.networks[port.network].services.dhcp.is_some()
 }
 
@@ -78,9 +83,9 @@ pub fn check_addresses(
     subject: &Subject<'_>,
     trace: &mut Trace,
 ) -> Result<(), DropReason> {
-    let source = host_address(subject.key.source);
+    let addresses = (subject.tuple.source, subject.tuple.destination);
     let result = if subject.port.up {
-        check_ip(context, subject.port, (subject.ethernet_destination, subject.ethernet_source), source)
+        check_ip(context, subject.port, (subject.ethernet_destination, subject.ethernet_source), addresses)
     } else {
         Err(DropReason::PortDown)
     };
@@ -91,15 +96,37 @@ pub fn check_addresses(
     result
 }
 
-fn check_source(source: Ipv4Addr) -> Result<(), DropReason> {
-    let is_invalid =
-        source.is_multicast() || source.is_broadcast() || source.is_loopback() || source.is_unspecified();
+/// Neighbour discovery: a workload speaks of its own addresses, and of link-local ones, which it makes up itself.
+fn check_neighbour(workload: &Workload, mac: MacAddress, neighbour: &Neighbour) -> Result<(), DropReason> {
+    if workload.port_security && neighbour.mac_address.is_some_and(|told| told != mac) {
+        return Err(DropReason::SpoofedMac);
+    }
+    // A solicitation is from an address, or probes for one; an advertisement tells of one.
+    let speaks_of = match neighbour.solicitation {
+        true if neighbour.source.is_unspecified() => return check_mac(workload, mac),
+        true => neighbour.source,
+        false => neighbour.target,
+    };
+    if speaks_of.is_unicast_link_local() {
+        return check_mac(workload, mac);
+    }
+    check_workload(workload, mac, speaks_of.into())
+}
+
+fn check_mac(workload: &Workload, mac: MacAddress) -> Result<(), DropReason> {
+    let may = !workload.port_security || workload.may_use_mac(mac);
+    if may { Ok(()) } else { Err(DropReason::SpoofedMac) }
+}
+
+fn check_source(source: IpAddr) -> Result<(), DropReason> {
+    let is_broadcast = source == IpAddr::V4(Ipv4Addr::BROADCAST);
+    let is_invalid = source.is_multicast() || is_broadcast || source.is_loopback() || source.is_unspecified();
     if is_invalid { Err(DropReason::InvalidSource) } else { Ok(()) }
 }
 
 /// RFC 1812, section 5.3.7: none of these is forwarded to.
-fn check_destination(destination: Ipv4Addr) -> Result<(), DropReason> {
-    if destination.is_multicast() || destination.is_broadcast() {
+fn check_destination(destination: IpAddr) -> Result<(), DropReason> {
+    if destination.is_multicast() || destination == IpAddr::V4(Ipv4Addr::BROADCAST) {
         return Err(DropReason::Multicast);
     }
     if destination.is_loopback() || destination.is_unspecified() { Err(DropReason::NoRoute) } else { Ok(()) }
@@ -109,27 +136,32 @@ fn check_ip(
     context: &Context<'_>,
     port: &Port,
     (destination_mac, source_mac): (MacAddress, MacAddress),
-    source: Ipv4Addr,
+    (source, destination): (IpAddr, IpAddr),
 ) -> Result<(), DropReason> {
     if destination_mac.is_multicast() {
         return Err(DropReason::Multicast);
     }
     if let Some(workload) = &port.workload {
+        // RFC 4291, section 2.5.6: link-local addresses stay on the link.
+        if is_link_local(source) && is_link_local(destination) {
+            return check_mac(workload, source_mac);
+        }
         return check_workload(workload, source_mac, source);
     }
     let snapshot = context.snapshot;
     let router = snapshot.router_at(port.network, destination_mac).ok_or(DropReason::NotOurMac)?;
     // From outside nobody has an address of the gateway's, or one of the networks behind the router: rules that name
     // inside addresses must not match an outside sender.
-    let is_inside = snapshot.routers[router]
-        .networks
-        .iter()
-        .any(|network| snapshot.networks[*network].cidr.contains(source));
+    let is_inside = snapshot.is_behind_router(router, source);
     let is_own = snapshot.networks[port.network].owner(source).is_some();
     if is_inside || is_own { Err(DropReason::SpoofedIp) } else { Ok(()) }
 }
 
-fn check_workload(workload: &Workload, mac: MacAddress, ip: Ipv4Addr) -> Result<(), DropReason> {
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if Ipv6Addr::is_unicast_link_local(&address))
+}
+
+fn check_workload(workload: &Workload, mac: MacAddress, ip: IpAddr) -> Result<(), DropReason> {
     if !workload.port_security || workload.may_use(mac, ip) {
         return Ok(());
     }

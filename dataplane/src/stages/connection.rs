@@ -8,16 +8,18 @@
 //! Drops: `InvalidConnectionState`, `RelatedUnknown`, `UnknownPort`.
 
 use edgestack_abi::flow::REPLY;
-use edgestack_abi::{DropReason, FlowKey, FlowVerdict, Session};
+use edgestack_abi::{DropReason, FlowVerdict, Session};
 
 use crate::address::MacAddress;
 use crate::connection::{ConnectionState, Segment, Transition, advance};
 use crate::pipeline::{Context, Keep, Known, NewSession, Related, Stage, Subject};
+use crate::rewrite::ErrorRewrite;
 use crate::snapshot::Port;
 use crate::tables::flow_table::Found;
 use crate::trace::Trace;
-use crate::wire::headers::{Headers, Inner, Ipv4, Transport};
-use crate::wire::{TCP_ACK, TCP_SYN, host_address};
+use crate::tuple::{Tuple, Tuples};
+use crate::wire::headers::{Headers, Inner, Ip, Transport};
+use crate::wire::{TCP_ACK, TCP_SYN};
 
 /// What a packet belongs to.
 #[derive(Debug)]
@@ -49,6 +51,8 @@ pub struct Stale<'a> {
     pub known: Known,
     /// The session.
     pub session: Session,
+    /// Both of its directions.
+    pub tuples: Tuples,
     port: &'a Port,
     /// The verdict of the first packet's direction, as it is.
     original: FlowVerdict,
@@ -64,9 +68,10 @@ impl Stale<'_> {
             port: self.port,
             ethernet_destination: self.ethernet_destination,
             ethernet_source: self.ethernet_source,
-            key: self.session.original,
+            tuple: self.tuples.original,
             keep: Some(Keep {
                 session: &self.session,
+                reply: self.tuples.reply,
                 next_hop_mac: MacAddress(self.original.ethernet_destination),
             }),
         }
@@ -83,7 +88,7 @@ impl Stale<'_> {
 pub fn run<'a>(
     context: &Context<'a>,
     headers: &Headers,
-    ip: &Ipv4,
+    ip: &Ip,
     port: &'a Port,
     trace: &mut Trace,
 ) -> Result<Belongs<'a>, DropReason> {
@@ -110,29 +115,29 @@ pub fn run<'a>(
 fn find<'a>(
     context: &Context<'a>,
     headers: &Headers,
-    ip: &Ipv4,
+    ip: &Ip,
     port: &'a Port,
 ) -> Result<Belongs<'a>, DropReason> {
-    let key = match (ip.transport, ip.flow_key(port.number)) {
+    let tuple = match (ip.transport, ip.tuple(port.number)) {
         (Transport::IcmpError { inner, .. }, _) => return related(context, ip, port, inner),
-        (_, Some(key)) => key,
+        (_, Some(tuple)) => tuple,
         (_, None) => return Err(DropReason::UnknownProtocol),
     };
     let subject = Subject {
         port,
         ethernet_destination: headers.ethernet_destination,
         ethernet_source: headers.ethernet_source,
-        key,
+        tuple,
         keep: None,
     };
-    match context.flows.lookup(&key, context.flows.hash(&key)) {
+    match context.flows.find(&tuple) {
         Some(found) => known(context, &subject, ip, found),
         None if opens_connection(ip) => Ok(Belongs::New { subject, replaced: None }),
         None => Err(DropReason::InvalidConnectionState),
     }
 }
 
-fn opens_connection(ip: &Ipv4) -> bool {
+fn opens_connection(ip: &Ip) -> bool {
     match ip.transport {
         Transport::Tcp { flags, .. } => flags & (TCP_SYN | TCP_ACK) == TCP_SYN,
         Transport::Udp { .. } => true,
@@ -142,8 +147,8 @@ fn opens_connection(ip: &Ipv4) -> bool {
 }
 
 /// The state of a connection whose first packet has this protocol.
-pub fn first_state(key: &FlowKey) -> ConnectionState {
-    match key.protocol {
+pub fn first_state(tuple: &Tuple) -> ConnectionState {
+    match tuple.protocol {
         crate::wire::PROTOCOL_TCP => ConnectionState::SynSent,
         crate::wire::PROTOCOL_UDP => ConnectionState::Udp,
         _ => ConnectionState::Icmp,
@@ -153,7 +158,7 @@ pub fn first_state(key: &FlowKey) -> ConnectionState {
 fn known<'a>(
     context: &Context<'a>,
     subject: &Subject<'a>,
-    ip: &Ipv4,
+    ip: &Ip,
     found: Found,
 ) -> Result<Belongs<'a>, DropReason> {
     let session_index = context.flows.session(found.index);
@@ -179,11 +184,11 @@ fn known<'a>(
     // The first direction's packet may come to or, from outside, by another MAC address than before: then the connection
     // is decided again, so that its answers go where its packets come from.
     let is_moved = !is_reply && (!came_to || (!came_from && !is_workload));
-    if is_fresh(context, &subject.key, &found) && !is_moved {
+    if is_fresh(context, subject.port.number, &found) && !is_moved {
         return Ok(Belongs::Known(known));
     }
     let ethernet = (!is_reply).then_some((subject.ethernet_destination, subject.ethernet_source));
-    Ok(Belongs::Stale(Box::new(stale(context, known, session, ethernet)?)))
+    Ok(Belongs::Stale(Box::new(stale(context, &known, session, ethernet)?)))
 }
 
 /// The connection of a found flow, before a packet changes its state.
@@ -199,15 +204,15 @@ fn known_as_it_is(session_index: u32, session: &Session, found: &Found) -> Known
 }
 
 /// Whether a verdict was made under the present configuration of both ports.
-fn is_fresh(context: &Context<'_>, key: &FlowKey, found: &Found) -> bool {
-    found.verdict.epoch == context.ports.flow_epoch(key.in_port, found.verdict.out_port)
+fn is_fresh(context: &Context<'_>, in_port: u16, found: &Found) -> bool {
+    found.verdict.epoch == context.ports.flow_epoch(in_port, found.verdict.out_port)
 }
 
 /// The connection, to be decided again from its first packet; `ethernet` are the MAC addresses (destination, source)
 /// that packets of its first direction come with now, where this is one.
 fn stale<'a>(
     context: &Context<'a>,
-    known: Known,
+    known: &Known,
     session: Session,
     ethernet: Option<(MacAddress, MacAddress)>,
 ) -> Result<Stale<'a>, DropReason> {
@@ -217,31 +222,39 @@ fn stale<'a>(
     let (ethernet_destination, ethernet_source) = ethernet.unwrap_or(before);
     let port = context.snapshot.port(session.original.in_port).ok_or(DropReason::UnknownPort)?;
     let is_reply = known.verdict.flags & REPLY != 0;
-    Ok(Stale { known, session, port, original, ethernet_destination, ethernet_source, is_reply })
+    let tuples = context.flows.tuples(known.session, &session);
+    Ok(Stale {
+        known: *known,
+        session,
+        tuples,
+        port,
+        original,
+        ethernet_destination,
+        ethernet_source,
+        is_reply,
+    })
 }
 
-fn related<'a>(
-    context: &Context<'a>,
-    ip: &Ipv4,
-    port: &Port,
-    inner: Inner,
-) -> Result<Belongs<'a>, DropReason> {
-    let key = inner.opposite_key(port.number);
-    let found = context.flows.lookup(&key, context.flows.hash(&key)).ok_or(DropReason::RelatedUnknown)?;
+fn related<'a>(context: &Context<'a>, ip: &Ip, port: &Port, inner: Inner) -> Result<Belongs<'a>, DropReason> {
+    let tuple = inner.opposite_tuple(port.number);
+    let found = context.flows.find(&tuple).ok_or(DropReason::RelatedUnknown)?;
     if ip.destination != inner.source {
         // An error goes to the sender of what it is about.
         return Err(DropReason::RelatedUnknown);
     }
-    // From the inside the source is hidden as the flow's is (RFC 5508, REQ-5); from outside an error of a router on the
-    // way keeps its own source (REQ-4).
-    let is_hidden = port.workload.is_some() || ip.source == host_address(key.source);
-    let outer_source = is_hidden.then(|| found.verdict.source.to_ne_bytes());
-    let related = Related { verdict: found.verdict, inner, outer_source };
-    if is_fresh(context, &key, &found) {
-        return Ok(Belongs::Related { related, stale: None });
-    }
     let index = context.flows.session(found.index);
     let session = context.sessions.get(index).ok_or(DropReason::RelatedUnknown)?;
-    let stale = stale(context, known_as_it_is(index, &session, &found), session, None)?;
+    let tuples = context.flows.tuples(index, &session);
+    let is_reply = found.verdict.flags & REPLY != 0;
+    // From the inside the source is hidden as the flow's is (RFC 5508, REQ-5); from outside an error of a router on the
+    // way keeps its own source (REQ-4).
+    let is_hidden = port.workload.is_some() || ip.source == tuple.source;
+    let outer_source = is_hidden.then(|| tuples.translated(is_reply).0);
+    let quoted = if is_reply { tuples.original } else { tuples.reply };
+    let related = Related { verdict: found.verdict, rewrite: ErrorRewrite { inner, outer_source, quoted } };
+    if is_fresh(context, port.number, &found) {
+        return Ok(Belongs::Related { related, stale: None });
+    }
+    let stale = stale(context, &known_as_it_is(index, &session, &found), session, None)?;
     Ok(Belongs::Related { related, stale: Some(Box::new(stale)) })
 }

@@ -6,20 +6,19 @@
 //!
 //! Drops: `NotOurMac`, `UnknownDestination`, `NoMapping`, `NoListener`.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use edgestack_abi::DropReason;
 
 use crate::pipeline::{Context, Stage, Subject};
 use crate::snapshot::{Index, Owner};
 use crate::trace::Trace;
-use crate::wire::host_address;
 
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Destination {
     /// The destination address, after translation.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// By what way.
     pub way: Way,
 }
@@ -64,7 +63,7 @@ pub fn run(
         }
         Ok(Destination { way: Way::FloatingIp { port, router, .. }, address }) => format!(
             "floating IP {} of port {}: destination becomes {address} behind router {}",
-            host_address(subject.key.destination),
+            subject.tuple.destination,
             name_of(context, port),
             context.snapshot.routers[router].name
         ),
@@ -79,7 +78,7 @@ fn name_of<'a>(context: &Context<'a>, port: u16) -> &'a str {
 
 fn find(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destination, DropReason> {
     let snapshot = context.snapshot;
-    let address = host_address(subject.key.destination);
+    let address = subject.tuple.destination;
     let network = &snapshot.networks[subject.port.network];
     let Some(router) = snapshot.router_at(subject.port.network, subject.ethernet_destination) else {
         let port =
@@ -107,7 +106,11 @@ fn find(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destination, Dro
                 snapshot.port(port).and_then(|port| port.workload.as_ref()).ok_or(DropReason::NoMapping)?;
             let sender_router = is_workload.then_some(router);
             let way = Way::FloatingIp { router: through, port, sender_router };
-            Ok(Destination { address: workload.ip_address, way })
+            Ok(Destination { address: workload.ip_address.into(), way })
+        }
+        // IPv6 is routed from outside as from inside.
+        None if !is_workload && address.is_ipv6() && snapshot.is_behind_router(router, address) => {
+            Ok(Destination { address, way: Way::Routed { router } })
         }
         _ if !is_workload => Err(DropReason::NoMapping),
         Some(Owner::Router(_)) => Err(DropReason::NoListener),

@@ -17,8 +17,8 @@ use crate::pipeline::{Context, Stage, Subject};
 use crate::snapshot::Port;
 use crate::snapshot::security_group::{Question, icmp_selector};
 use crate::trace::Trace;
-use crate::wire::icmp::ECHO_REQUEST;
-use crate::wire::{PROTOCOL_ICMP, host_address};
+use crate::wire::icmp::{ECHO_REQUEST, ECHO_REQUEST_IPV6};
+use crate::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6};
 
 /// May the sender send this? Its rules see the address that it wrote; membership of the receiver in a remote group is
 /// that of the workload behind it.
@@ -38,9 +38,9 @@ pub fn egress(
     };
     let question = Question {
         direction: Direction::Egress,
-        protocol: subject.key.protocol,
+        protocol: subject.tuple.protocol,
         selector: selector(subject),
-        remote_address: host_address(subject.key.destination).into(),
+        remote_address: subject.tuple.destination,
         remote_port: receiver,
     };
     ask(context, subject.port, &question, trace)
@@ -59,9 +59,9 @@ pub fn ingress(
     let sender = if source.is_translated() { None } else { Some(subject.port) };
     let question = Question {
         direction: Direction::Ingress,
-        protocol: subject.key.protocol,
+        protocol: subject.tuple.protocol,
         selector: selector(subject),
-        remote_address: source.address.into(),
+        remote_address: source.address,
         remote_port: sender,
     };
     ask(context, receiver, &question, trace)
@@ -69,10 +69,11 @@ pub fn ingress(
 
 /// The destination port; of ICMP type and code, and only requests, whose code is 0, open a connection.
 fn selector(subject: &Subject<'_>) -> u16 {
-    if subject.key.protocol == PROTOCOL_ICMP {
-        return icmp_selector(ECHO_REQUEST, 0);
+    match subject.tuple.protocol {
+        PROTOCOL_ICMP => icmp_selector(ECHO_REQUEST, 0),
+        PROTOCOL_ICMPV6 => icmp_selector(ECHO_REQUEST_IPV6, 0),
+        _ => u16::from_be(subject.tuple.destination_port),
     }
-    u16::from_be(subject.key.destination_port)
 }
 
 fn ask(

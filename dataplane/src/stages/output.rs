@@ -2,10 +2,12 @@
 //!
 //! Drops: `TtlExceeded`, `PacketTooBig`, `PortDown`.
 
+use std::net::{IpAddr, SocketAddr};
+
 use edgestack_abi::flow::{DECREMENT_TTL, REPLY, REWRITE_ETHERNET, TRANSLATE};
 use edgestack_abi::port::PORT_UP;
 use edgestack_abi::session::SESSION_FLOATING_IP;
-use edgestack_abi::{DropReason, FlowKey, FlowVerdict};
+use edgestack_abi::{DropReason, FlowVerdict};
 
 use super::destination::{Destination, Way};
 use super::route::Route;
@@ -13,9 +15,9 @@ use super::source::Source;
 use crate::pipeline::{Context, NewSession, Stage, Stop, Subject};
 use crate::rewrite;
 use crate::trace::Trace;
-use crate::wire::headers::{self, Ipv4, Network, Transport};
+use crate::tuple::{Tuple, Tuples};
+use crate::wire::headers::{self, Ip, Network, Transport};
 use crate::wire::icmp::IcmpError;
-use crate::wire::network_address;
 
 /// Puts together what the stages said.
 pub fn run(
@@ -25,15 +27,14 @@ pub fn run(
     route: &Route,
     source: &Source,
 ) -> NewSession {
-    let original = subject.key;
-    let reply = FlowKey {
-        source: network_address(destination.address),
-        destination: network_address(source.address),
+    let original = subject.tuple;
+    let reply = Tuple {
+        source: destination.address,
+        destination: source.address,
         source_port: original.destination_port,
         destination_port: source.port,
         in_port: route.port,
         protocol: original.protocol,
-        zero: 0,
     };
     let (sent_to, sent_from) = match route.ethernet {
         Some(ethernet) => (ethernet.destination, ethernet.source),
@@ -41,54 +42,64 @@ pub fn run(
     };
     let routed = if route.ethernet.is_some() { DECREMENT_TTL | REWRITE_ETHERNET } else { 0 };
     let epoch = context.ports.flow_epoch(original.in_port, route.port);
-    let mut original_verdict = FlowVerdict {
+    let original_verdict = FlowVerdict {
         epoch,
         flags: routed,
         out_port: route.port,
-        source: reply.destination,
-        destination: reply.source,
-        source_port: reply.destination_port,
-        destination_port: reply.source_port,
         ethernet_destination: sent_to.0,
         ethernet_source: sent_from.0,
         match_ethernet_destination: subject.ethernet_destination.0,
         match_ethernet_source: subject.ethernet_source.0,
         ..FlowVerdict::default()
     };
-    let mut reply_verdict = FlowVerdict {
+    let reply_verdict = FlowVerdict {
         epoch,
         flags: routed | REPLY,
         out_port: original.in_port,
-        source: original.destination,
-        destination: original.source,
-        source_port: original.destination_port,
-        destination_port: original.source_port,
         ethernet_destination: subject.ethernet_source.0,
         ethernet_source: subject.ethernet_destination.0,
         match_ethernet_destination: sent_from.0,
         match_ethernet_source: sent_to.0,
         ..FlowVerdict::default()
     };
-    finish(&original, &mut original_verdict);
-    finish(&reply, &mut reply_verdict);
+    let seed = context.flows.seed();
     let by_floating_ip = matches!(destination.way, Way::FloatingIp { .. });
-    let kind = source.kind | if by_floating_ip { SESSION_FLOATING_IP } else { 0 };
-    let (allocation, next_hop) = (source.allocation, route.next_hop);
-    NewSession { original, original_verdict, reply, reply_verdict, kind, allocation, next_hop }
-}
-
-/// Fills in whether and by how much the verdict translates packets of `key`.
-fn finish(key: &FlowKey, verdict: &mut FlowVerdict) {
-    let is_same = (verdict.source, verdict.destination) == (key.source, key.destination)
-        && (verdict.source_port, verdict.destination_port) == (key.source_port, key.destination_port);
-    if !is_same {
-        verdict.flags |= TRANSLATE;
-        (verdict.address_delta, verdict.port_delta) = rewrite::deltas(key, verdict);
+    NewSession {
+        tuples: Tuples { original, reply },
+        original_verdict: translating(original_verdict, &original, &reply, seed),
+        reply_verdict: translating(reply_verdict, &reply, &original, seed),
+        kind: source.kind | if by_floating_ip { SESSION_FLOATING_IP } else { 0 },
+        allocation: source.allocation,
+        next_hop: route.next_hop,
     }
 }
 
+/// The verdict with what it makes of addresses and ports of `tuple`: those of the `other` direction, turned round.
+fn translating(verdict: FlowVerdict, tuple: &Tuple, other: &Tuple, seed: u64) -> FlowVerdict {
+    let new = Tuple {
+        source: other.destination,
+        destination: other.source,
+        source_port: other.destination_port,
+        destination_port: other.source_port,
+        ..*tuple
+    };
+    let key = new.key(seed);
+    let mut verdict = FlowVerdict {
+        source: key.source,
+        destination: key.destination,
+        source_port: key.source_port,
+        destination_port: key.destination_port,
+        ..verdict
+    };
+    if new != *tuple {
+        verdict.flags |= TRANSLATE;
+        (verdict.address_delta, verdict.port_delta) = rewrite::deltas(tuple, &new);
+    }
+    verdict
+}
+
 /// Whether this packet may go out by its verdict: its time to live, its size, the port.
-pub fn check(context: &Context<'_>, ip: &Ipv4, verdict: &FlowVerdict, trace: &mut Trace) -> Result<(), Stop> {
+pub fn check(context: &Context<'_>, ip: &Ip, verdict: &FlowVerdict, trace: &mut Trace) -> Result<(), Stop> {
     let (flags, mtu) = context.ports.flags_and_mtu(verdict.out_port);
     let result = if verdict.flags & DECREMENT_TTL != 0 && ip.ttl <= 1 {
         Err(Stop::Tell(DropReason::TtlExceeded, IcmpError::TtlExceeded))
@@ -126,29 +137,43 @@ pub fn describe(frame: &[u8]) -> String {
             return format!("{ethernet}: arp who has {} tell {}", arp.target_ip, arp.sender_ip);
         }
         Network::Arp(arp) => return format!("{ethernet}: arp {} is at {}", arp.sender_ip, arp.sender_mac),
-        Network::Ipv4(ip) => ip,
+        Network::Neighbour(neighbour) if neighbour.solicitation => {
+            return format!("{ethernet}: neighbour who has {} tell {}", neighbour.target, neighbour.source);
+        }
+        Network::Neighbour(neighbour) => {
+            return format!("{ethernet}: neighbour {} is here, tells {}", neighbour.target, neighbour.source);
+        }
+        Network::Ip(ip) => ip,
     };
     let (source, destination) = (ip.source, ip.destination);
     let packet = match ip.transport {
         Transport::Tcp { source_port, destination_port, flags, .. } => {
             format!(
-                "tcp {source}:{source_port} > {destination}:{destination_port} flags [{}]",
+                "tcp {} > {} flags [{}]",
+                endpoint(source, source_port),
+                endpoint(destination, destination_port),
                 tcp_flags(flags)
             )
         }
         Transport::Udp { source_port, destination_port } => {
-            format!("udp {source}:{source_port} > {destination}:{destination_port}")
+            format!("udp {} > {}", endpoint(source, source_port), endpoint(destination, destination_port))
         }
         Transport::IcmpEcho { request, identifier } => {
             let kind = if request { "request" } else { "reply" };
             format!("icmp echo {kind} {source} > {destination} id {identifier}")
         }
         Transport::IcmpError { kind, code, inner } => format!(
-            "icmp error {kind}/{code} {source} > {destination} about {}:{} > {}:{}",
-            inner.source, inner.source_port, inner.destination, inner.destination_port
+            "icmp error {kind}/{code} {source} > {destination} about {} > {}",
+            endpoint(inner.source, inner.source_port),
+            endpoint(inner.destination, inner.destination_port)
         ),
     };
     format!("{ethernet}: {packet} ttl {} length {}", ip.ttl, ip.total_length)
+}
+
+/// Address and port, for people: `192.0.2.1:53`, `[2001:db8::1]:53`.
+pub fn endpoint(address: IpAddr, port: u16) -> String {
+    SocketAddr::new(address, port).to_string()
 }
 
 fn tcp_flags(flags: u8) -> String {

@@ -1,14 +1,14 @@
 //! Respond: what the gateway answers itself.
 //!
-//! ARP requests for addresses that it knows the owner of (never flooded), pings of its own addresses, DHCP (whatever the
-//! security groups say), and what ARP teaches about external neighbours.
+//! ARP requests and neighbour solicitations for addresses that it knows the owner of (never flooded), pings of its own
+//! addresses, DHCP (whatever the security groups say), and what ARP and neighbour discovery teach about external neighbours.
 //!
-//! Drops: `UnknownDestination` (ARP for an address that nobody has), `MalformedDhcp`, `DhcpServer`, `SpoofedMac` (DHCP for
-//! another's MAC address).
+//! Drops: `UnknownDestination` (somebody asks for an address that nobody has), `MalformedDhcp`, `DhcpServer`, `SpoofedMac`
+//! (DHCP for another's MAC address).
 
 mod dhcp4;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use edgestack_abi::DropReason;
 
@@ -18,7 +18,8 @@ use crate::snapshot::{Owner, Port};
 use crate::tables::neighbour_table::NeighbourKey;
 use crate::trace::Trace;
 use crate::wire::arp::Arp;
-use crate::wire::headers::{Headers, Ipv4, Network, Transport};
+use crate::wire::headers::{Headers, Ip, Network, Transport};
+use crate::wire::neighbour::Neighbour;
 
 /// The answer, if the gateway has one.
 pub fn run(
@@ -50,7 +51,28 @@ pub fn run(
             });
             result.map(Some)
         }
-        Network::Ipv4(ip) => {
+        Network::Neighbour(neighbour) => {
+            let speaks_for_another = neighbour.mac_address.is_some_and(|mac| mac != headers.ethernet_source);
+            let result = if port.workload.is_some() {
+                workload_neighbour(context, neighbour, port)
+            } else if speaks_for_another {
+                Ok(Decision::Respond(Response::Silence))
+            } else {
+                Ok(uplink_neighbour(context, neighbour, port))
+            };
+            trace.step(Stage::Respond, || match &result {
+                Ok(Decision::Respond(Response::Neighbour(reply, mac))) => {
+                    format!("answered: {} is at {mac}", reply.target)
+                }
+                Ok(Decision::Learn(neighbour, mac)) => {
+                    format!("learned that {} is at {mac}", neighbour.ip_address)
+                }
+                Ok(_) => "needs no answer".to_owned(),
+                Err(_) => format!("nobody has {}", neighbour.target),
+            });
+            result.map(Some)
+        }
+        Network::Ip(ip) => {
             if let Some(decision) = dhcp4::run(context, ip, frame, port, trace)? {
                 return Ok(Some(decision));
             }
@@ -72,42 +94,93 @@ fn workload_arp(context: &Context<'_>, arp: &Arp, port: &Port) -> Result<Decisio
     if !arp.request || is_own {
         return Ok(Decision::Respond(Response::Silence));
     }
-    let network = &context.snapshot.networks[port.network];
-    let owner = match network.router {
-        Some(router) if network.gateway_ip == Some(arp.target_ip) => {
-            Some(context.snapshot.routers[router].mac_address)
-        }
-        _ if network.services.has_address(arp.target_ip) => Some(context.snapshot.gateway_mac(port.network)),
-        _ => context
-            .snapshot
-            .port_in_network(port.network, arp.target_ip)
-            .and_then(|port| port.workload.as_ref())
-            .map(|workload| workload.mac_address),
-    };
-    let mac = owner.ok_or(DropReason::UnknownDestination)?;
+    let (mac, _) = inside_owner(context, port, arp.target_ip.into()).ok_or(DropReason::UnknownDestination)?;
     Ok(Decision::Respond(Response::Arp(arp.reply_from(mac))))
+}
+
+/// As [`workload_arp`], for IPv6.
+fn workload_neighbour(
+    context: &Context<'_>,
+    neighbour: &Neighbour,
+    port: &Port,
+) -> Result<Decision, DropReason> {
+    let target = IpAddr::from(neighbour.target);
+    let is_own = port.workload.as_ref().is_some_and(|workload| workload.has(target));
+    if !neighbour.solicitation || is_own {
+        return Ok(Decision::Respond(Response::Silence));
+    }
+    let Some((mac, is_router)) = inside_owner(context, port, target) else {
+        // Nobody objects to a probe: the address is the sender's. Who only asks is told nothing.
+        let is_probe = neighbour.source.is_unspecified();
+        let silence = Decision::Respond(Response::Silence);
+        return if is_probe { Ok(silence) } else { Err(DropReason::UnknownDestination) };
+    };
+    Ok(Decision::Respond(Response::Neighbour(neighbour.reply_from(mac, is_router), mac)))
+}
+
+/// The MAC address of who has an address of a tenant network, and whether it is the router.
+fn inside_owner(context: &Context<'_>, port: &Port, address: IpAddr) -> Option<(MacAddress, bool)> {
+    let network = &context.snapshot.networks[port.network];
+    if let Some(router) = network.router.map(|router| &context.snapshot.routers[router])
+        && (network.is_gateway(address) || router.link_local() == address)
+    {
+        return Some((router.mac_address, true));
+    }
+    if network.services.has_address(address) {
+        return Some((context.snapshot.gateway_mac(port.network), true));
+    }
+    let owner = context.snapshot.port_in_network(port.network, address)?;
+    Some((owner.workload.as_ref()?.mac_address, false))
 }
 
 /// A neighbour asks for a router or floating IP, or tells where it is.
 fn uplink_arp(context: &Context<'_>, arp: &Arp, port: &Port) -> Decision {
-    let snapshot = context.snapshot;
-    let network = &snapshot.networks[port.network];
     if arp.request
-        && let Some(owner) = network.owner(arp.target_ip)
-        && let Some(mac) = owner_mac(context, owner)
+        && let Some(mac) = outside_owner(context, port, arp.target_ip.into())
     {
         return Decision::Respond(Response::Arp(arp.reply_from(mac)));
     }
-    let is_host = !arp.sender_ip.is_unspecified()
-        && !arp.sender_mac.is_multicast()
-        && !arp.sender_mac.is_zero()
-        && network.cidr.contains(arp.sender_ip)
-        && network.owner(arp.sender_ip).is_none();
+    learn(context, port, arp.sender_ip.into(), arp.sender_mac)
+}
+
+/// As [`uplink_arp`], for IPv6.
+fn uplink_neighbour(context: &Context<'_>, neighbour: &Neighbour, port: &Port) -> Decision {
+    if neighbour.solicitation
+        && let Some(mac) = outside_owner(context, port, neighbour.target.into())
+    {
+        return Decision::Respond(Response::Neighbour(neighbour.reply_from(mac, true), mac));
+    }
+    let told_of = if neighbour.solicitation { neighbour.source } else { neighbour.target };
+    match neighbour.mac_address {
+        Some(mac) => learn(context, port, told_of.into(), mac),
+        None => Decision::Respond(Response::Silence),
+    }
+}
+
+/// The MAC address that answers for an address of the gateway's in an external network.
+fn outside_owner(context: &Context<'_>, port: &Port, address: IpAddr) -> Option<MacAddress> {
+    let network = &context.snapshot.networks[port.network];
+    match network.owner(address) {
+        Some(owner) => owner_mac(context, owner),
+        None => network
+            .routers()
+            .map(|router| &context.snapshot.routers[router])
+            .find(|router| router.link_local() == address)
+            .map(|router| router.mac_address),
+    }
+}
+
+/// A host of an external network is at `mac`.
+fn learn(context: &Context<'_>, port: &Port, ip_address: IpAddr, mac: MacAddress) -> Decision {
+    let network = &context.snapshot.networks[port.network];
+    let is_link_local = matches!(ip_address, IpAddr::V6(address) if address.is_unicast_link_local());
+    let is_host = !ip_address.is_unspecified()
+        && !mac.is_multicast()
+        && !mac.is_zero()
+        && (network.contains(ip_address) || is_link_local)
+        && network.owner(ip_address).is_none();
     if is_host {
-        return Decision::Learn(
-            NeighbourKey { port: port.number, ip_address: arp.sender_ip },
-            arp.sender_mac,
-        );
+        return Decision::Learn(NeighbourKey { port: port.number, ip_address }, mac);
     }
     Decision::Respond(Response::Silence)
 }
@@ -121,7 +194,7 @@ pub fn owner_mac(context: &Context<'_>, owner: Owner) -> Option<MacAddress> {
     Some(context.snapshot.routers[router].mac_address)
 }
 
-fn is_ping_of_gateway(context: &Context<'_>, headers: &Headers, ip: &Ipv4, port: &Port) -> bool {
+fn is_ping_of_gateway(context: &Context<'_>, headers: &Headers, ip: &Ip, port: &Port) -> bool {
     if !matches!(ip.transport, Transport::IcmpEcho { request: true, .. }) {
         return false;
     }
@@ -138,8 +211,9 @@ fn is_ping_of_gateway(context: &Context<'_>, headers: &Headers, ip: &Ipv4, port:
     if port.workload.is_some() {
         return context.snapshot.is_router_address(router, ip.destination);
     }
-    // From outside only the external address is there.
+    // From outside only the external addresses are there.
     context.snapshot.networks[port.network].owner(ip.destination) == Some(Owner::Router(router))
+        || ip.destination == context.snapshot.routers[router].link_local()
 }
 
 /// The router's address towards the sender of a packet that came in by `port` for `destination_mac`: what ICMP errors
@@ -148,14 +222,17 @@ pub fn own_address(
     context: &Context<'_>,
     port: &Port,
     destination_mac: MacAddress,
-) -> Option<(Ipv4Addr, MacAddress)> {
+    is_ipv6: bool,
+) -> Option<(IpAddr, MacAddress)> {
     let router = context.snapshot.router_at(port.network, destination_mac)?;
     let network = &context.snapshot.networks[port.network];
     let router = &context.snapshot.routers[router];
     let address = if network.external {
-        router.external.as_ref().map(|external| external.ip_address)
+        router.external.as_ref().and_then(|external| external.address(is_ipv6))
     } else {
-        network.gateway_ip
+        network.gateway(is_ipv6)
     };
+    // RFC 4443, section 2.2 (d): any of the router's addresses will do.
+    let address = address.or_else(|| is_ipv6.then(|| router.link_local().into()));
     Some((address?, router.mac_address))
 }

@@ -1,8 +1,8 @@
 //! Route: by which port, and to which next hop?
 //!
 //! A router knows its own networks, whose workloads are known from the configuration, and one way out: the external
-//! network, directly for its own addresses and by the peer for all others. Next hops outside are found by ARP; the first
-//! packet waits for the answer.
+//! network, directly for its own addresses and by the peer for all others. Next hops outside are found by ARP or neighbour
+//! discovery; the first packet waits for the answer.
 //!
 //! Drops: `NoRoute`, `UnknownDestination`, `PortDown` (the external network has no uplink), `NeighbourUnresolved`.
 
@@ -12,9 +12,9 @@ use super::destination::{Destination, Way};
 use crate::address::MacAddress;
 use crate::pipeline::{Context, Stage, Stop, Subject};
 use crate::snapshot::{Index, Port};
+use crate::stages::next_hop_word;
 use crate::tables::neighbour_table::{Asker, NeighbourKey};
 use crate::trace::Trace;
-use crate::wire::network_address;
 
 /// The way on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub fn run(
     trace.step(Stage::Route, || match &result {
         Ok(route) => describe(context, route),
         Err(Stop::Hold(neighbour, _)) => {
-            format!("next hop {} is not resolved: asking by ARP", neighbour.ip_address)
+            format!("next hop {} is not resolved: asking for it", neighbour.ip_address)
         }
         Err(Stop::Drop(reason) | Stop::Tell(reason, _)) => reason.description().to_owned(),
     });
@@ -87,8 +87,7 @@ fn find(context: &Context<'_>, subject: &Subject<'_>, destination: &Destination)
             if let Some(port) = snapshot.port_behind_router(router, destination.address) {
                 return to_workload(context, router, port);
             }
-            let networks = &snapshot.routers[router].networks;
-            if networks.iter().any(|network| snapshot.networks[*network].cidr.contains(destination.address)) {
+            if snapshot.is_behind_router(router, destination.address) {
                 return Err(Stop::Drop(DropReason::UnknownDestination));
             }
             outside(context, subject, destination, router)
@@ -113,18 +112,20 @@ fn outside(
     let external = config.external.as_ref().ok_or(Stop::Drop(DropReason::NoRoute))?;
     let network = &context.snapshot.networks[external.network];
     let port = network.uplink.ok_or(Stop::Drop(DropReason::PortDown))?;
-    let is_direct = network.cidr.contains(destination.address);
-    let next_hop = if is_direct { Some(destination.address) } else { external.peer_ip };
+    let is_ipv6 = destination.address.is_ipv6();
+    let is_direct = network.contains(destination.address);
+    let next_hop = if is_direct { Some(destination.address) } else { external.peer(is_ipv6) };
     let ip_address = next_hop.ok_or(Stop::Drop(DropReason::NoRoute))?;
-    let configured = external.peer_mac.filter(|_| external.peer_ip == Some(ip_address));
+    let configured = external.peer_mac.filter(|_| external.peer(false) == Some(ip_address));
     let neighbour = NeighbourKey { port, ip_address };
     let resolved = configured.or_else(|| context.neighbours.mac_address(neighbour));
     // After a restart nobody is resolved; a connection goes on with the MAC address that it has, if the hop is the same.
     let kept = subject
         .keep
-        .filter(|keep| keep.session.next_hop == network_address(ip_address))
+        .filter(|keep| keep.session.next_hop == next_hop_word(ip_address))
         .map(|keep| keep.next_hop_mac);
-    let asker = Asker { ip_address: external.ip_address, mac_address: config.mac_address };
+    let own = external.address(is_ipv6).ok_or(Stop::Drop(DropReason::NoRoute))?;
+    let asker = Asker { ip_address: own, mac_address: config.mac_address };
     let Some(destination) = resolved.or(kept) else {
         return Err(if context.neighbours.has_failed(neighbour) {
             Stop::Drop(DropReason::NeighbourUnresolved)

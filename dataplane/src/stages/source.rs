@@ -1,12 +1,12 @@
 //! Source: under which address does the packet leave?
 //!
-//! Within a tenant's networks under its own. Outside, and towards a floating IP (RFC 4787, REQ-9: also from inside),
+//! Within a tenant's networks, and with IPv6 everywhere, under its own. Outside, and towards a floating IP (RFC 4787, REQ-9: also from inside),
 //! under the sender's floating IP, else under its router's external address with a port of its own. A connection that is
 //! decided again keeps what it has as long as that is still configured.
 //!
 //! Drops: `NoSnat`, `NatPortsExhausted`.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use edgestack_abi::DropReason;
 use edgestack_abi::session::{SESSION_FLOATING_IP, SESSION_SNAT};
@@ -17,13 +17,13 @@ use crate::pipeline::{Context, Stage, Subject};
 use crate::snapshot::Index;
 use crate::tables::port_allocator::Endpoint;
 use crate::trace::Trace;
-use crate::wire::{host_address, network_address};
+use crate::wire::network_address;
 
 /// The source that a packet leaves with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
     /// Source address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Source port or ICMP identifier, network byte order.
     pub port: u16,
     /// `SESSION_SNAT`, `SESSION_FLOATING_IP`, or 0: unchanged.
@@ -52,15 +52,12 @@ pub fn run(
         Way::Routed { .. } => route.leaves_by,
         Way::Switched { .. } => None,
     };
-    let own = Source {
-        address: host_address(subject.key.source),
-        port: subject.key.source_port,
-        kind: 0,
-        allocation: None,
-    };
+    let own =
+        Source { address: subject.tuple.source, port: subject.tuple.source_port, kind: 0, allocation: None };
     let result = match crosses {
-        Some(router) => translate(context, subject, destination, router, own),
-        None => Ok(own),
+        // IPv6 is routed, never translated.
+        Some(router) if own.address.is_ipv4() => translate(context, subject, destination, router, own),
+        _ => Ok(own),
     };
     trace.step(Stage::Source, || match &result {
         Ok(source) if source.kind == SESSION_SNAT => {
@@ -83,31 +80,34 @@ fn translate(
     let snapshot = context.snapshot;
     let external = snapshot.routers[router].external.as_ref().ok_or(DropReason::NoSnat)?;
     if let Some(keep) = subject.keep {
-        let reply = keep.session.reply;
+        let reply = keep.reply;
         let had_snat = keep.session.kind & SESSION_SNAT != 0;
-        if had_snat && external.enable_snat && host_address(reply.destination) == external.ip_address {
-            let port = reply.destination_port;
-            return Ok(Source { address: external.ip_address, port, kind: SESSION_SNAT, allocation: None });
+        if had_snat && external.enable_snat && external.has(reply.destination) {
+            let (address, port) = (reply.destination, reply.destination_port);
+            return Ok(Source { address, port, kind: SESSION_SNAT, allocation: None });
         }
     }
-    let workload = subject.port.workload.as_ref().filter(|workload| workload.ip_address == own.address);
+    let workload = subject.port.workload.as_ref().filter(|workload| workload.has(own.address));
     let floating_ip = workload.and_then(|workload| snapshot.floating_ip_of(workload, router));
     if let Some(floating_ip) = floating_ip {
-        return Ok(Source { address: floating_ip.address, kind: SESSION_FLOATING_IP, ..own });
+        let address = floating_ip.address.into();
+        return Ok(Source { address, kind: SESSION_FLOATING_IP, ..own });
     }
     if !external.enable_snat {
         return Err(DropReason::NoSnat);
     }
+    let IpAddr::V4(remote) = destination.address else { return Err(DropReason::NoSnat) };
     let endpoint = Endpoint {
         external: network_address(external.ip_address),
-        remote: network_address(destination.address),
-        remote_port: subject.key.destination_port,
-        protocol: subject.key.protocol,
+        remote: network_address(remote),
+        remote_port: subject.tuple.destination_port,
+        protocol: subject.tuple.protocol,
     };
     let port = context
         .allocator
         .find(&endpoint, u16::from_be(own.port), context.random)
         .ok_or(DropReason::NatPortsExhausted)?;
     let allocation = Some((endpoint, port));
-    Ok(Source { address: external.ip_address, port: port.to_be(), kind: SESSION_SNAT, allocation })
+    let address = external.ip_address.into();
+    Ok(Source { address, port: port.to_be(), kind: SESSION_SNAT, allocation })
 }

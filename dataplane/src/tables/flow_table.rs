@@ -8,11 +8,12 @@
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use edgestack_abi::flow::{
-    BUCKET_ENTRIES, QUARANTINE_TICKS, TIER0, VALID, bucket_indices, matching_tags, tag,
+    BUCKET_ENTRIES, QUARANTINE_TICKS, REPLY, TIER0, VALID, bucket_indices, matching_tags, tag,
 };
-use edgestack_abi::{FlowBucket, FlowEntry, FlowKey, FlowVerdict};
+use edgestack_abi::{FlowBucket, FlowEntry, FlowKey, FlowVerdict, Session, SessionAddresses};
 
 use super::region::Region;
+use crate::tuple::{Tuple, Tuples};
 
 /// Position of an entry: bucket * 4 + entry in the bucket.
 pub type EntryIndex = u32;
@@ -27,6 +28,7 @@ const ROOM_TO_SPARE: u32 = 3;
 pub struct FlowTable {
     buckets: Region<FlowBucket>,
     tags: Region<u64>,
+    addresses: Region<SessionAddresses>,
     mask: u32,
     seed: u64,
 }
@@ -51,12 +53,18 @@ fn positions(mut matches: u64) -> impl Iterator<Item = u32> {
 }
 
 impl FlowTable {
-    /// The table in `buckets` with their `tags`; the number of both is the same power of two.
-    pub fn new(buckets: Region<FlowBucket>, tags: Region<u64>, seed: u64) -> Self {
+    /// The table in `buckets` with their `tags`; the number of both is the same power of two. `addresses` are those of the
+    /// sessions, by number.
+    pub fn new(
+        buckets: Region<FlowBucket>,
+        tags: Region<u64>,
+        addresses: Region<SessionAddresses>,
+        seed: u64,
+    ) -> Self {
         assert!(buckets.len().is_power_of_two(), "the number of buckets is a power of two");
         assert_eq!(buckets.len(), tags.len(), "every bucket has its tags");
         let mask = buckets.len() as u32 - 1;
-        Self { buckets, tags, mask, seed }
+        Self { buckets, tags, addresses, mask, seed }
     }
 
     /// Number of entries, used or not.
@@ -68,6 +76,12 @@ impl FlowTable {
     #[inline]
     pub fn hash(&self, key: &FlowKey) -> u64 {
         key.hash(self.seed)
+    }
+
+    /// The secret seed of the table's hashes.
+    #[inline]
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Every entry that holds a flow, with its position.
@@ -88,6 +102,37 @@ impl FlowTable {
             }
         }
         None
+    }
+
+    /// Finds the valid entry of a direction of a connection: by its key, and of IPv6 by the addresses that the key has only
+    /// hashes of.
+    pub fn find(&self, tuple: &Tuple) -> Option<Found> {
+        let key = tuple.key(self.seed);
+        let found = self.lookup(&key, self.hash(&key))?;
+        let is_reply = found.verdict.flags & REPLY != 0;
+        let is_found = match tuple.addresses() {
+            Some(addresses) => addresses == self.addresses(self.session(found.index)).received(is_reply),
+            None => true,
+        };
+        is_found.then_some(found)
+    }
+
+    /// The IPv6 addresses of the session of this number, whatever it is now.
+    #[inline]
+    pub fn addresses(&self, session: u32) -> SessionAddresses {
+        self.addresses.read(session as usize)
+    }
+
+    /// Both directions of a session.
+    pub fn tuples(&self, index: u32, session: &Session) -> Tuples {
+        Tuples::of_session(&session.original, &session.reply, &self.addresses(index))
+    }
+
+    /// Writes the addresses of a session that is about to be made: before its flows are valid.
+    pub fn set_addresses(&self, session: u32, tuples: &Tuples) {
+        if let Some(addresses) = tuples.addresses() {
+            self.addresses.write(session as usize, addresses);
+        }
     }
 
     /// Asks the CPU for the tags of a flow's first bucket, to be used by [`Self::prefetch_entry`].
@@ -186,7 +231,9 @@ impl FlowTable {
         self.tags.write(bucket as usize, others | u64::from(tag) << shift);
     }
 
-    fn is_valid(&self, index: EntryIndex) -> bool {
+    /// Whether an entry holds a flow.
+    #[inline]
+    pub fn is_valid(&self, index: EntryIndex) -> bool {
         self.flags(index).load(Ordering::Acquire) & VALID != 0
     }
 
@@ -363,7 +410,8 @@ mod tests {
     use crate::tables::region::Region;
 
     fn table(buckets: usize) -> FlowTable {
-        FlowTable::new(Region::anonymous(buckets).unwrap(), Region::anonymous(buckets).unwrap(), 7)
+        let addresses = Region::anonymous(1).unwrap();
+        FlowTable::new(Region::anonymous(buckets).unwrap(), Region::anonymous(buckets).unwrap(), addresses, 7)
     }
 
     fn key(number: u32) -> FlowKey {

@@ -1,10 +1,10 @@
-//! Hosts of external networks and their MAC addresses, found by ARP.
+//! Hosts of external networks and their MAC addresses, found by ARP and neighbour discovery.
 //!
 //! Sans-I/O: time comes in as ticks, requests to send go out as [`Probe`]s. Workloads are never in here: their
 //! addresses are known from the configuration. Bounded by [`NEIGHBOURS_MAX`]. Read before working on this: RFC 1122,
 //! section 2.3.2.1 (stale entries are found out and rates are limited).
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -30,19 +30,19 @@ pub struct NeighbourKey {
     /// Number of the uplink.
     pub port: u16,
     /// Its address.
-    pub ip_address: Ipv4Addr,
+    pub ip_address: IpAddr,
 }
 
 /// Whose address a request is sent from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
     /// The router's external address.
-    pub ip_address: Ipv4Addr,
+    pub ip_address: IpAddr,
     /// The router's MAC address.
     pub mac_address: MacAddress,
 }
 
-/// An ARP request to be sent.
+/// An ARP request or neighbour solicitation to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Who is asked for.
@@ -70,7 +70,7 @@ pub struct Neighbour {
     asker: Asker,
 }
 
-/// What an ARP packet taught.
+/// What a packet taught.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learned {
     /// Nothing was asked about this address.
@@ -223,12 +223,14 @@ impl NeighbourTable {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use super::{ATTEMPTS_MAX, Asker, Learned, NeighbourKey, NeighbourTable, RETRY_TICKS};
     use crate::address::MacAddress;
 
-    const KEY: NeighbourKey = NeighbourKey { port: 1, ip_address: std::net::Ipv4Addr::new(192, 0, 2, 1) };
+    const KEY: NeighbourKey = NeighbourKey { port: 1, ip_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)) };
     const ASKER: Asker = Asker {
-        ip_address: std::net::Ipv4Addr::new(192, 0, 2, 9),
+        ip_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)),
         mac_address: MacAddress([2, 0, 0, 0, 0, 9]),
     };
 

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
 use edgestack_abi::maps::{Control, MAX_INTERFACE_INDEX, MAX_PORTS};
-use edgestack_abi::{FlowBucket, PortEntry, Session};
+use edgestack_abi::{FlowBucket, PortEntry, Session, SessionAddresses};
 
 /// An array of records in shared memory. `T` must be valid for every bit pattern, as all records of the ABI are.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct Regions {
     pub flow_tags: Region<u64>,
     /// The sessions.
     pub sessions: Region<Session>,
+    /// The IPv6 addresses of the sessions; as many.
+    pub session_addresses: Region<SessionAddresses>,
     /// The ports, by number.
     pub ports: Region<PortEntry>,
     /// Port numbers by interface index.
@@ -45,6 +47,7 @@ impl Regions {
             flows: Region::anonymous(buckets as usize)?,
             flow_tags: Region::anonymous(buckets as usize)?,
             sessions: Region::anonymous(sessions as usize)?,
+            session_addresses: Region::anonymous(sessions as usize)?,
             ports: Region::anonymous(MAX_PORTS as usize)?,
             port_by_interface: Region::anonymous(MAX_INTERFACE_INDEX as usize)?,
             control: Region::anonymous(1)?,

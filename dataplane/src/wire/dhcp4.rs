@@ -4,7 +4,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::headers::{Ipv4, Transport};
+use super::headers::{Ip, Transport};
 use super::udp::{self, Place};
 use super::{read_ipv4, read_mac, read_u16};
 use crate::address::MacAddress;
@@ -152,12 +152,12 @@ pub struct Request<'a> {
 }
 
 /// Whether a packet goes from a DHCP client to a server.
-pub fn is_request(ip: &Ipv4) -> bool {
+pub fn is_request(ip: &Ip) -> bool {
     matches!(ip.transport, Transport::Udp { source_port: CLIENT_PORT, destination_port: SERVER_PORT })
 }
 
 /// Whether a packet goes from a DHCP server to a client.
-pub fn is_answer(ip: &Ipv4) -> bool {
+pub fn is_answer(ip: &Ip) -> bool {
     matches!(ip.transport, Transport::Udp { source_port: SERVER_PORT, destination_port: CLIENT_PORT })
 }
 
@@ -448,10 +448,10 @@ mod tests {
         let mut frame = [0xa5; FRAME_LENGTH_MAX];
         let length = answer.write(&mut frame);
         let parsed = headers::parse(&frame[..length]).unwrap();
-        let Network::Ipv4(ip) = parsed.network else { panic!("it is IPv4") };
+        let Network::Ip(ip) = parsed.network else { panic!("it is IPv4") };
         assert!(is_answer(&ip));
         let payload = udp::payload(&frame[..length], &ip).unwrap().to_vec();
-        ((parsed.ethernet_destination, ip.destination), payload)
+        ((parsed.ethernet_destination, ip.ipv4().unwrap().1), payload)
     }
 
     /// The options of a message as a client joins them (RFC 3396).

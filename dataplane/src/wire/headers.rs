@@ -3,17 +3,20 @@
 //! Established flows never come here: [`fast_key`] reads just what the flow table needs, under the same conditions
 //! as the kernel programs.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use edgestack_abi::flow::{FAMILY_IPV6, address_hash};
 use edgestack_abi::{DropReason, FlowKey};
 
 use super::{
-    ETHER_TYPE_ARP, ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET_LENGTH, IPV4_LENGTH, PROTOCOL_ICMP,
-    PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, internet_checksum, network_address,
-    read_ipv4, read_mac, read_u16,
+    ETHER_TYPE_ARP, ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH,
+    PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, icmp,
+    internet_checksum, ipv6_checksum, read_ipv4, read_ipv6, read_mac, read_u16,
 };
 use crate::address::MacAddress;
+use crate::tuple::Tuple;
 use crate::wire::arp::Arp;
+use crate::wire::neighbour::Neighbour;
 
 /// The bits of the fragment field that make a packet a fragment: more to come, or an offset (RFC 791).
 const FRAGMENT_MASK: u16 = 0x3fff;
@@ -34,32 +37,34 @@ pub struct Headers {
 pub enum Network {
     /// An ARP packet.
     Arp(Arp),
-    /// An IPv4 packet.
-    Ipv4(Ipv4),
+    /// A neighbour solicitation or advertisement.
+    Neighbour(Neighbour),
+    /// Any other IP packet.
+    Ip(Ip),
 }
 
-/// A parsed IPv4 packet.
+/// A parsed IPv4 or IPv6 packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ipv4 {
-    /// Length of the header with options, 20 to 60.
+pub struct Ip {
+    /// Length of the header with its options (20 to 60), or with its extension headers (from 40 on).
     pub header_length: usize,
     /// Length of header and payload; the frame may be longer by padding.
     pub total_length: usize,
-    /// Time to live.
+    /// Time to live, or hop limit.
     pub ttl: u8,
-    /// IP protocol number.
+    /// IP protocol number of what it carries.
     pub protocol: u8,
-    /// Must not be fragmented.
+    /// Must not be fragmented on the way, as no IPv6 packet may be.
     pub dont_fragment: bool,
     /// Source address.
-    pub source: Ipv4Addr,
-    /// Destination address.
-    pub destination: Ipv4Addr,
+    pub source: IpAddr,
+    /// Destination address, of the same version.
+    pub destination: IpAddr,
     /// What the packet carries.
     pub transport: Transport,
 }
 
-/// What an IPv4 packet carries.
+/// What an IP packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// A TCP segment.
@@ -89,7 +94,7 @@ pub enum Transport {
     },
     /// An ICMP message about another packet.
     IcmpError {
-        /// ICMP type: 3, 11 or 12.
+        /// ICMP type: 3, 11 or 12; of ICMPv6 1 to 4.
         kind: u8,
         /// ICMP code.
         code: u8,
@@ -103,23 +108,31 @@ pub enum Transport {
 pub struct Inner {
     /// Offset of the quoted IP header from the outer IP header.
     pub offset: usize,
-    /// Length of the quoted IP header.
+    /// Length of the quoted IP header, extension headers included.
     pub header_length: usize,
     /// IP protocol number.
     pub protocol: u8,
     /// Source address.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// Destination address.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// Source port or, of an echo request, identifier.
     pub source_port: u16,
     /// Destination port or, of an echo reply, identifier.
     pub destination_port: u16,
 }
 
-impl Ipv4 {
-    /// The key by which the packet's flow is found; none for ICMP errors, which belong to another's flow.
-    pub fn flow_key(&self, in_port: u16) -> Option<FlowKey> {
+impl Ip {
+    /// Source and destination address of an IPv4 packet.
+    pub fn ipv4(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => Some((source, destination)),
+            _ => None,
+        }
+    }
+
+    /// The tuple of the packet's flow; none for ICMP errors, which belong to another's flow.
+    pub fn tuple(&self, in_port: u16) -> Option<Tuple> {
         let (source_port, destination_port) = match self.transport {
             Transport::Tcp { source_port, destination_port, .. }
             | Transport::Udp { source_port, destination_port } => (source_port, destination_port),
@@ -127,40 +140,39 @@ impl Ipv4 {
             Transport::IcmpEcho { request: false, identifier } => (0, identifier),
             Transport::IcmpError { .. } => return None,
         };
-        Some(FlowKey {
-            source: network_address(self.source),
-            destination: network_address(self.destination),
+        Some(Tuple {
+            source: self.source,
+            destination: self.destination,
             source_port: source_port.to_be(),
             destination_port: destination_port.to_be(),
             in_port,
             protocol: self.protocol,
-            zero: 0,
         })
     }
 }
 
 impl Inner {
-    /// The key of the *opposite* direction of the quoted packet, received on `in_port`: the direction that the
+    /// The tuple of the *opposite* direction of the quoted packet, received on `in_port`: the direction that the
     /// ICMP error travels in.
-    pub fn opposite_key(&self, in_port: u16) -> FlowKey {
-        FlowKey {
-            source: network_address(self.destination),
-            destination: network_address(self.source),
+    pub fn opposite_tuple(&self, in_port: u16) -> Tuple {
+        Tuple {
+            source: self.destination,
+            destination: self.source,
             source_port: self.destination_port.to_be(),
             destination_port: self.source_port.to_be(),
             in_port,
             protocol: self.protocol,
-            zero: 0,
         }
     }
 }
 
 /// The flow key of a frame that the flow table may forward; none for everything that the slow path must see.
 ///
-/// The conditions are those of the kernel programs, to the letter: untagged IPv4 without options, no fragment,
-/// time to live above 1, and TCP without SYN, FIN and RST, or UDP, or ICMP echo.
+/// The conditions are those of the kernel programs, to the letter: untagged IPv4 without options or IPv6 without extension
+/// headers, no fragment, time to live above 1, and TCP without SYN, FIN and RST, or UDP, or ICMP echo. `seed` is the
+/// table's.
 #[inline]
-pub fn fast_key(frame: &[u8], in_port: u16) -> Option<FlowKey> {
+pub fn fast_key(frame: &[u8], in_port: u16, seed: u64) -> Option<FlowKey> {
     const MINIMUM: usize = ETHERNET_LENGTH + IPV4_LENGTH + 8;
     let head: &[u8; MINIMUM] = frame.first_chunk()?;
     let total_length = u16::from_be_bytes([head[16], head[17]]) as usize;
@@ -172,7 +184,7 @@ pub fn fast_key(frame: &[u8], in_port: u16) -> Option<FlowKey> {
         && u16::from_be_bytes([head[20], head[21]]) & FRAGMENT_MASK == 0
         && head[22] > 1;
     if !is_plain {
-        return None;
+        return fast_key_ipv6(frame, in_port, seed);
     }
     let word = |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let half = |at: usize| u16::from_ne_bytes([head[at], head[at + 1]]);
@@ -186,8 +198,8 @@ pub fn fast_key(frame: &[u8], in_port: u16) -> Option<FlowKey> {
             (half(34), half(36))
         }
         PROTOCOL_ICMP if head[35] == 0 => match head[34] {
-            icmp_type if icmp_type == super::icmp::ECHO_REQUEST => (half(38), 0),
-            icmp_type if icmp_type == super::icmp::ECHO_REPLY => (0, half(38)),
+            icmp_type if icmp_type == icmp::ECHO_REQUEST => (half(38), 0),
+            icmp_type if icmp_type == icmp::ECHO_REPLY => (0, half(38)),
             _ => return None,
         },
         _ => return None,
@@ -199,8 +211,60 @@ pub fn fast_key(frame: &[u8], in_port: u16) -> Option<FlowKey> {
         destination_port,
         in_port,
         protocol: head[23],
-        zero: 0,
+        family: 0,
     })
+}
+
+/// Out of line: IPv4 should not pay for it.
+fn fast_key_ipv6(frame: &[u8], in_port: u16, seed: u64) -> Option<FlowKey> {
+    const MINIMUM: usize = ETHERNET_LENGTH + IPV6_LENGTH + 8;
+    let head: &[u8; MINIMUM] = frame.first_chunk()?;
+    let payload_length = u16::from_be_bytes([head[18], head[19]]) as usize;
+    let is_plain = head[12] == 0x86
+        && head[13] == 0xdd
+        && head[14] >> 4 == 6
+        && payload_length + ETHERNET_LENGTH + IPV6_LENGTH <= frame.len()
+        && payload_length >= 8
+        && head[21] > 1;
+    if !is_plain {
+        return None;
+    }
+    let half = |at: usize| u16::from_ne_bytes([head[at], head[at + 1]]);
+    let (source_port, destination_port) = match head[20] {
+        PROTOCOL_UDP => (half(54), half(56)),
+        PROTOCOL_TCP => {
+            let flags = *frame.get(67)?;
+            if payload_length < 20 || flags & (TCP_SYN | TCP_FIN | TCP_RST) != 0 {
+                return None;
+            }
+            (half(54), half(56))
+        }
+        PROTOCOL_ICMPV6 if head[55] == 0 => match head[54] {
+            icmp::ECHO_REQUEST_IPV6 => (half(58), 0),
+            icmp::ECHO_REPLY_IPV6 => (0, half(58)),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let [source, destination] = ipv6_words(head)?;
+    Some(FlowKey {
+        source: address_hash(source[0], source[1], seed),
+        destination: address_hash(destination[0], destination[1], seed),
+        source_port,
+        destination_port,
+        in_port,
+        protocol: head[20],
+        family: FAMILY_IPV6,
+    })
+}
+
+/// Source and destination address of an IPv6 frame, as native words; none when the frame is too short.
+#[inline]
+pub fn ipv6_words(frame: &[u8]) -> Option<[[u64; 2]; 2]> {
+    let addresses: &[u8; 32] = frame.get(ETHERNET_LENGTH + 8..)?.first_chunk()?;
+    let (words, _) = addresses.as_chunks::<8>();
+    let word = |at: usize| words.get(at).copied().map_or(0, u64::from_ne_bytes);
+    Some([[word(0), word(1)], [word(2), word(3)]])
 }
 
 /// Parses a frame completely, or says why it is dropped.
@@ -210,9 +274,9 @@ pub fn parse(frame: &[u8]) -> Result<Headers, DropReason> {
     }
     let payload = &frame[ETHERNET_LENGTH..];
     let network = match read_u16(frame, 12) {
-        ETHER_TYPE_IPV4 => Network::Ipv4(parse_ipv4(payload)?),
+        ETHER_TYPE_IPV4 => Network::Ip(parse_ipv4(payload)?),
         ETHER_TYPE_ARP => Network::Arp(Arp::parse(payload).ok_or(DropReason::MalformedArp)?),
-        ETHER_TYPE_IPV6 => return Err(DropReason::Ipv6Unsupported),
+        ETHER_TYPE_IPV6 => parse_ipv6(payload)?,
         _ => return Err(DropReason::UnknownEtherType),
     };
     Ok(Headers {
@@ -222,7 +286,7 @@ pub fn parse(frame: &[u8]) -> Result<Headers, DropReason> {
     })
 }
 
-fn parse_ipv4(packet: &[u8]) -> Result<Ipv4, DropReason> {
+fn parse_ipv4(packet: &[u8]) -> Result<Ip, DropReason> {
     if packet.len() < IPV4_LENGTH || packet[0] >> 4 != 4 {
         return Err(DropReason::MalformedIpv4);
     }
@@ -246,16 +310,84 @@ fn parse_ipv4(packet: &[u8]) -> Result<Ipv4, DropReason> {
         PROTOCOL_ICMP => parse_icmp(payload, header_length)?,
         _ => return Err(DropReason::UnknownProtocol),
     };
-    Ok(Ipv4 {
+    Ok(Ip {
         header_length,
         total_length,
         ttl: packet[8],
         protocol,
         dont_fragment: fragment & 0x4000 != 0,
-        source: read_ipv4(packet, 12),
-        destination: read_ipv4(packet, 16),
+        source: read_ipv4(packet, 12).into(),
+        destination: read_ipv4(packet, 16).into(),
         transport,
     })
+}
+
+/// Most extension headers of a packet; RFC 8504, section 5.3 lets a node set a limit.
+const EXTENSION_HEADERS_MAX: usize = 8;
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT_HEADER: u8 = 44;
+const DESTINATION_OPTIONS: u8 = 60;
+
+fn parse_ipv6(packet: &[u8]) -> Result<Network, DropReason> {
+    if packet.len() < IPV6_LENGTH || packet[0] >> 4 != 6 {
+        return Err(DropReason::MalformedIpv6);
+    }
+    let total_length = IPV6_LENGTH + usize::from(read_u16(packet, 4));
+    let packet = packet.get(..total_length).ok_or(DropReason::MalformedIpv6)?;
+    let (header_length, protocol) = skip_extension_headers(packet)?;
+    let (source, destination) = (read_ipv6(packet, 8), read_ipv6(packet, 24));
+    let payload = &packet[header_length..];
+    let transport = match protocol {
+        PROTOCOL_TCP => parse_tcp(payload)?,
+        PROTOCOL_UDP => parse_udp(payload)?,
+        PROTOCOL_ICMPV6 => {
+            if ipv6_checksum(source, destination, protocol, payload) != 0 {
+                return Err(DropReason::MalformedTransport);
+            }
+            if payload.first().is_some_and(|kind| Neighbour::is_type(*kind)) {
+                // RFC 4861, section 7.1: nothing from further away than the link, nothing behind extension headers.
+                let is_local = packet[7] == u8::MAX && header_length == IPV6_LENGTH;
+                let neighbour = if is_local { Neighbour::parse(source, destination, payload) } else { None };
+                return neighbour.map(Network::Neighbour).ok_or(DropReason::MalformedTransport);
+            }
+            parse_icmpv6(payload, header_length)?
+        }
+        _ => return Err(DropReason::UnknownProtocol),
+    };
+    Ok(Network::Ip(Ip {
+        header_length,
+        total_length,
+        ttl: packet[7],
+        protocol,
+        dont_fragment: true,
+        source: source.into(),
+        destination: destination.into(),
+        transport,
+    }))
+}
+
+/// Where the headers of an IPv6 packet end, and what follows. A routing header of type 0 is refused (RFC 5095).
+fn skip_extension_headers(packet: &[u8]) -> Result<(usize, u8), DropReason> {
+    let (mut at, mut next) = (IPV6_LENGTH, packet[6]);
+    for _ in 0..EXTENSION_HEADERS_MAX {
+        match next {
+            // RFC 8200, section 4.1: hop-by-hop options come first or not at all.
+            HOP_BY_HOP if at != IPV6_LENGTH => return Err(DropReason::MalformedIpv6),
+            FRAGMENT_HEADER => return Err(DropReason::Fragment),
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
+                let header = packet.get(at..at + 8).ok_or(DropReason::MalformedIpv6)?;
+                if next == ROUTING && header[2] == 0 {
+                    return Err(DropReason::MalformedIpv6);
+                }
+                next = header[0];
+                at += 8 + 8 * usize::from(header[1]);
+            }
+            _ if at <= packet.len() => return Ok((at, next)),
+            _ => return Err(DropReason::MalformedIpv6),
+        }
+    }
+    Err(DropReason::MalformedIpv6)
 }
 
 fn parse_tcp(segment: &[u8]) -> Result<Transport, DropReason> {
@@ -295,16 +427,60 @@ fn parse_icmp(message: &[u8], ip_header_length: usize) -> Result<Transport, Drop
     }
     let (kind, code) = (message[0], message[1]);
     match kind {
-        super::icmp::ECHO_REQUEST | super::icmp::ECHO_REPLY if code == 0 => Ok(Transport::IcmpEcho {
-            request: kind == super::icmp::ECHO_REQUEST,
-            identifier: read_u16(message, 4),
-        }),
-        super::icmp::UNREACHABLE | super::icmp::TIME_EXCEEDED | super::icmp::PARAMETER_PROBLEM => {
+        icmp::ECHO_REQUEST | icmp::ECHO_REPLY if code == 0 => {
+            Ok(Transport::IcmpEcho { request: kind == icmp::ECHO_REQUEST, identifier: read_u16(message, 4) })
+        }
+        icmp::UNREACHABLE | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM => {
             let inner = parse_inner(&message[8..], ip_header_length + 8)?;
             Ok(Transport::IcmpError { kind, code, inner })
         }
         _ => Err(DropReason::UnknownProtocol),
     }
+}
+
+/// RFC 4443. The caller has checked the checksum.
+fn parse_icmpv6(message: &[u8], ip_header_length: usize) -> Result<Transport, DropReason> {
+    if message.len() < 8 {
+        return Err(DropReason::MalformedTransport);
+    }
+    let (kind, code) = (message[0], message[1]);
+    match kind {
+        icmp::ECHO_REQUEST_IPV6 | icmp::ECHO_REPLY_IPV6 if code == 0 => Ok(Transport::IcmpEcho {
+            request: kind == icmp::ECHO_REQUEST_IPV6,
+            identifier: read_u16(message, 4),
+        }),
+        icmp::UNREACHABLE_IPV6..=icmp::PARAMETER_PROBLEM_IPV6 => {
+            let inner = parse_inner_ipv6(&message[8..], ip_header_length + 8)?;
+            Ok(Transport::IcmpError { kind, code, inner })
+        }
+        _ => Err(DropReason::UnknownProtocol),
+    }
+}
+
+fn parse_inner_ipv6(quote: &[u8], offset: usize) -> Result<Inner, DropReason> {
+    if quote.len() < IPV6_LENGTH || quote[0] >> 4 != 6 {
+        return Err(DropReason::MalformedTransport);
+    }
+    let (header_length, protocol) = skip_extension_headers(quote).map_err(|reason| match reason {
+        DropReason::Fragment => DropReason::RelatedUnknown,
+        _ => DropReason::MalformedTransport,
+    })?;
+    let transport = quote.get(header_length..header_length + 8).ok_or(DropReason::MalformedTransport)?;
+    let (source_port, destination_port) = match (protocol, transport[0]) {
+        (PROTOCOL_TCP | PROTOCOL_UDP, _) => (read_u16(transport, 0), read_u16(transport, 2)),
+        (PROTOCOL_ICMPV6, icmp::ECHO_REQUEST_IPV6) => (read_u16(transport, 4), 0),
+        (PROTOCOL_ICMPV6, icmp::ECHO_REPLY_IPV6) => (0, read_u16(transport, 4)),
+        _ => return Err(DropReason::RelatedUnknown),
+    };
+    Ok(Inner {
+        offset,
+        header_length,
+        protocol,
+        source: read_ipv6(quote, 8).into(),
+        destination: read_ipv6(quote, 24).into(),
+        source_port,
+        destination_port,
+    })
 }
 
 /// The packet quoted in an ICMP error. Its options are skipped (RFC 5508, REQ-3b), its header checksum must be
@@ -328,16 +504,16 @@ fn parse_inner(quote: &[u8], offset: usize) -> Result<Inner, DropReason> {
     let transport = &quote[header_length..];
     let (source_port, destination_port) = match (protocol, transport[0]) {
         (PROTOCOL_TCP | PROTOCOL_UDP, _) => (read_u16(transport, 0), read_u16(transport, 2)),
-        (PROTOCOL_ICMP, super::icmp::ECHO_REQUEST) => (read_u16(transport, 4), 0),
-        (PROTOCOL_ICMP, super::icmp::ECHO_REPLY) => (0, read_u16(transport, 4)),
+        (PROTOCOL_ICMP, icmp::ECHO_REQUEST) => (read_u16(transport, 4), 0),
+        (PROTOCOL_ICMP, icmp::ECHO_REPLY) => (0, read_u16(transport, 4)),
         _ => return Err(DropReason::RelatedUnknown),
     };
     Ok(Inner {
         offset,
         header_length,
         protocol,
-        source: read_ipv4(quote, 12),
-        destination: read_ipv4(quote, 16),
+        source: read_ipv4(quote, 12).into(),
+        destination: read_ipv4(quote, 16).into(),
         source_port,
         destination_port,
     })

@@ -3,15 +3,17 @@
 //! Contract: nothing here panics on any input of [`headers::parse`]. The builders panic only where their caller
 //! hands them a buffer that is too short, which is a bug of the caller.
 //!
-//! RFCs to read first: 791 (IPv4), 792 (ICMP), 826 (ARP), 768 (UDP), 9293 (TCP), 2131 (DHCP).
+//! RFCs to read first: 791 (IPv4), 792 (ICMP), 826 (ARP), 8200 (IPv6), 4443 (ICMPv6), 4861 (neighbour discovery), 768 (UDP),
+//! 9293 (TCP), 2131 (DHCP).
 
 pub mod arp;
 pub mod dhcp4;
 pub mod headers;
 pub mod icmp;
+pub mod neighbour;
 pub mod udp;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use edgestack_abi::checksum;
 
@@ -19,6 +21,8 @@ use edgestack_abi::checksum;
 pub const ETHERNET_LENGTH: usize = 14;
 /// Length of an IPv4 header without options.
 pub const IPV4_LENGTH: usize = 20;
+/// Length of an IPv6 header without extension headers.
+pub const IPV6_LENGTH: usize = 40;
 /// EtherType of IPv4.
 pub const ETHER_TYPE_IPV4: u16 = 0x0800;
 /// EtherType of ARP.
@@ -57,6 +61,22 @@ pub fn read_u16(bytes: &[u8], at: usize) -> u16 {
 #[inline]
 pub fn read_ipv4(bytes: &[u8], at: usize) -> Ipv4Addr {
     Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3])
+}
+
+/// The IPv6 address at `at`. Panics past the end.
+#[inline]
+pub fn read_ipv6(bytes: &[u8], at: usize) -> Ipv6Addr {
+    let mut octets = [0; 16];
+    octets.copy_from_slice(&bytes[at..at + 16]);
+    octets.into()
+}
+
+/// Writes an IP address at `at`, 4 or 16 bytes. Panics past the end.
+pub fn write_address(bytes: &mut [u8], at: usize, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => bytes[at..at + 4].copy_from_slice(&address.octets()),
+        IpAddr::V6(address) => bytes[at..at + 16].copy_from_slice(&address.octets()),
+    }
 }
 
 /// The MAC address at `at`. Panics past the end.
@@ -105,6 +125,21 @@ pub fn sum(bytes: &[u8]) -> u32 {
 pub fn internet_checksum(bytes: &[u8]) -> u16 {
     let sum = sum(bytes);
     !checksum::fold((sum & 0xffff) + (sum >> 16))
+}
+
+/// The checksum of an upper-layer packet of IPv6 with its pseudo header (RFC 8200, section 8.1): 0 where it contains a right
+/// one.
+pub fn ipv6_checksum(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, payload: &[u8]) -> u16 {
+    let parts = [
+        sum(&source.octets()),
+        sum(&destination.octets()),
+        payload.len() as u32,
+        u32::from(protocol),
+        sum(payload),
+    ];
+    !parts
+        .into_iter()
+        .fold(0, |total, part| checksum::fold(u32::from(total) + u32::from(checksum::fold(part))))
 }
 
 /// Writes the checksum of the IPv4 header of `length` bytes that `packet` starts with.

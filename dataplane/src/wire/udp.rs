@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::headers::Ipv4;
+use super::headers::Ip;
 use super::{
     ETHER_TYPE_IPV4, ETHERNET_LENGTH, IPV4_LENGTH, PROTOCOL_UDP, read_u16, sum, write_ipv4_checksum,
     write_u16,
@@ -28,8 +28,9 @@ pub struct Place {
     pub port: u16,
 }
 
-/// The payload of the datagram in `frame`, which `ip` describes; none when its checksum is wrong.
-pub fn payload<'a>(frame: &'a [u8], ip: &Ipv4) -> Option<&'a [u8]> {
+/// The payload of the IPv4 datagram in `frame`, which `ip` describes; none when its checksum is wrong.
+pub fn payload<'a>(frame: &'a [u8], ip: &Ip) -> Option<&'a [u8]> {
+    let (source, destination) = ip.ipv4()?;
     let datagram = frame.get(ETHERNET_LENGTH + ip.header_length..ETHERNET_LENGTH + ip.total_length)?;
     if datagram.len() < UDP_LENGTH {
         return None;
@@ -38,7 +39,7 @@ pub fn payload<'a>(frame: &'a [u8], ip: &Ipv4) -> Option<&'a [u8]> {
     let datagram = datagram.get(..length).filter(|datagram| datagram.len() >= UDP_LENGTH)?;
     // A checksum of zero says that there is none.
     let has_checksum = read_u16(datagram, 6) != 0;
-    if has_checksum && checksum(datagram, ip.source, ip.destination) != 0 {
+    if has_checksum && checksum(datagram, source, destination) != 0 {
         return None;
     }
     Some(&datagram[UDP_LENGTH..])
@@ -101,7 +102,7 @@ mod tests {
             frame[HEADERS_LENGTH..][..text.len()].copy_from_slice(text);
             let length = write_headers(&mut frame, place(1, 67), place(2, 68), text.len());
             let parsed = headers::parse(&frame[..length]).unwrap();
-            let Network::Ipv4(ip) = parsed.network else { panic!("it is IPv4") };
+            let Network::Ip(ip) = parsed.network else { panic!("it is IP") };
             assert_eq!(payload(&frame[..length], &ip), Some(text));
             frame[HEADERS_LENGTH - 7] ^= 1;
             assert_eq!(payload(&frame[..length], &ip), None);

@@ -345,7 +345,7 @@ mod tests {
 
     use super::{TRUNK, WorkerHandle, WorkerSettings};
     use crate::capture::Captures;
-    use crate::config::{Config, Network, Port as ConfiguredPort, PortKind, Router, Services};
+    use crate::config::{Config, Network, Port as ConfiguredPort, PortKind, Router, Workload};
     use crate::engine::{Engine, EngineSettings, InterfaceBinding};
     use crate::io::Port;
     use crate::io::memory::MemoryPort;
@@ -380,26 +380,18 @@ mod tests {
     fn config() -> Config {
         Config {
             networks: vec![Arc::new(Network {
-                id: "network".to_owned(),
-                name: "network".to_owned(),
-                cidr: "10.0.0.0/24".parse().unwrap(),
                 gateway_ip: Some([10, 0, 0, 1].into()),
-                mtu: 1500,
-                external: false,
-                services: Services::default(),
+                ..Network::new("network", "10.0.0.0/24".parse().unwrap())
             })],
             ports: vec![Arc::new(ConfiguredPort {
                 id: "port".to_owned(),
                 name: "port".to_owned(),
                 network: "network".to_owned(),
                 interface: None,
-                kind: PortKind::Workload {
-                    mac_address: "02:00:00:00:00:05".parse().unwrap(),
-                    ip_address: [10, 0, 0, 5].into(),
-                    security_groups: Vec::new(),
-                    allowed_address_pairs: Vec::new(),
-                    port_security: true,
-                },
+                kind: PortKind::Workload(Workload::new(
+                    "02:00:00:00:00:05".parse().unwrap(),
+                    [10, 0, 0, 5].into(),
+                )),
                 attach: crate::config::Attach::Tc,
                 admin_state_up: true,
             })],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
     AddressGroup, Attach, Config, Direction, Ethertype, Network, Port, PortKind, Remote, SecurityGroup,
-    SecurityGroupRule, Services,
+    SecurityGroupRule, Workload,
 };
 use edgestack_dataplane::snapshot::Snapshot;
 use edgestack_dataplane::snapshot::security_group::Question;
@@ -92,25 +92,14 @@ fn site(rules: Vec<(usize, SecurityGroupRule)>, sets: &[Vec<Cidr>]) -> Config {
         name: String::new(),
         network: "network".to_owned(),
         interface: None,
-        kind: PortKind::Workload {
-            mac_address: MacAddress([2, 0, 0, 0, 0, bits]),
-            ip_address: Ipv4Addr::new(10, 9, 0, bits + 1),
+        kind: PortKind::Workload(Workload {
             security_groups: groups_of(bits).map(|group| format!("group-{group}")).collect(),
-            allowed_address_pairs: Vec::new(),
-            port_security: true,
-        },
+            ..Workload::new(MacAddress([2, 0, 0, 0, 0, bits]), Ipv4Addr::new(10, 9, 0, bits + 1))
+        }),
         attach: Attach::Auto,
         admin_state_up: true,
     };
-    let network = Network {
-        id: "network".to_owned(),
-        name: String::new(),
-        cidr: "10.9.0.0/24".parse().unwrap(),
-        gateway_ip: None,
-        mtu: 1500,
-        external: false,
-        services: Services::default(),
-    };
+    let network = Network::new("network", "10.9.0.0/24".parse().unwrap());
     let set = |(set, addresses): (usize, &Vec<Cidr>)| AddressGroup {
         id: format!("set-{set}"),
         name: String::new(),

@@ -142,7 +142,7 @@ proptest! {
         operations in prop::collection::vec(operation(), 1..200),
         start_ticks in prop_oneof![Just(0_u32), Just(u32::MAX - 2), any::<u32>()],
     ) {
-        let table = FlowTable::new(Region::anonymous(BUCKETS).unwrap(), Region::anonymous(BUCKETS).unwrap(), SEED);
+        let table = FlowTable::new(Region::anonymous(BUCKETS).unwrap(), Region::anonymous(BUCKETS).unwrap(), Region::anonymous(1).unwrap(), SEED);
         let mut run =
             Run { table, model: HashMap::new(), freed_at: HashMap::new(), now_ticks: start_ticks };
         for operation in &operations {

@@ -7,7 +7,7 @@ use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
     AddressGroup, AddressPair, Attach, Config, Dhcp, Direction, Endpoint, FloatingIp, FloatingIpTarget,
     HostRoute, Network, Port, PortKind, Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule,
-    Services,
+    Services, Workload,
 };
 use edgestack_dataplane::snapshot::Snapshot;
 use hashbrown::HashMap;
@@ -60,13 +60,11 @@ fn network() -> impl Strategy<Value = Network> {
     let mtu = prop_oneof![Just(1500), any::<u16>()];
     (id(), cidr(), prop::option::of(address()), mtu, any::<bool>(), services()).prop_map(
         |(id, cidr, gateway_ip, mtu, external, services)| Network {
-            name: id.clone(),
-            id,
-            cidr,
             gateway_ip,
             mtu,
             external,
             services,
+            ..Network::new(id, cidr)
         },
     )
 }
@@ -85,13 +83,12 @@ fn port_kind() -> impl Strategy<Value = PortKind> {
         any::<bool>(),
     )
         .prop_map(|(mac_address, ip_address, security_groups, allowed_address_pairs, port_security)| {
-            PortKind::Workload {
-                mac_address,
-                ip_address,
+            PortKind::Workload(Workload {
                 security_groups,
                 allowed_address_pairs,
                 port_security,
-            }
+                ..Workload::new(mac_address, ip_address)
+            })
         });
     prop_oneof![4 => workload, 1 => Just(PortKind::Uplink)]
 }
@@ -111,11 +108,10 @@ fn port() -> impl Strategy<Value = Port> {
 fn router() -> impl Strategy<Value = Router> {
     let external = (id(), address(), any::<bool>(), prop::option::of(address()), prop::option::of(mac()))
         .prop_map(|(network, ip_address, enable_snat, peer_ip, peer_mac)| RouterExternal {
-            network,
-            ip_address,
             enable_snat,
             peer_ip,
             peer_mac,
+            ..RouterExternal::new(network, ip_address)
         });
     (id(), mac(), prop::collection::vec(id(), 0..3), prop::option::of(external)).prop_map(
         |(id, mac_address, networks, external)| Router {
@@ -214,8 +210,8 @@ proptest! {
                     prop_assert!(port.network < snapshot.networks.len());
                     prop_assert_eq!(snapshot.port_number(&port.id), Some(port.number));
                     if let Some(workload) = &port.workload {
-                        prop_assert!(workload.may_use(workload.mac_address, workload.ip_address));
-                        prop_assert!(snapshot.networks[port.network].cidr.contains(workload.ip_address));
+                        prop_assert!(workload.may_use(workload.mac_address, workload.ip_address.into()));
+                        prop_assert!(snapshot.networks[port.network].contains(workload.ip_address.into()));
                     }
                 }
             }

@@ -33,9 +33,9 @@ drop_reasons! {
     MalformedEthernet = 0, "malformed_ethernet", "The frame is shorter than an Ethernet header.";
     MalformedArp = 1, "malformed_arp", "The ARP packet is truncated or not Ethernet over IPv4.";
     MalformedIpv4 = 2, "malformed_ipv4", "The IPv4 header is truncated, its lengths disagree, or its checksum is wrong.";
-    MalformedTransport = 3, "malformed_transport", "The TCP, UDP or ICMP header is truncated, its lengths or flags are impossible, or the ICMP checksum is wrong.";
+    MalformedTransport = 3, "malformed_transport", "The TCP, UDP, ICMP or neighbour discovery header is truncated, its lengths or flags are impossible, or the ICMP checksum is wrong.";
     UnknownEtherType = 4, "unknown_ether_type", "The EtherType is none that the gateway forwards.";
-    Ipv6Unsupported = 5, "ipv6_unsupported", "IPv6 is not forwarded by this version.";
+    MalformedIpv6 = 5, "malformed_ipv6", "The IPv6 header or an extension header is truncated, or their lengths disagree.";
     Fragment = 6, "fragment", "IPv4 fragments are not forwarded by this version.";
     UnknownProtocol = 7, "unknown_protocol", "The IP protocol is none that connections are tracked for.";
     UnknownPort = 8, "unknown_port", "The packet came from an interface that no port is configured for.";
@@ -58,7 +58,7 @@ drop_reasons! {
     NatPortsExhausted = 25, "nat_ports_exhausted", "The router's external address has no free port towards this destination.";
     NoSnat = 26, "no_snat", "The router neither translates nor has a floating IP for this source.";
     NoMapping = 27, "no_mapping", "A packet from outside to a translated address that no connection or floating IP maps.";
-    NeighbourUnresolved = 28, "neighbour_unresolved", "The next hop did not answer ARP.";
+    NeighbourUnresolved = 28, "neighbour_unresolved", "The next hop did not answer ARP or neighbour solicitation.";
     FlowTableFull = 29, "flow_table_full", "The flow table is full of flows worth more than this one.";
     NewFlowRate = 30, "new_flow_rate", "The port opens flows faster than it may.";
     EngineAbsent = 31, "engine_absent", "The packet needed the engine while none was running.";

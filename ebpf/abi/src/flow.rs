@@ -37,7 +37,7 @@ pub const REWRITE_ETHERNET: u16 = 1 << 4;
 /// The entry is the reply direction of its session.
 pub const REPLY: u16 = 1 << 5;
 
-/// What identifies a flow: the IPv4 5-tuple as received, and the port it was received on.
+/// What identifies a flow: the 5-tuple as received, and the port it was received on.
 ///
 /// The ingress port stands for the tenant's address space, so that equal addresses of two tenants never meet,
 /// and a workload cannot use another's flow by forging its addresses.
@@ -45,12 +45,16 @@ pub const REPLY: u16 = 1 << 5;
 /// Addresses and transport ports are in network byte order, as in the packet. For an ICMP echo request
 /// `source_port` is the identifier and `destination_port` is 0; for a reply it is the other way round, so
 /// that translation treats the identifier as a port. Layout: 16 bytes, compared as two 64-bit words.
+///
+/// IPv6 addresses do not fit: the key has their [`address_hash`]es, and whoever finds an entry compares the addresses
+/// themselves, which the session's [`crate::session::SessionAddresses`] holds. So one table, one size of entry and one
+/// lookup serve both versions, and IPv4 pays nothing for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C, align(8))]
 pub struct FlowKey {
-    /// IPv4 source address, network byte order.
+    /// IPv4 source address, network byte order; of IPv6 its hash.
     pub source: u32,
-    /// IPv4 destination address, network byte order.
+    /// IPv4 destination address, network byte order; of IPv6 its hash.
     pub destination: u32,
     /// Transport source port or ICMP identifier, network byte order.
     pub source_port: u16,
@@ -60,8 +64,21 @@ pub struct FlowKey {
     pub in_port: u16,
     /// IP protocol number.
     pub protocol: u8,
-    /// Always 0.
-    pub zero: u8,
+    /// 0: IPv4. [`FAMILY_IPV6`]: IPv6.
+    pub family: u8,
+}
+
+/// The family of a key with the hashes of IPv6 addresses.
+pub const FAMILY_IPV6: u8 = 6;
+
+/// The hash that stands for an IPv6 address in a [`FlowKey`]. `first` and `last` are its first and last eight bytes as
+/// native words; the table's secret seed keeps senders from choosing addresses of one hash.
+#[inline(always)]
+pub const fn address_hash(first: u64, last: u64, seed: u64) -> u32 {
+    let mut hash = (first ^ seed).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 32) ^ last).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash = (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (hash >> 32) as u32
 }
 
 impl FlowKey {
@@ -74,7 +91,7 @@ impl FlowKey {
                 | (self.destination_port as u64) << 16
                 | (self.in_port as u64) << 32
                 | (self.protocol as u64) << 48
-                | (self.zero as u64) << 56,
+                | (self.family as u64) << 56,
         )
     }
 
@@ -128,9 +145,9 @@ pub struct FlowVerdict {
     pub flags: u16,
     /// The port that the packet leaves by.
     pub out_port: u16,
-    /// New source address, network byte order.
+    /// New source address, network byte order; of IPv6 its hash, the address is the session's.
     pub source: u32,
-    /// New destination address, network byte order.
+    /// New destination address, network byte order; of IPv6 its hash, the address is the session's.
     pub destination: u32,
     /// New source port or ICMP identifier, network byte order.
     pub source_port: u16,

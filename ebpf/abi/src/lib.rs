@@ -29,4 +29,4 @@ pub use counters::PortCounters;
 pub use drop_reason::DropReason;
 pub use flow::{FlowBucket, FlowEntry, FlowKey, FlowVerdict};
 pub use port::PortEntry;
-pub use session::Session;
+pub use session::{Session, SessionAddresses};

@@ -21,6 +21,8 @@ pub const FLOWS: &str = "FLOWS";
 pub const FLOW_TAGS: &str = "FLOW_TAGS";
 /// `Array<Session>`, mmapable: the sessions, which only the engine uses.
 pub const SESSIONS: &str = "SESSIONS";
+/// `Array<SessionAddresses>`, mmapable: the IPv6 addresses of the sessions, by number.
+pub const SESSION_ADDRESSES: &str = "SESSION_ADDRESSES";
 /// `Array<PortEntry>` by port number, mmapable.
 pub const PORTS: &str = "PORTS";
 /// `Array<[u32; MAX_INTERFACE_INDEX]>` with one record, mmapable: the port number by interface index, 0 for none. One

@@ -30,9 +30,9 @@ impl Names {
             names.addresses.insert(host.name.clone(), host.ip_address);
         }
         for port in &config.ports {
-            if let PortKind::Workload { mac_address, ip_address, .. } = &port.kind {
-                names.macs.insert(port.id.clone(), *mac_address);
-                names.addresses.insert(port.id.clone(), *ip_address);
+            if let PortKind::Workload(workload) = &port.kind {
+                names.macs.insert(port.id.clone(), workload.mac_address);
+                names.addresses.insert(port.id.clone(), workload.ip_address);
             }
         }
         for network in &config.networks {

@@ -1,6 +1,7 @@
-//! The packet of a trace as people write it: `tcp 10.0.0.5:4000>10.0.0.9:80`, `udp >8.8.8.8:53`, `icmp 10.0.0.9`.
+//! The packet of a trace as people write it: `tcp 10.0.0.5:4000>10.0.0.9:80`, `udp >8.8.8.8:53`, `icmp 10.0.0.9`,
+//! `tcp [2001:db8::5]:4000>[2001:db8::9]:80`.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// How a packet is written, for messages.
 pub(crate) const FORM: &str =
@@ -17,11 +18,11 @@ pub(crate) struct PacketText {
     /// `tcp`, `udp` or `icmp`.
     pub protocol: String,
     /// Source address.
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
     /// Source port or ICMP identifier.
     pub source_port: u16,
     /// Destination address.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// Destination port; 0 for ICMP.
     pub destination_port: u16,
 }
@@ -57,24 +58,31 @@ pub(crate) fn parse(text: &str) -> Result<PacketText, String> {
 }
 
 /// The source may be left out, or be a port alone (`:4000`).
-fn parse_source(text: &str) -> Result<(Option<Ipv4Addr>, Option<u16>), String> {
+fn parse_source(text: &str) -> Result<(Option<IpAddr>, Option<u16>), String> {
     if text.is_empty() {
         return Ok((None, None));
     }
-    if let Some(port) = text.strip_prefix(':') {
+    if let Some(port) = text.strip_prefix(':').filter(|port| !port.contains(':')) {
         return Ok((None, Some(parse_port(port)?)));
     }
     let (address, port) = parse_end(text)?;
     Ok((Some(address), port))
 }
 
-fn parse_end(text: &str) -> Result<(Ipv4Addr, Option<u16>), String> {
-    let (address, port) = match text.split_once(':') {
-        Some((address, port)) => (address, Some(parse_port(port)?)),
-        None => (text, None),
+/// An address, and a port behind a colon; an IPv6 address that has one is written in brackets.
+fn parse_end(text: &str) -> Result<(IpAddr, Option<u16>), String> {
+    if let Ok(address) = text.parse() {
+        return Ok((address, None));
+    }
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (address, port) = match (bracketed, text.split_once(':')) {
+        (Some((address, "")), _) => (address, None),
+        (Some((address, port)), _) => (address, Some(parse_port(port.trim_start_matches(':'))?)),
+        (None, Some((address, port))) => (address, Some(parse_port(port)?)),
+        (None, None) => (text, None),
     };
     let address =
-        address.trim().parse().map_err(|_| format!("`{address}` is no IPv4 address; write {FORM}"))?;
+        address.trim().parse().map_err(|_| format!("`{address}` is no IP address; write {FORM}"))?;
     Ok((address, port))
 }
 
@@ -106,6 +114,9 @@ mod tests {
             ("udp :5>8.8.8.8:53", packet("udp", "", 5, "8.8.8.8", 53)),
             ("tcp 8.8.8.8:443", packet("tcp", "", 40_000, "8.8.8.8", 443)),
             ("icmp 10.0.0.9", packet("icmp", "", 1, "10.0.0.9", 0)),
+            ("icmp ::1", packet("icmp", "", 1, "::1", 0)),
+            ("tcp ::1>[2001:db8::9]:80", packet("tcp", "::1", 40_000, "2001:db8::9", 80)),
+            ("udp [::1]:7>[2001:db8::9]:53", packet("udp", "::1", 7, "2001:db8::9", 53)),
             ("icmp 10.0.0.5:77>10.0.0.9", packet("icmp", "10.0.0.5", 77, "10.0.0.9", 0)),
         ] {
             assert_eq!(parse(text), Ok(expected), "{text}");

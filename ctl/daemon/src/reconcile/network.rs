@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
     self, AddressPair, Attach, Config, Dhcp, Direction, Ethertype, FloatingIp, FloatingIpTarget, Network,
-    Port, PortKind, Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services,
+    Port, PortKind, Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services, Workload,
 };
 use edgestack_model::network::HostRoute;
 use edgestack_model::security_group_rule::{Direction as RuleDirection, EthernetType, Protocol};
@@ -342,13 +342,12 @@ fn id(names: &HashMap<&str, &str>, name: &str) -> Option<String> {
 fn network(record: &Record<NetworkSpec>) -> Network {
     let spec = &record.spec;
     Network {
-        id: record.id.clone(),
         name: record.name.clone(),
-        cidr: cidr(spec.cidr),
         gateway_ip: spec.gateway_ip,
         mtu: spec.mtu,
         external: spec.external,
         services: if spec.external { Services::default() } else { services(spec) },
+        ..Network::new(record.id.clone(), cidr(spec.cidr))
     }
 }
 
@@ -396,13 +395,12 @@ fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) ->
         interface: interface
             .clone()
             .filter(|interface| uplinks.iter().all(|uplink| uplink.interface != *interface)),
-        kind: PortKind::Workload {
-            mac_address: MacAddress((*mac_address)?.0),
-            ip_address: (*ip_address)?,
+        kind: PortKind::Workload(Workload {
             security_groups: groups,
             allowed_address_pairs: pairs.collect(),
             port_security: *port_security,
-        },
+            ..Workload::new(MacAddress((*mac_address)?.0), (*ip_address)?)
+        }),
         attach: attach(*wanted_attach),
         admin_state_up: *admin_state_up,
     })
@@ -412,11 +410,10 @@ fn router(record: &Record<RouterSpec>, names: &Names<'_>) -> Router {
     let RouterSpec { mac, enable_snat, internal, external, peer_router, description: _ } = &record.spec;
     let external = external.as_ref().and_then(|external| {
         Some(RouterExternal {
-            network: id(&names.networks, &external.network)?,
-            ip_address: external.ip?,
             enable_snat: *enable_snat,
             peer_ip: peer_router.as_ref().map(|peer| peer.ip),
             peer_mac: peer_router.as_ref().and_then(|peer| peer.mac).map(|mac| MacAddress(mac.0)),
+            ..RouterExternal::new(id(&names.networks, &external.network)?, external.ip?)
         })
     });
     Router {

@@ -94,23 +94,14 @@ mod tests {
     use std::cell::RefCell;
     use std::sync::Arc;
 
-    use edgestack_dataplane::config::{Config, Network, Services};
+    use edgestack_dataplane::config::{Config, Network};
     use edgestack_dataplane::engine::{ApplyReport, ConfigError};
     use edgestack_dataplane::snapshot::Snapshot;
 
     use super::apply;
 
     fn network(name: &str, mtu: u16) -> Network {
-        let cidr = "10.0.0.0/24".parse().unwrap();
-        Network {
-            id: name.to_owned(),
-            name: name.to_owned(),
-            cidr,
-            gateway_ip: None,
-            mtu,
-            external: false,
-            services: Services::default(),
-        }
+        Network { mtu, ..Network::new(name, "10.0.0.0/24".parse().unwrap()) }
     }
 
     fn config(networks: &[Network]) -> Config {

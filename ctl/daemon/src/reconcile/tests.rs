@@ -89,13 +89,10 @@ fn stored_objects_become_the_dataplanes_configuration() {
         [("a-web", "a", Some("veth-a")), ("b-web", "b", Some("veth-b")), ("wan0", "wan", Some("eth9"))]
     );
     assert_eq!((config.ports[0].attach, config.ports[2].attach), (Attach::Tc, Attach::Xdp));
-    let PortKind::Workload { ip_address, security_groups, allowed_address_pairs, .. } = &config.ports[0].kind
-    else {
-        panic!("the port of a workload is one")
-    };
-    assert_eq!(ip_address.to_string(), "10.0.0.2");
-    assert_eq!(security_groups, &[config.security_groups[0].id.clone()]);
-    assert_eq!(allowed_address_pairs[0].ip_address.to_string(), "10.0.0.100/32");
+    let PortKind::Workload(workload) = &config.ports[0].kind else { panic!("the port of a workload is one") };
+    assert_eq!(workload.ip_address.to_string(), "10.0.0.2");
+    assert_eq!(workload.security_groups, [config.security_groups[0].id.clone()]);
+    assert_eq!(workload.allowed_address_pairs[0].ip_address.to_string(), "10.0.0.100/32");
 
     let router = &config.routers[0];
     let external = router.external.as_ref().unwrap();

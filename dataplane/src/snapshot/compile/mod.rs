@@ -4,7 +4,7 @@
 
 mod security_groups;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use edgestack_abi::maps::MAX_PORTS;
 use hashbrown::{HashMap, HashSet};
@@ -12,7 +12,8 @@ use hashbrown::{HashMap, HashSet};
 use edgestack_abi::punt::TRUNK_TAG_LENGTH;
 
 use super::{
-    External, FloatingIp, Index, Network, Owner, Port, Router, Snapshot, Workload, fingerprint, services,
+    External, FloatingIp, Index, Network, Owner, Port, Router, Snapshot, Subnet, Workload, fingerprint,
+    services,
 };
 use crate::config::{self, Config, PortKind};
 use crate::engine::{ConfigError, ConfigProblem};
@@ -20,6 +21,8 @@ use crate::fastpath::TRUNK_MTU;
 
 /// Smallest MTU of a network (RFC 791: every host takes 576 bytes).
 const MTU_MIN: u16 = 576;
+/// Smallest MTU of a network with IPv6 (RFC 8200, section 5).
+const MTU_MIN_IPV6: u16 = 1280;
 /// Largest MTU of a network: what passes the trunk with its tag, so that every packet can reach the engine.
 const MTU_MAX: u16 = 3400;
 const _: () = assert!(MTU_MAX as u32 + TRUNK_TAG_LENGTH as u32 <= TRUNK_MTU);
@@ -55,6 +58,20 @@ struct Compiler<'a> {
 
 fn index_by_id<'a>(ids: impl Iterator<Item = &'a String>) -> HashMap<&'a str, Index> {
     ids.enumerate().map(|(index, id)| (id.as_str(), index)).collect()
+}
+
+fn ipv4_of(address: Option<IpAddr>) -> Option<std::net::Ipv4Addr> {
+    match address? {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn ipv6_of(address: Option<IpAddr>) -> Option<std::net::Ipv6Addr> {
+    match address? {
+        IpAddr::V6(address) => Some(address),
+        IpAddr::V4(_) => None,
+    }
 }
 
 impl<'a> Compiler<'a> {
@@ -97,16 +114,13 @@ impl<'a> Compiler<'a> {
     fn networks(&mut self) {
         for network in &self.config.networks {
             let object = format!("network {}", network.name);
-            if let Some(gateway) = network.gateway_ip
-                && !network.cidr.contains(gateway)
-            {
-                self.problem(object.clone(), "gateway_ip", format!("{gateway} is not in {}", network.cidr));
-            }
-            if !(MTU_MIN..=MTU_MAX).contains(&network.mtu) {
+            let subnets = self.subnets(&object, network);
+            let mtu_min = if network.ipv6_cidr.is_some() { MTU_MIN_IPV6 } else { MTU_MIN };
+            if !(mtu_min..=MTU_MAX).contains(&network.mtu) {
                 self.problem(
                     object.clone(),
                     "mtu",
-                    format!("{} is not between {MTU_MIN} and {MTU_MAX}", network.mtu),
+                    format!("{} is not between {mtu_min} and {MTU_MAX}", network.mtu),
                 );
             }
             let services = services::compile(network).unwrap_or_else(|problems| {
@@ -117,8 +131,7 @@ impl<'a> Compiler<'a> {
             });
             self.snapshot.networks.push(Network {
                 name: network.name.clone(),
-                cidr: network.cidr,
-                gateway_ip: network.gateway_ip,
+                subnets,
                 mtu: network.mtu,
                 external: network.external,
                 router: None,
@@ -130,6 +143,31 @@ impl<'a> Compiler<'a> {
                 router_by_mac: HashMap::new(),
             });
         }
+    }
+
+    fn subnets(&mut self, object: &str, network: &config::Network) -> Vec<Subnet> {
+        let mut subnets = Vec::with_capacity(2);
+        let ipv4 = ("cidr", "gateway_ip", false, Some(network.cidr), network.gateway_ip.map(IpAddr::from));
+        let ipv6_gateway_ip = network.ipv6_gateway_ip.map(IpAddr::from);
+        let ipv6 = ("ipv6_cidr", "ipv6_gateway_ip", true, network.ipv6_cidr, ipv6_gateway_ip);
+        for (cidr_field, gateway_field, is_ipv6, cidr, gateway_ip) in [ipv4, ipv6] {
+            let Some(cidr) = cidr else {
+                if let Some(gateway) = gateway_ip {
+                    let message = format!("{gateway} needs {cidr_field} too");
+                    self.problem(object.to_owned(), gateway_field, message);
+                }
+                continue;
+            };
+            if cidr.is_ipv6() != is_ipv6 {
+                let message = format!("{cidr} is not of IPv{}", if is_ipv6 { 6 } else { 4 });
+                self.problem(object.to_owned(), cidr_field, message);
+            }
+            if let Some(gateway) = gateway_ip.filter(|gateway| !cidr.contains(*gateway)) {
+                self.problem(object.to_owned(), gateway_field, format!("{gateway} is not in {cidr}"));
+            }
+            subnets.push(Subnet { cidr, gateway_ip });
+        }
+        subnets
     }
 
     fn ports(&mut self, port_numbers: &HashMap<String, u16>) {
@@ -157,7 +195,7 @@ impl<'a> Compiler<'a> {
                     self.uplink(&object, network, number);
                     None
                 }
-                PortKind::Workload { .. } => self.workload(&object, &port.kind, network, number),
+                PortKind::Workload(workload) => Some(self.workload(&object, workload, network, number)),
             };
             let compiled = Port {
                 number,
@@ -187,17 +225,21 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn workload(&mut self, object: &str, kind: &PortKind, network: Index, number: u16) -> Option<Workload> {
-        let PortKind::Workload {
+    fn workload(
+        &mut self,
+        object: &str,
+        workload: &config::Workload,
+        network: Index,
+        number: u16,
+    ) -> Workload {
+        let config::Workload {
             mac_address,
             ip_address,
+            ipv6_address,
             security_groups,
             allowed_address_pairs,
             port_security,
-        } = kind
-        else {
-            return None;
-        };
+        } = workload;
         let groups = self.group_references(object, security_groups);
         let entry = &mut self.snapshot.networks[network];
         let mut problems: Vec<(&str, String)> = Vec::new();
@@ -207,24 +249,28 @@ impl<'a> Compiler<'a> {
                 format!("network {} is external; workloads belong in tenant networks", entry.name),
             ));
         }
-        if !entry.cidr.contains(*ip_address) {
-            problems.push((
-                "ip_address",
-                format!("{ip_address} is not in {} of network {}", entry.cidr, entry.name),
-            ));
+        let addresses = [
+            ("ip_address", Some(IpAddr::from(*ip_address))),
+            ("ipv6_address", ipv6_address.map(IpAddr::from)),
+        ];
+        for (field, address) in addresses {
+            let Some(address) = address else { continue };
+            if !entry.contains(address) {
+                problems.push((field, format!("{address} is in no subnet of network {}", entry.name)));
+            }
+            if entry.is_gateway(address) {
+                problems.push((field, format!("{address} is the gateway of network {}", entry.name)));
+            }
+            if entry.port_by_ip.insert(address, number).is_some() {
+                problems.push((field, format!("{address} is used twice in network {}", entry.name)));
+            }
         }
-        if entry.gateway_ip == Some(*ip_address) {
-            problems.push(("ip_address", format!("{ip_address} is the gateway of network {}", entry.name)));
-        }
-        if entry.services.has_address(*ip_address) {
+        if entry.services.has_address((*ip_address).into()) {
             let message = format!("the gateway serves network {} at {ip_address}", entry.name);
             problems.push(("ip_address", message));
         }
         if mac_address.is_multicast() || mac_address.is_zero() {
             problems.push(("mac_address", format!("{mac_address} is no address of one host")));
-        }
-        if entry.port_by_ip.insert(*ip_address, number).is_some() {
-            problems.push(("ip_address", format!("{ip_address} is used twice in network {}", entry.name)));
         }
         if entry.port_by_mac.insert(*mac_address, number).is_some() {
             problems.push(("mac_address", format!("{mac_address} is used twice in network {}", entry.name)));
@@ -232,9 +278,10 @@ impl<'a> Compiler<'a> {
         for (field, message) in problems {
             self.problem(object.to_owned(), field, message);
         }
-        Some(Workload {
+        Workload {
             mac_address: *mac_address,
             ip_address: *ip_address,
+            ipv6_address: *ipv6_address,
             security_groups: groups,
             allowed_address_pairs: allowed_address_pairs
                 .iter()
@@ -242,7 +289,7 @@ impl<'a> Compiler<'a> {
                 .collect(),
             port_security: *port_security,
             floating_ip: None,
-        })
+        }
     }
 
     fn group_references(&mut self, object: &str, groups: &[String]) -> Vec<Index> {
@@ -291,19 +338,19 @@ impl<'a> Compiler<'a> {
                 continue;
             };
             let entry = &self.snapshot.networks[network];
-            let (name, cidr) = (entry.name.clone(), entry.cidr);
+            let (name, subnets) = (entry.name.clone(), entry.subnets.clone());
             let message = if entry.external {
                 Some(format!("network {name} is external; connect it by `external`"))
             } else if entry.router.is_some() {
                 Some(format!("network {name} belongs to another router or is listed twice"))
             } else {
-                let other = networks
-                    .iter()
-                    .map(|other| &self.snapshot.networks[*other])
-                    .find(|other| other.cidr.overlaps(cidr));
-                other.map(|other| {
-                    format!("{cidr} of network {name} overlaps {} of network {}", other.cidr, other.name)
-                })
+                let others = networks.iter().map(|other| &self.snapshot.networks[*other]);
+                others
+                    .flat_map(|other| other.subnets.iter().map(move |subnet| (other, subnet.cidr)))
+                    .find_map(|(other, cidr)| {
+                        let own = subnets.iter().find(|subnet| subnet.cidr.overlaps(cidr))?.cidr;
+                        Some(format!("{own} of network {name} overlaps {cidr} of network {}", other.name))
+                    })
             };
             if let Some(message) = message {
                 self.problem(object.to_owned(), "networks", message);
@@ -336,19 +383,25 @@ impl<'a> Compiler<'a> {
             self.problem(object.to_owned(), "external.network", message);
             return None;
         }
-        let (cidr, gateway_ip) = (entry.cidr, entry.gateway_ip);
-        for (field, address) in
-            [("external.ip_address", Some(external.ip_address)), ("external.peer_ip", external.peer_ip)]
-        {
-            if let Some(address) = address.filter(|address| !cidr.contains(*address)) {
-                self.problem(
-                    object.to_owned(),
-                    field,
-                    format!("{address} is not in {cidr} of the external network"),
-                );
+        let gateways = [false, true].map(|is_ipv6| entry.gateway(is_ipv6));
+        let ipv6_peer_ip = external.ipv6_peer_ip.filter(|peer| !peer.is_unicast_link_local());
+        let addresses: [(&str, Option<IpAddr>); 4] = [
+            ("external.ip_address", Some(external.ip_address.into())),
+            ("external.peer_ip", external.peer_ip.map(IpAddr::from)),
+            ("external.ipv6_address", external.ipv6_address.map(IpAddr::from)),
+            ("external.ipv6_peer_ip", ipv6_peer_ip.map(IpAddr::from)),
+        ];
+        for (field, address) in addresses {
+            let entry = &self.snapshot.networks[network];
+            if let Some(address) = address.filter(|address| !entry.contains(*address)) {
+                let message = format!("{address} is in no subnet of the external network {}", entry.name);
+                self.problem(object.to_owned(), field, message);
             }
         }
-        self.own(object, "external.ip_address", network, (external.ip_address, Owner::Router(index)));
+        self.own(object, "external.ip_address", network, (external.ip_address.into(), Owner::Router(index)));
+        if let Some(address) = external.ipv6_address {
+            self.own(object, "external.ipv6_address", network, (address.into(), Owner::Router(index)));
+        }
         if external.peer_ip == Some(external.ip_address) {
             self.problem(object.to_owned(), "external.peer_ip", "it is the router's own address".to_owned());
         }
@@ -361,15 +414,17 @@ impl<'a> Compiler<'a> {
             network,
             ip_address: external.ip_address,
             enable_snat: external.enable_snat,
-            peer_ip: external.peer_ip.or(gateway_ip),
+            peer_ip: external.peer_ip.or(ipv4_of(gateways[0])),
             peer_mac: external.peer_mac,
+            ipv6_address: external.ipv6_address,
+            ipv6_peer_ip: external.ipv6_peer_ip.or(ipv6_of(gateways[1])),
         })
     }
 
     /// Notes who has an external address; each has one owner.
-    fn own(&mut self, object: &str, field: &str, network: Index, (address, owner): (Ipv4Addr, Owner)) {
+    fn own(&mut self, object: &str, field: &str, network: Index, (address, owner): (IpAddr, Owner)) {
         let entry = &mut self.snapshot.networks[network];
-        let is_gateway = entry.gateway_ip == Some(address);
+        let is_gateway = entry.is_gateway(address);
         let is_taken = entry.owners.insert(address, owner).is_some();
         if is_taken || is_gateway {
             let by = if is_gateway { "the upstream gateway" } else { "another router or floating IP" };
@@ -385,14 +440,16 @@ impl<'a> Compiler<'a> {
                 continue;
             };
             let entry = &self.snapshot.networks[network];
-            let (external, cidr, name) = (entry.external, entry.cidr, entry.name.clone());
+            let (external, name) = (entry.external, entry.name.clone());
+            let is_inside = entry.contains(floating_ip.floating_ip.into());
             if !external {
                 self.problem(object.clone(), "network", format!("network {name} is not external"));
             }
-            if !cidr.contains(floating_ip.floating_ip) {
-                self.problem(object.clone(), "floating_ip", format!("it is not in {cidr} of network {name}"));
+            if !is_inside {
+                self.problem(object.clone(), "floating_ip", format!("it is in no subnet of network {name}"));
             }
-            self.own(&object, "floating_ip", network, (floating_ip.floating_ip, Owner::FloatingIp(index)));
+            let owned = (floating_ip.floating_ip.into(), Owner::FloatingIp(index));
+            self.own(&object, "floating_ip", network, owned);
             let target =
                 floating_ip.target.as_ref().and_then(|target| self.target(&object, target, network, index));
             self.snapshot.floating_ips.push(FloatingIp { address: floating_ip.floating_ip, network, target });
@@ -450,12 +507,14 @@ impl<'a> Compiler<'a> {
         let mut problems = Vec::new();
         for router in &self.snapshot.routers {
             let object = || format!("router {}", router.name);
-            if let Some(external) = &router.external
-                && let Some(peer) = external.peer_ip
-                && self.snapshot.networks[external.network].owner(peer).is_some()
-            {
-                let message = format!("{peer} is the address of a router or floating IP of this gateway");
-                problems.push((object(), "external.peer_ip", message));
+            for (field, is_ipv6) in [("external.peer_ip", false), ("external.ipv6_peer_ip", true)] {
+                if let Some(external) = &router.external
+                    && let Some(peer) = external.peer(is_ipv6)
+                    && self.snapshot.networks[external.network].owner(peer).is_some()
+                {
+                    let message = format!("{peer} is the address of a router or floating IP of this gateway");
+                    problems.push((object(), field, message));
+                }
             }
             for network in &router.networks {
                 let network = &self.snapshot.networks[*network];

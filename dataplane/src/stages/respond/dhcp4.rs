@@ -10,13 +10,13 @@ use crate::snapshot::services::Dhcp;
 use crate::snapshot::{Port, Workload};
 use crate::trace::Trace;
 use crate::wire::dhcp4::{self, MessageType, Request};
-use crate::wire::headers::Ipv4;
+use crate::wire::headers::Ip;
 use crate::wire::udp;
 
 /// What becomes of a packet of DHCP; none when it is of something else.
 pub(super) fn run(
     context: &Context<'_>,
-    ip: &Ipv4,
+    ip: &Ip,
     frame: &[u8],
     port: &Port,
     trace: &mut Trace,
@@ -27,7 +27,9 @@ pub(super) fn run(
         return Err(DropReason::DhcpServer);
     }
     let Some(dhcp) = &context.snapshot.networks[port.network].services.dhcp else { return Ok(None) };
-    if !dhcp4::is_request(ip) || !(ip.destination.is_broadcast() || ip.destination == dhcp.server) {
+    let is_for_server =
+        ip.ipv4().is_some_and(|(_, destination)| destination.is_broadcast() || destination == dhcp.server);
+    if !dhcp4::is_request(ip) || !is_for_server {
         return Ok(None);
     }
     let request = udp::payload(frame, ip).and_then(Request::parse);

@@ -66,7 +66,7 @@ fn changes_of_one_tenant_leave_the_other_alone() -> Result<(), LabError> {
     for command in [
         "create-sg blue-extra --rule 'ingress tcp 443'",
         "update-port blue-web1 --add-sg blue-extra",
-        "create-network blue-third --cidr 10.0.3.0/24",
+        "create-network blue-third --cidr 10.0.3.0/24 --mtu 1500",
         "update-router blue-router --add-net blue-third",
         "create-port blue-third1 --net blue-third",
         "remove-port blue-third1",

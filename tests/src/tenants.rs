@@ -101,8 +101,8 @@ pub fn commands(attach: Attach) -> Vec<String> {
     for tenant in &TENANTS {
         let name = tenant.name;
         commands.extend([
-            format!("create-network {name}-front --cidr 10.0.1.0/24"),
-            format!("create-network {name}-back --cidr 10.0.2.0/24"),
+            format!("create-network {name}-front --cidr 10.0.1.0/24 --mtu 1500"),
+            format!("create-network {name}-back --cidr 10.0.2.0/24 --mtu 1500"),
             format!(
                 "create-router {name}-router --net {name}-front --net {name}-back --external internet \
                  --external-ip {}",

@@ -105,7 +105,7 @@ impl Gateway {
                 "create-network outside --type flat --physnet outside --external --cidr 198.51.100.0/24 \
                  --gateway {SINK_ADDRESS}"
             ),
-            "create-network inside --cidr 10.1.0.0/16".to_owned(),
+            "create-network inside --cidr 10.1.0.0/16 --mtu 1500".to_owned(),
             format!(
                 "create-router router --net inside --external outside --external-ip {EXTERNAL_ADDRESS} \
                  --mac {ROUTER_MAC}"

@@ -1,6 +1,6 @@
 //! Building the fields of a request from arguments, and the arguments that several nouns share.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -89,8 +89,8 @@ fn halves<'a>(text: &'a str, separator: char, form: &str) -> Result<(&'a str, &'
     text.split_once(separator).ok_or_else(|| format!("write it as {form}"))
 }
 
-fn address(text: &str) -> Result<Ipv4Addr, String> {
-    text.trim().parse().map_err(|_| format!("`{text}` is no IPv4 address"))
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.trim().parse().map_err(|_| format!("`{text}` is no IP address"))
 }
 
 /// `start-end` of an address pool, as the API has it.
@@ -101,6 +101,11 @@ pub(crate) fn parse_pool(text: &str) -> Result<Value, String> {
         return Err(format!("{start} is behind {end}"));
     }
     Ok(json!({ "start": start, "end": end }))
+}
+
+/// `start-end` or one address that is reserved, as the API has it.
+pub(crate) fn parse_reservation(text: &str) -> Result<Value, String> {
+    if text.contains('-') { parse_pool(text) } else { Ok(json!({ "start": address(text)? })) }
 }
 
 /// `destination,nexthop` of a route, as the API has it.
@@ -130,7 +135,7 @@ pub(crate) fn parse_ip_and_mac(text: &str, ip_key: &str, mac_key: &str) -> Resul
 mod tests {
     use serde_json::json;
 
-    use super::{Fields, parse_ip_and_mac, parse_pool, parse_route};
+    use super::{Fields, parse_ip_and_mac, parse_pool, parse_reservation, parse_route};
 
     #[test]
     fn what_is_left_out_is_not_sent() {
@@ -147,6 +152,12 @@ mod tests {
         );
         assert!(parse_pool("10.0.0.99-10.0.0.10").unwrap_err().contains("behind"));
         assert!(parse_pool("10.0.0.99").unwrap_err().contains("START-END"));
+        assert_eq!(parse_reservation("fd00::9").unwrap(), json!({"start": "fd00::9"}));
+        assert_eq!(
+            parse_reservation("fd00::8-fd00::9").unwrap(),
+            json!({"start": "fd00::8", "end": "fd00::9"})
+        );
+        assert!(parse_reservation("ten").unwrap_err().contains("no IP address"));
         assert_eq!(
             parse_route("10.9.0.0/16,10.0.0.7").unwrap(),
             json!({"destination": "10.9.0.0/16", "nexthop": "10.0.0.7"})

@@ -1,13 +1,13 @@
 //! Networks in commands: create-, list-, show-, update- and remove-network.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use clap::{Args, ValueEnum};
 use edgestack_client::Kind;
 use serde_json::{Map, Value};
 
 use crate::error::CliError;
-use crate::fields::{Fields, parse_pool, parse_route};
+use crate::fields::{Fields, parse_pool, parse_reservation, parse_route};
 use crate::noun::{Column, Create, NoFilter, Noun, Section, Update, Verb, World};
 use crate::output::Table;
 use crate::session::Session;
@@ -59,9 +59,21 @@ pub(crate) struct CommonArgs {
     /// Addresses that may be handed out
     #[arg(long, value_name = "START-END", value_parser = parse_pool)]
     pub pool: Option<Value>,
+    /// Addresses that are given to nobody (may be repeated)
+    #[arg(long, value_name = "START-END", value_parser = parse_reservation)]
+    pub reserve: Vec<Value>,
+    /// IPv6 subnet, like fd00:0:0:1::/64
+    #[arg(long, value_name = "CIDR")]
+    pub ipv6: Option<String>,
+    /// IPv6 address of the gateway
+    #[arg(long, value_name = "IP")]
+    pub ipv6_gateway: Option<Ipv6Addr>,
+    /// IPv6 addresses that may be handed out
+    #[arg(long, value_name = "START-END", value_parser = parse_pool)]
+    pub ipv6_pool: Option<Value>,
     /// Name server (may be repeated)
     #[arg(long, value_name = "IP")]
-    pub dns: Vec<Ipv4Addr>,
+    pub dns: Vec<IpAddr>,
     /// Route told to workloads (may be repeated)
     #[arg(long, value_name = "CIDR,NEXTHOP", value_parser = parse_route)]
     pub route: Vec<Value>,
@@ -99,6 +111,7 @@ pub(crate) static NOUN: Noun = Noun {
         Column { title: "STATUS", wide: false, text: |network, _| text(network, "/status/phase") },
         Column { title: "EXTERNAL", wide: true, text: |network, _| text(network, "/external") },
         Column { title: "PHYSNET", wide: true, text: |network, _| text(network, "/physnet_name") },
+        Column { title: "IPV6-CIDR", wide: true, text: |network, _| text(network, "/ipv6_cidr") },
         Column { title: "DNS", wide: true, text: |network, _| text(network, "/dns") },
         Column { title: "ID", wide: true, text: |network, _| text(network, "/id") },
     ],
@@ -153,7 +166,11 @@ impl CommonArgs {
         fields
             .set("gateway_ip", self.gateway.map(|address| address.to_string()))
             .set("ip_pool", self.pool)
-            .set_list("dns", self.dns.iter().map(Ipv4Addr::to_string).collect())
+            .set_list("reservations", self.reserve)
+            .set("ipv6_cidr", self.ipv6)
+            .set("ipv6_gateway_ip", self.ipv6_gateway.map(|gateway| gateway.to_string()))
+            .set("ipv6_ip_pool", self.ipv6_pool)
+            .set_list("dns", self.dns.iter().map(IpAddr::to_string).collect())
             .set_list("host_routes", self.route)
             .set("mtu", self.mtu)
             .set("default_route", self.no_default_route.then_some(false))

@@ -1,6 +1,6 @@
 //! Ports: create-, list-, show-, update- and remove-port.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use clap::{ArgAction, Args, ValueEnum};
 use edgestack_client::Kind;
@@ -38,6 +38,9 @@ pub(crate) struct CreateArgs {
     /// IP address; the next free one where left out
     #[arg(long, value_name = "IP")]
     pub ip: Option<Ipv4Addr>,
+    /// IPv6 address; the next free one where the network has an IPv6 subnet
+    #[arg(long, value_name = "IP")]
+    pub ipv6: Option<Ipv6Addr>,
     /// Security group (may be repeated); `default` where left out
     #[arg(long = "sg", value_name = "GROUP", value_delimiter = ',')]
     pub groups: Vec<String>,
@@ -116,6 +119,7 @@ pub(crate) static NOUN: Noun = Noun {
         Column { title: "INTERFACE", wide: false, text: |port, _| text(port, "/interface") },
         Column { title: "GROUPS", wide: false, text: |port, _| text(port, "/security_groups") },
         Column { title: "STATUS", wide: false, text: |port, _| text(port, "/status/phase") },
+        Column { title: "IPV6", wide: true, text: |port, _| text(port, "/ipv6_address") },
         Column { title: "ATTACH", wide: true, text: |port, _| text(port, "/attach") },
         Column { title: "ADMIN", wide: true, text: |port, _| text(port, "/admin_state_up") },
         Column { title: "SECURITY", wide: true, text: |port, _| text(port, "/port_security") },
@@ -148,6 +152,7 @@ impl Create for CreateArgs {
             .set("network", Some(self.network))
             .set("mac_address", self.mac.map(|mac| mac.to_string()))
             .set("ip_address", self.ip.map(|ip| ip.to_string()))
+            .set("ipv6_address", self.ipv6.map(|ipv6| ipv6.to_string()))
             .set("security_groups", self.no_sg.then(Vec::<Value>::new))
             .set_list("security_groups", self.groups);
         self.common.fill(fields).done()

@@ -2,7 +2,7 @@
 //! `ingress tcp 8000-8100 from web`. Reads and prints them; used by create-sg, remove-sgr and site files.
 
 use edgestack_model::security_group_rule::Protocol;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use crate::value::text;
@@ -28,7 +28,7 @@ pub(crate) struct RuleText {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Remote {
     /// Addresses.
-    Prefix(Ipv4Net),
+    Prefix(IpNet),
     /// Members of a security group.
     Group(String),
 }
@@ -161,12 +161,13 @@ fn parse_remote(text: &str) -> Result<Option<Remote>, String> {
     if let Some(group) = text.strip_prefix("sg:") {
         return Ok(Some(Remote::Group(group.to_owned())));
     }
-    if let Ok(address) = text.parse::<std::net::Ipv4Addr>() {
+    if let Ok(address) = text.parse::<std::net::IpAddr>() {
         return Ok(Some(Remote::Prefix(address.into())));
     }
     if text.contains(['/', '.', ':']) {
-        let prefix: Ipv4Net =
-            text.parse().map_err(|_| format!("`{text}` is neither an IPv4 range nor a security group"))?;
+        let prefix: IpNet = text
+            .parse()
+            .map_err(|_| format!("`{text}` is neither a range of addresses nor a security group"))?;
         return Ok(Some(Remote::Prefix(prefix)));
     }
     Ok(Some(Remote::Group(text.to_owned())))
@@ -175,7 +176,7 @@ fn parse_remote(text: &str) -> Result<Option<Remote>, String> {
 /// The ports of a rule of the API: `22`, `8000-8100`, `8/0`, nothing for any.
 pub(crate) fn shown_ports(rule: &Value) -> String {
     let (first, last) = (text(rule, "/port_range_min"), text(rule, "/port_range_max"));
-    if text(rule, "/protocol") == "icmp" {
+    if matches!(text(rule, "/protocol").as_str(), "icmp" | "icmpv6") {
         return if last.is_empty() { first } else { format!("{first}/{last}") };
     }
     if first == last || last.is_empty() { first } else { format!("{first}-{last}") }

@@ -20,6 +20,7 @@ pub mod role;
 pub mod router;
 pub mod security_group;
 pub mod security_group_rule;
+mod subnet;
 pub mod suggest;
 pub mod value;
 

@@ -1,21 +1,23 @@
-//! Networks: a layer 2 domain with one IPv4 subnet; a tenant's own, or an external one behind an uplink.
+//! Networks: a layer 2 domain with one IPv4 subnet and, if wanted, one IPv6 subnet; a tenant's own, or an external one
+//! behind an uplink.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::meta::{Kind, Object, Spec};
 use crate::reader::{Reader, Refusal};
-use crate::value;
+pub use crate::subnet::{IpPool, Ipv6Pool, Pool, RESERVATIONS_MAX, Reservation};
+use crate::{subnet, value};
 
 /// Smallest IP packet size in bytes that a network may be limited to (RFC 791).
 pub const MTU_BYTES_MIN: u64 = 576;
+/// Smallest for a network with IPv6 (RFC 8200).
+pub const MTU_BYTES_IPV6_MIN: u16 = 1280;
 /// Largest: what the dataplane's trunk carries with its tag.
 pub const MTU_BYTES_MAX: u64 = 3400;
-/// The MTU where none is given.
-pub const MTU_BYTES_DEFAULT: u16 = 1500;
 /// DNS servers of one network.
 pub const DNS_SERVERS_MAX: usize = 4;
 /// Routes announced to the hosts of one network.
@@ -36,9 +38,9 @@ pub struct NetworkSpec {
     /// The physical network that carries it: FLAT and VLAN only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub physnet_name: Option<String>,
-    /// Largest IP packet in bytes.
+    /// Largest IP packet in bytes; where left out 1500, less for tunnels by what they add.
     pub mtu: u16,
-    /// The subnet.
+    /// The IPv4 subnet.
     pub cidr: Ipv4Net,
     /// The gateway of its hosts; the first address of the subnet where left out.
     #[serde(default)]
@@ -50,9 +52,21 @@ pub struct NetworkSpec {
     /// Where addresses are given out from; the whole subnet where left out.
     #[serde(default)]
     pub ip_pool: Option<IpPool>,
+    /// Addresses that are given to nobody, whether the pool holds them or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reservations: Vec<Reservation>,
+    /// The IPv6 subnet; none where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_cidr: Option<Ipv6Net>,
+    /// The gateway of its hosts for IPv6; the first address of the subnet where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_gateway_ip: Option<Ipv6Addr>,
+    /// Where IPv6 addresses are given out from; the whole subnet where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_ip_pool: Option<Ipv6Pool>,
     /// Name servers of its hosts.
     #[serde(default)]
-    pub dns: Vec<Ipv4Addr>,
+    pub dns: Vec<IpAddr>,
     /// Further routes of its hosts.
     #[serde(default)]
     pub host_routes: Vec<HostRoute>,
@@ -75,19 +89,14 @@ pub enum NetworkType {
     Flat,
 }
 
-/// A range of addresses, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IpPool {
-    /// First address.
-    pub start: Ipv4Addr,
-    /// Last address.
-    pub end: Ipv4Addr,
-}
-
-impl IpPool {
-    /// Whether `address` is in the pool.
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
-        (self.start..=self.end).contains(&address)
+impl NetworkType {
+    /// The MTU of a network of this type that names none: what an underlay of 1500 bytes leaves inside of a tunnel,
+    /// whose outer Ethernet, IPv4, UDP and VXLAN or Geneve headers are 50 bytes.
+    pub const fn mtu_default(self) -> u16 {
+        match self {
+            Self::Vxlan | Self::Geneve => 1450,
+            Self::Vlan | Self::Flat => 1500,
+        }
     }
 }
 
@@ -95,45 +104,68 @@ impl IpPool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRoute {
     /// Where to.
-    pub destination: Ipv4Net,
+    pub destination: IpNet,
     /// By which host of the network.
-    pub nexthop: Ipv4Addr,
+    pub nexthop: IpAddr,
 }
 
 impl NetworkSpec {
     /// The gateway that holds: the one given, else the first address of the subnet.
     pub fn effective_gateway(&self) -> Ipv4Addr {
-        self.gateway_ip.unwrap_or_else(|| Ipv4Addr::from_bits(self.cidr.network().to_bits() + 1))
+        self.gateway_ip.unwrap_or_else(|| subnet::first_host(self.cidr))
     }
 
     /// The pool that holds: the one given, else every address of the subnet that a host may have.
     pub fn effective_pool(&self) -> IpPool {
-        self.ip_pool.unwrap_or_else(|| IpPool {
-            start: Ipv4Addr::from_bits(self.cidr.network().to_bits() + 1),
-            end: Ipv4Addr::from_bits(self.cidr.broadcast().to_bits() - 1),
-        })
+        self.ip_pool.unwrap_or_else(|| subnet::hosts(self.cidr))
+    }
+
+    /// The gateway that holds for IPv6, none without an IPv6 subnet.
+    pub fn effective_ipv6_gateway(&self) -> Option<Ipv6Addr> {
+        let cidr = self.ipv6_cidr?;
+        Some(self.ipv6_gateway_ip.unwrap_or_else(|| subnet::first_ipv6_host(cidr)))
+    }
+
+    /// The pool that holds for IPv6, none without an IPv6 subnet.
+    pub fn effective_ipv6_pool(&self) -> Option<Ipv6Pool> {
+        let cidr = self.ipv6_cidr?;
+        Some(self.ipv6_ip_pool.unwrap_or_else(|| subnet::ipv6_hosts(cidr)))
     }
 
     /// Why a host of this network cannot have `address`, or None.
-    pub fn refuse_host(&self, address: Ipv4Addr) -> Option<Refusal> {
-        let cidr = self.cidr;
+    pub fn refuse_host(&self, address: impl Into<IpAddr>) -> Option<Refusal> {
+        let address = address.into();
+        let (cidr, edge, gateway) = match address {
+            IpAddr::V4(address) => {
+                let edge = address == self.cidr.network() || address == self.cidr.broadcast();
+                (IpNet::V4(self.cidr), edge, address == self.effective_gateway())
+            }
+            IpAddr::V6(address) => {
+                let Some(cidr) = self.ipv6_cidr else {
+                    let message = format!("{address} is IPv6, and the network has no IPv6 subnet");
+                    return Some(Refusal::new("outside_cidr", message, "set the network's ipv6_cidr first"));
+                };
+                let gateway = self.effective_ipv6_gateway() == Some(address);
+                (IpNet::V6(cidr), address == cidr.network(), gateway)
+            }
+        };
+        let reserved = |message| Some(Refusal { code: "reserved_address", message, hint: None });
         if !cidr.contains(&address) {
-            let hint = format!("an address of {cidr}");
-            return Some(Refusal::new(
-                "outside_cidr",
-                format!("{address} is not in the network's {cidr}"),
-                hint,
+            let message = format!("{address} is not in the network's {cidr}");
+            return Some(Refusal::new("outside_cidr", message, format!("an address of {cidr}")));
+        }
+        if edge {
+            return reserved(format!(
+                "{address} is the first or last address of {cidr}, which no host can have"
             ));
         }
-        if address == cidr.network() || address == cidr.broadcast() {
-            let message = format!("{address} is the first or last address of {cidr}, which no host can have");
-            return Some(Refusal { code: "reserved_address", message, hint: None });
+        if gateway {
+            return reserved(format!("{address} is the network's gateway"));
         }
-        if address == self.effective_gateway() {
-            let message = format!("{address} is the network's gateway");
-            return Some(Refusal { code: "reserved_address", message, hint: None });
+        match self.reservations.iter().find(|reservation| reservation.contains(address)) {
+            Some(range) => reserved(format!("{address} is in the network's reservation {range}")),
+            None => None,
         }
-        None
     }
 }
 
@@ -146,67 +178,148 @@ impl Spec for NetworkSpec {
         let segment_id = read_segment(reader, network_type);
         let physnet_name = read_physnet(reader, network_type, external);
         let mtu = reader.optional("mtu", |mtu| value::integer(mtu, MTU_BYTES_MIN, MTU_BYTES_MAX));
-        let cidr = reader.required("cidr", "`10.0.0.0/24`", subnet);
+        let cidr = reader.required("cidr", "`10.0.0.0/24`", subnet::ipv4_subnet);
         let gateway_ip = reader.optional("gateway_ip", value::ipv4);
-        let ip_pool = reader.object("ip_pool", |pool| {
-            let start = pool.required("start", "`10.0.0.10`", value::ipv4);
-            let end = pool.required("end", "`10.0.0.200`", value::ipv4);
-            Some(IpPool { start: start?, end: end? })
-        });
+        let examples = ["`10.0.0.10`", "`10.0.0.200`"];
+        let ip_pool = reader.object("ip_pool", |pool| IpPool::read(pool, examples, value::ipv4));
+        let reservations =
+            reader.objects("reservations", RESERVATIONS_MAX, Reservation::read).unwrap_or_default();
+        let ipv6_cidr = reader.optional("ipv6_cidr", subnet::ipv6_subnet);
+        let ipv6_gateway_ip = reader.optional("ipv6_gateway_ip", value::ipv6);
+        let examples = ["`fd00::10`", "`fd00::ffff`"];
+        let ipv6_ip_pool = reader.object("ipv6_ip_pool", |pool| Ipv6Pool::read(pool, examples, value::ipv6));
         let default_route = reader.optional("default_route", value::boolean).unwrap_or(true);
-        let dns = reader.list("dns", DNS_SERVERS_MAX, value::ipv4).unwrap_or_default();
+        let dns = reader.list("dns", DNS_SERVERS_MAX, value::ip).unwrap_or_default();
         let host_routes = reader.objects("host_routes", HOST_ROUTES_MAX, read_host_route).unwrap_or_default();
         let description = reader.optional("description", value::description).unwrap_or_default();
         // Sent by EdgeStack's console for networks of its app store, which there are none of here.
         reader.optional("networktype_app", not_an_app_network);
+        let network_type = network_type?;
         let spec = Self {
-            network_type: network_type?,
+            network_type,
             segment_id,
             physnet_name,
-            mtu: mtu.map_or(MTU_BYTES_DEFAULT, |mtu| mtu as u16),
+            mtu: mtu.map_or(network_type.mtu_default(), |mtu| mtu as u16),
             cidr: cidr?,
             gateway_ip,
             default_route,
             external,
             ip_pool,
+            reservations,
+            ipv6_cidr,
+            ipv6_gateway_ip,
+            ipv6_ip_pool,
             dns,
             host_routes,
             description,
         };
         spec.check(reader);
+        spec.check_ipv6(reader);
+        spec.check_lists(reader);
         reader.is_clean().then_some(spec)
     }
 }
 
 impl NetworkSpec {
-    /// Checks how the fields fit together.
+    /// Checks how the fields of the IPv4 subnet fit together.
     fn check(&self, reader: &mut Reader<'_>) {
-        let cidr = self.cidr;
-        let outside = |address: Ipv4Addr| {
-            let edge = address == cidr.network() || address == cidr.broadcast();
-            (edge || !cidr.contains(&address)).then(|| {
-                let message = format!("{address} is no host address of {cidr}");
-                let first = Ipv4Addr::from_bits(cidr.network().to_bits() + 1);
-                Refusal::new("outside_cidr", message, format!("such as {first}"))
-            })
-        };
+        let outside = |address| subnet::refuse_outside(self.cidr, address);
         if let Some(refusal) = self.gateway_ip.and_then(outside) {
             reader.refuse("gateway_ip", refusal);
         }
         if let Some(pool) = self.ip_pool {
-            for (key, address) in [("ip_pool/start", pool.start), ("ip_pool/end", pool.end)] {
-                if let Some(refusal) = outside(address) {
-                    reader.refuse(key, refusal);
+            pool.check("ip_pool", reader, outside);
+        }
+    }
+
+    /// Checks how the fields of the IPv6 subnet fit together.
+    fn check_ipv6(&self, reader: &mut Reader<'_>) {
+        let Some(cidr) = self.ipv6_cidr else {
+            if reader.has("ipv6_cidr") {
+                return; // Refused, and said so.
+            }
+            for key in ["ipv6_gateway_ip", "ipv6_ip_pool"] {
+                if reader.has(key) {
+                    let message = format!("`{key}` is of an IPv6 subnet, and the network has none");
+                    reader
+                        .refuse(key, Refusal::new("not_allowed", message, "set ipv6_cidr, or leave it out"));
                 }
             }
-            if pool.start > pool.end {
-                let message = format!("the pool ends at {} before it starts at {}", pool.end, pool.start);
-                reader.refuse("ip_pool", Refusal::new("invalid_range", message, "swap start and end"));
+            return;
+        };
+        let outside = |address| subnet::refuse_ipv6_outside(cidr, address);
+        // The router upstream may be known by its link-local address alone.
+        let gateway =
+            self.ipv6_gateway_ip.filter(|gateway| !(self.external && gateway.is_unicast_link_local()));
+        if let Some(refusal) = gateway.and_then(outside) {
+            reader.refuse("ipv6_gateway_ip", refusal);
+        }
+        if let Some(pool) = self.ipv6_ip_pool {
+            pool.check("ipv6_ip_pool", reader, outside);
+        }
+        if self.mtu < MTU_BYTES_IPV6_MIN {
+            let message =
+                format!("a network with IPv6 carries packets of {MTU_BYTES_IPV6_MIN} bytes at least");
+            let hint = format!("from {MTU_BYTES_IPV6_MIN} to {MTU_BYTES_MAX}");
+            reader.refuse("mtu", Refusal::new("out_of_range", message, hint));
+        }
+    }
+
+    /// Checks the lists against the subnets, and their entries against each other.
+    fn check_lists(&self, reader: &mut Reader<'_>) {
+        for (index, range) in self.reservations.iter().enumerate() {
+            let key = format!("reservations/{index}");
+            let same_family = range.start.is_ipv4() == range.end.is_ipv4();
+            if !same_family || range.start > range.end {
+                let message = format!("{range} is no range");
+                reader
+                    .refuse(&key, Refusal::new("invalid_range", message, "the smaller address is the start"));
+                continue;
+            }
+            for (end, address) in [("start", range.start), ("end", range.end)] {
+                if let Some(refusal) = self.refuse_no_host(address) {
+                    reader.refuse(&format!("{key}/{end}"), refusal);
+                }
+            }
+            let earlier = self.reservations[..index].iter();
+            if let Some(other) =
+                earlier.clone().find(|other| range.start <= other.end && other.start <= range.end)
+            {
+                let message = format!("{range} overlaps {other}");
+                reader.refuse(&key, Refusal::new("duplicate", message, "join the two"));
+            }
+        }
+        for (index, server) in self.dns.iter().enumerate() {
+            if self.dns[..index].contains(server) {
+                let message = format!("{server} stands twice in the list");
+                reader.refuse(&format!("dns/{index}"), Refusal::new("duplicate", message, "leave one out"));
             }
         }
         for (index, route) in self.host_routes.iter().enumerate() {
-            if let Some(refusal) = outside(route.nexthop) {
-                reader.refuse(&format!("host_routes/{index}/nexthop"), refusal);
+            let key = format!("host_routes/{index}/nexthop");
+            if route.destination.network().is_ipv4() != route.nexthop.is_ipv4() {
+                let message = format!("{} is not reached by {}", route.destination, route.nexthop);
+                let hint = "destination and nexthop are both IPv4 or both IPv6";
+                reader.refuse(&key, Refusal::new("mismatch", message, hint));
+            } else if let Some(refusal) = self.refuse_no_host(route.nexthop) {
+                reader.refuse(&key, refusal);
+            }
+            if self.host_routes[..index].iter().any(|other| other.destination == route.destination) {
+                let message = format!("there is a route to {} already", route.destination);
+                let key = format!("host_routes/{index}/destination");
+                reader.refuse(&key, Refusal::new("duplicate", message, "leave one out"));
+            }
+        }
+    }
+
+    /// Why an address is none of a host of either subnet, or None.
+    fn refuse_no_host(&self, address: IpAddr) -> Option<Refusal> {
+        match (address, self.ipv6_cidr) {
+            (IpAddr::V4(address), _) => subnet::refuse_outside(self.cidr, address),
+            (IpAddr::V6(address), Some(cidr)) => subnet::refuse_ipv6_outside(cidr, address),
+            (IpAddr::V6(address), None) => {
+                let message = format!("{address} is IPv6, and the network has no IPv6 subnet");
+                Some(Refusal::new("outside_cidr", message, "set ipv6_cidr too"))
             }
         }
     }
@@ -277,32 +390,9 @@ fn read_physnet(
 }
 
 fn read_host_route(reader: &mut Reader<'_>) -> Option<HostRoute> {
-    let destination = reader.required("destination", "`10.1.0.0/16`", value::cidr);
-    let nexthop = reader.required("nexthop", "`10.0.0.254`", value::ipv4);
+    let destination = reader.required("destination", "`10.1.0.0/16`", value::any_cidr);
+    let nexthop = reader.required("nexthop", "`10.0.0.254`", value::ip);
     Some(HostRoute { destination: destination?, nexthop: nexthop? })
-}
-
-fn subnet(value: &Value) -> Result<Ipv4Net, Refusal> {
-    let cidr = value::cidr(value)?;
-    if !(8..=30).contains(&cidr.prefix_len()) {
-        let message = format!(
-            "a network of /{} is too {}",
-            cidr.prefix_len(),
-            if cidr.prefix_len() < 8 { "large" } else { "small" }
-        );
-        return Err(Refusal::new("out_of_range", message, "from /8 to /30"));
-    }
-    let first = cidr.network();
-    if first.is_multicast()
-        || first.is_loopback()
-        || first.is_unspecified()
-        || first.is_broadcast()
-        || first.octets()[0] >= 240
-    {
-        let message = format!("{cidr} is no range that hosts can have");
-        return Err(Refusal::new("invalid_cidr", message, "such as `10.0.0.0/24`"));
-    }
-    Ok(cidr)
 }
 
 fn not_an_app_network(value: &Value) -> Result<(), Refusal> {
@@ -314,7 +404,7 @@ fn not_an_app_network(value: &Value) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::{NetworkSpec, NetworkType};
     use crate::meta::tests::{accepted, refusals};
@@ -338,7 +428,7 @@ mod tests {
         assert_eq!(spec.effective_gateway().to_string(), "10.0.0.1");
         let pool = spec.effective_pool();
         assert_eq!((pool.start.to_string(), pool.end.to_string()), ("10.0.0.1".into(), "10.0.0.254".into()));
-        assert_eq!((spec.mtu, spec.default_route, spec.external), (1500, true, false));
+        assert_eq!((spec.mtu, spec.default_route, spec.external), (1450, true, false));
     }
 
     #[test]
@@ -360,6 +450,15 @@ mod tests {
             ("/network/gatewayIp", "unknown_field"),
         ];
         assert_eq!(found, wanted.map(|(pointer, code)| (pointer.to_owned(), code.to_owned())));
+    }
+
+    fn refuse_each(cases: &[(Value, &str, &str)]) {
+        for (change, pointer, code) in cases {
+            let mut body = json!({"network": {"name": "a", "cidr": "10.0.0.0/24"}});
+            body["network"].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            let wanted = [((*pointer).to_owned(), (*code).to_owned())];
+            assert_eq!(refusals::<NetworkSpec>(&body), wanted, "{body}");
+        }
     }
 
     #[test]
@@ -392,10 +491,88 @@ mod tests {
                 "outside_cidr",
             ),
         ];
-        for (change, pointer, code) in cases {
-            let mut body = json!({"network": {"name": "a", "cidr": "10.0.0.0/24"}});
+        refuse_each(&cases);
+    }
+
+    #[test]
+    fn lists_and_ipv6_fields_must_fit_together() {
+        let cases = [
+            (
+                json!({"host_routes": [{"destination": "fd01::/64", "nexthop": "10.0.0.9"}]}),
+                "/network/host_routes/0/nexthop",
+                "mismatch",
+            ),
+            (
+                json!({"host_routes": [{"destination": "10.9.0.0/16", "nexthop": "10.0.0.9"},
+                    {"destination": "10.9.0.0/16", "nexthop": "10.0.0.8"}]}),
+                "/network/host_routes/1/destination",
+                "duplicate",
+            ),
+            (json!({"dns": ["9.9.9.9", "9.9.9.9"]}), "/network/dns/1", "duplicate"),
+            (
+                json!({"reservations": [{"start": "10.0.0.9", "end": "10.0.1.1"}]}),
+                "/network/reservations/0/end",
+                "outside_cidr",
+            ),
+            (
+                json!({"reservations": [{"start": "10.0.0.9", "end": "10.0.0.3"}]}),
+                "/network/reservations/0",
+                "invalid_range",
+            ),
+            (
+                json!({"reservations": [{"start": "10.0.0.3", "end": "10.0.0.9"}, {"start": "10.0.0.9"}]}),
+                "/network/reservations/1",
+                "duplicate",
+            ),
+            (json!({"ipv6_gateway_ip": "fd00::1"}), "/network/ipv6_gateway_ip", "not_allowed"),
+            (json!({"ipv6_cidr": "10.0.0.0/24"}), "/network/ipv6_cidr", "invalid_cidr"),
+            (
+                json!({"ipv6_cidr": "fd00::/64", "ipv6_gateway_ip": "fe80::1"}),
+                "/network/ipv6_gateway_ip",
+                "outside_cidr",
+            ),
+            (
+                json!({"ipv6_cidr": "fd00::/64", "ipv6_ip_pool": {"start": "fd00::9", "end": "fd00::3"}}),
+                "/network/ipv6_ip_pool",
+                "invalid_range",
+            ),
+            (json!({"ipv6_cidr": "fd00::/64", "mtu": 1279}), "/network/mtu", "out_of_range"),
+        ];
+        refuse_each(&cases);
+    }
+
+    #[test]
+    fn an_ipv6_subnet_has_defaults_too() {
+        let spec = |change: Value| {
+            let mut body =
+                json!({"network": {"name": "a", "cidr": "10.0.0.0/24", "ipv6_cidr": "fd00:0:0:1::/64"}});
             body["network"].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-            assert_eq!(refusals::<NetworkSpec>(&body), [(pointer.to_owned(), code.to_owned())], "{body}");
+            accepted::<NetworkSpec>(&body).spec
+        };
+        let plain = spec(json!({}));
+        assert_eq!(plain.effective_ipv6_gateway().unwrap().to_string(), "fd00:0:0:1::1");
+        let pool = plain.effective_ipv6_pool().unwrap();
+        assert_eq!(pool.to_string(), "fd00:0:0:1::1 to fd00::1:ffff:ffff:ffff:ffff");
+        let code = |spec: &NetworkSpec, address: &str| {
+            spec.refuse_host(address.parse::<std::net::IpAddr>().unwrap()).map(|refusal| refusal.code)
+        };
+        let kept = spec(json!({"reservations": [{"start": "fd00:0:0:1::10", "end": "fd00:0:0:1::1f"}],
+            "dns": ["9.9.9.9", "2620:fe::fe"],
+            "host_routes": [{"destination": "fd01::/64", "nexthop": "fd00:0:0:1::9"}]}));
+        assert_eq!(code(&kept, "fd00:0:0:1::10"), Some("reserved_address"));
+        assert_eq!(code(&kept, "fd00:0:0:1::1"), Some("reserved_address"), "the gateway");
+        assert_eq!(code(&kept, "fd00:0:0:2::1"), Some("outside_cidr"));
+        assert_eq!(code(&kept, "fd00:0:0:1::20"), None);
+        let outside =
+            json!({"type": "FLAT", "external": true, "physnet_name": "wan", "ipv6_gateway_ip": "fe80::1"});
+        assert_eq!(spec(outside).effective_ipv6_gateway().unwrap().to_string(), "fe80::1");
+    }
+
+    #[test]
+    fn tunnels_leave_room_for_their_headers() {
+        for (network_type, mtu) in [("VXLAN", 1450), ("GENEVE", 1450), ("FLAT", 1500)] {
+            let body = json!({"network": {"name": "a", "cidr": "10.0.0.0/24", "type": network_type}});
+            assert_eq!(accepted::<NetworkSpec>(&body).spec.mtu, mtu, "{network_type}");
         }
     }
 

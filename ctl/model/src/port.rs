@@ -1,8 +1,8 @@
 //! Ports: where a workload is plugged into a network.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::address::MacAddress;
@@ -29,6 +29,10 @@ pub struct PortSpec {
     /// IP address of the workload; the lowest free one of the network's pool where left out.
     #[serde(default)]
     pub ip_address: Option<Ipv4Addr>,
+    /// IPv6 address of the workload; the lowest free one of the network's pool where left out, none where the network
+    /// has no IPv6 subnet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_address: Option<Ipv6Addr>,
     /// Names of its security groups: `default` where left out, none where the list is empty.
     #[serde(default)]
     pub security_groups: Option<Vec<String>>,
@@ -53,7 +57,7 @@ pub struct PortSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressPair {
     /// Address or range.
-    pub ip_address: Ipv4Net,
+    pub ip_address: IpNet,
     /// MAC address, the port's own where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac_address: Option<MacAddress>,
@@ -84,6 +88,7 @@ impl Spec for PortSpec {
         let network = reader.required("network", "the name of a network", value::reference);
         let mac_address = reader.optional("mac_address", value::mac);
         let ip_address = reader.optional("ip_address", value::ipv4);
+        let ipv6_address = reader.optional("ipv6_address", value::ipv6);
         let security_groups = reader.list("security_groups", SECURITY_GROUPS_MAX, value::reference);
         let allowed_address_pairs =
             reader.objects("allowed_address_pairs", ADDRESS_PAIRS_MAX, read_pair).unwrap_or_default();
@@ -100,6 +105,7 @@ impl Spec for PortSpec {
             network: network?,
             mac_address,
             ip_address,
+            ipv6_address,
             security_groups,
             allowed_address_pairs,
             port_security,

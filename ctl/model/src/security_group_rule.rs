@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -28,11 +28,11 @@ pub struct SecurityGroupRuleSpec {
     /// Largest destination port, or the ICMP code; any where left out.
     #[serde(default)]
     pub port_range_max: Option<u16>,
-    /// `IPv4` or `all`.
+    /// `IPv4`, `IPv6` or `all`; where left out that of the prefix or protocol, `IPv4` where neither tells.
     pub ethernet_type: EthernetType,
     /// Addresses of the other side; any where left out.
     #[serde(default)]
-    pub remote_ip_prefix: Option<Ipv4Net>,
+    pub remote_ip_prefix: Option<IpNet>,
     /// Id of the group that the other side is in; its name is accepted too.
     #[serde(default)]
     pub remote_group_id: Option<Id>,
@@ -57,7 +57,10 @@ pub enum EthernetType {
     /// IPv4 packets.
     #[serde(rename = "IPv4")]
     Ipv4,
-    /// Packets of every version of IP that is carried.
+    /// IPv6 packets.
+    #[serde(rename = "IPv6")]
+    Ipv6,
+    /// Packets of both versions of IP.
     #[serde(rename = "all")]
     All,
 }
@@ -73,18 +76,31 @@ pub enum Protocol {
 }
 
 /// Names of protocols, the one that is shown first.
-const PROTOCOLS: [(&str, u8); 11] = [
+const PROTOCOLS: [(&str, u8); 24] = [
     ("tcp", 6),
     ("udp", 17),
     ("icmp", 1),
+    ("icmpv6", 58),
+    ("ipv6-icmp", 58),
+    ("icmp6", 58),
     ("sctp", 132),
+    ("dccp", 33),
+    ("udplite", 136),
     ("gre", 47),
     ("esp", 50),
     ("ah", 51),
-    ("ospf", 89),
-    ("vrrp", 112),
+    ("ipip", 4),
+    ("ipencap", 4),
+    ("ipv6-encap", 41),
+    ("etherip", 97),
+    ("l2tp", 115),
     ("igmp", 2),
-    ("udplite", 136),
+    ("egp", 8),
+    ("rsvp", 46),
+    ("ospf", 89),
+    ("pim", 103),
+    ("pgm", 113),
+    ("vrrp", 112),
 ];
 
 impl Protocol {
@@ -94,6 +110,8 @@ impl Protocol {
     pub const UDP: Self = Self::Number(17);
     /// Internet Control Message Protocol.
     pub const ICMP: Self = Self::Number(1);
+    /// Internet Control Message Protocol of IPv6.
+    pub const ICMPV6: Self = Self::Number(58);
     /// Stream Control Transmission Protocol.
     pub const SCTP: Self = Self::Number(132);
 
@@ -106,7 +124,12 @@ impl Protocol {
     }
 
     fn has_ports(self) -> bool {
-        matches!(self, Self::TCP | Self::UDP | Self::SCTP) || self == Self::Number(136)
+        // DCCP and UDP-Lite have theirs at the same place.
+        matches!(self, Self::TCP | Self::UDP | Self::SCTP | Self::Number(33 | 136))
+    }
+
+    fn has_types(self) -> bool {
+        matches!(self, Self::ICMP | Self::ICMPV6)
     }
 
     /// A name in any case or a number; `0` is what EdgeStack calls `any`.
@@ -160,7 +183,12 @@ impl SecurityGroupRuleSpec {
             Direction::Egress => "egress",
         };
         let (minimum, maximum) = (bound(self.port_range_min), bound(self.port_range_max));
-        format!("{direction}:{}:{minimum}:{maximum}:{remote}", self.protocol)
+        let version = match self.ethernet_type {
+            EthernetType::Ipv4 => "",
+            EthernetType::Ipv6 => ":ipv6",
+            EthernetType::All => ":all",
+        };
+        format!("{direction}:{}:{minimum}:{maximum}:{remote}{version}", self.protocol)
     }
 
     /// Reads a rule that stands in its group, so that the group need not be named.
@@ -185,9 +213,8 @@ impl SecurityGroupRuleSpec {
         let protocol = read_protocol(reader);
         let ports = protocol.map_or((None, None), |protocol| read_ports(reader, protocol));
         reader.ignore(&["port_range_min", "port_range_max"]);
-        let ethernet_type =
-            reader.optional("ethernet_type", read_ethernet_type).unwrap_or(EthernetType::Ipv4);
         let remote_ip_prefix = reader.optional("remote_ip_prefix", read_prefix).flatten();
+        let ethernet_type = read_ethernet_type(reader, protocol, remote_ip_prefix);
         let remote_group_id = reader.optional("remote_group_id", |group| match group.as_str() {
             Some("") => Ok(None),
             _ => value::reference(group).map(Some),
@@ -235,7 +262,7 @@ fn read_protocol(reader: &mut Reader<'_>) -> Option<Protocol> {
             _ => value::text(protocol)?,
         };
         Protocol::parse(&text).ok_or_else(|| {
-            let hint = "tcp, udp, icmp, sctp, all, or a number from 1 to 255";
+            let hint = "tcp, udp, icmp, icmpv6, sctp, all, or a number from 1 to 255";
             Refusal::new("invalid_value", format!("`{text}` is no IP protocol"), hint)
         })
     })
@@ -243,7 +270,7 @@ fn read_protocol(reader: &mut Reader<'_>) -> Option<Protocol> {
 
 /// Ports for protocols that have them, type and code for ICMP, nothing for the rest.
 fn read_ports(reader: &mut Reader<'_>, protocol: Protocol) -> (Option<u16>, Option<u16>) {
-    let maximum = if protocol == Protocol::ICMP { 255 } else { 65_535 };
+    let maximum = if protocol.has_types() { 255 } else { 65_535 };
     let mut bound = |key: &'static str| {
         let number = reader.optional(key, |port| match port {
             Value::String(text) if text.trim().is_empty() => Ok(None),
@@ -252,12 +279,16 @@ fn read_ports(reader: &mut Reader<'_>, protocol: Protocol) -> (Option<u16>, Opti
         number.flatten()
     };
     let (low, high) = (bound("port_range_min"), bound("port_range_max"));
-    if !protocol.has_ports() && protocol != Protocol::ICMP && (low.is_some() || high.is_some()) {
+    if !protocol.has_ports() && !protocol.has_types() && (low.is_some() || high.is_some()) {
         let key = if low.is_some() { "port_range_min" } else { "port_range_max" };
         let message = format!("the protocol `{protocol}` has no ports");
         reader.refuse(
             key,
-            Refusal::new("not_allowed", message, "name tcp, udp, sctp or icmp, or leave the ports out"),
+            Refusal::new(
+                "not_allowed",
+                message,
+                "name tcp, udp, sctp, icmp or icmpv6, or leave the ports out",
+            ),
         );
         return (None, None);
     }
@@ -268,7 +299,7 @@ fn read_ports(reader: &mut Reader<'_>, protocol: Protocol) -> (Option<u16>, Opti
             reader.refuse("port_range_max", refusal);
         }
         (None, Some(_)) if !reader.has("port_range_min") => {
-            let what = if protocol == Protocol::ICMP {
+            let what = if protocol.has_types() {
                 "an ICMP code needs its type"
             } else {
                 "a port range has two ends"
@@ -284,14 +315,46 @@ fn read_ports(reader: &mut Reader<'_>, protocol: Protocol) -> (Option<u16>, Opti
     (low, high)
 }
 
-fn read_ethernet_type(value: &Value) -> Result<EthernetType, Refusal> {
-    if value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("ipv6")) {
-        return Err(Refusal::new("unsupported", "this version carries IPv4 only", "write IPv4 or all"));
+/// The version of IP that the rule is for: the one given, which must fit the rest, else the one that the rest is of.
+fn read_ethernet_type(
+    reader: &mut Reader<'_>,
+    protocol: Option<Protocol>,
+    remote: Option<IpNet>,
+) -> EthernetType {
+    const WORDS: [(&str, EthernetType); 3] =
+        [("IPv4", EthernetType::Ipv4), ("IPv6", EthernetType::Ipv6), ("all", EthernetType::All)];
+    let given = reader.optional("ethernet_type", |value| value::word(value, &WORDS));
+    let of_protocol = match protocol {
+        Some(Protocol::ICMP) => Some(EthernetType::Ipv4),
+        Some(Protocol::ICMPV6) => Some(EthernetType::Ipv6),
+        _ => None,
+    };
+    let of_remote = remote.map(|remote| match remote {
+        IpNet::V4(_) => EthernetType::Ipv4,
+        IpNet::V6(_) => EthernetType::Ipv6,
+    });
+    if let (Some(protocol), Some(remote)) = (of_protocol, of_remote)
+        && protocol != remote
+    {
+        let message = "the protocol and the remote prefix are of different versions of IP";
+        let hint = "icmp goes with IPv4 ranges, icmpv6 with IPv6 ranges";
+        reader.refuse("remote_ip_prefix", Refusal::new("mismatch", message, hint));
+        return given.unwrap_or(EthernetType::Ipv4);
     }
-    value::word(value, &[("IPv4", EthernetType::Ipv4), ("all", EthernetType::All)])
+    let fits = of_protocol.or(of_remote);
+    if let (Some(given), Some(fits)) = (given, fits)
+        && given != fits
+        && given != EthernetType::All
+    {
+        let what = if of_protocol.is_some() { "protocol" } else { "remote prefix" };
+        let message = format!("the rule's {what} is of the other version of IP");
+        let hint = "leave ethernet_type out";
+        reader.refuse("ethernet_type", Refusal::new("mismatch", message, hint));
+    }
+    given.or(fits).unwrap_or(EthernetType::Ipv4)
 }
 
-fn read_prefix(value: &Value) -> Result<Option<Ipv4Net>, Refusal> {
+fn read_prefix(value: &Value) -> Result<Option<IpNet>, Refusal> {
     match value.as_str() {
         Some(text) if matches!(text.to_ascii_lowercase().as_str(), "" | "all" | "any") => Ok(None),
         _ => value::cidr_or_address(value).map(Some),
@@ -302,7 +365,7 @@ fn read_prefix(value: &Value) -> Result<Option<Ipv4Net>, Refusal> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Protocol, SecurityGroupRuleSpec};
+    use super::{EthernetType, Protocol, SecurityGroupRuleSpec};
     use crate::meta::tests::{accepted, refusals};
 
     fn body(change: &Value) -> Value {
@@ -327,6 +390,8 @@ mod tests {
             (json!("0"), Protocol::All),
             (json!("ALL"), Protocol::All),
             (json!("47"), Protocol::Number(47)),
+            (json!("IPIP"), Protocol::Number(4)),
+            (json!(58), Protocol::ICMPV6),
             (json!(null), Protocol::All),
         ] {
             assert_eq!(read(&json!({"protocol": given})).protocol, protocol, "{given}");
@@ -373,7 +438,12 @@ mod tests {
             (json!({"protocol": "http"}), "protocol", "invalid_value"),
             (json!({"protocol": 256}), "protocol", "invalid_value"),
             (json!({"direction": "both"}), "direction", "invalid_value"),
-            (json!({"ethernet_type": "IPv6"}), "ethernet_type", "unsupported"),
+            (json!({"ethernet_type": "IPv5"}), "ethernet_type", "invalid_value"),
+            (json!({"ethernet_type": "IPv6", "remote_ip_prefix": "10.0.0.0/8"}), "ethernet_type", "mismatch"),
+            (json!({"ethernet_type": "IPv6", "protocol": "icmp"}), "ethernet_type", "mismatch"),
+            (json!({"ethernet_type": "ipv4", "protocol": "icmpv6"}), "ethernet_type", "mismatch"),
+            (json!({"protocol": "icmpv6", "remote_ip_prefix": "10.0.0.0/8"}), "remote_ip_prefix", "mismatch"),
+            (json!({"protocol": "icmp", "remote_ip_prefix": "fd00::/8"}), "remote_ip_prefix", "mismatch"),
             (json!({"remote_ip_prefix": "10.0.0.1/8"}), "remote_ip_prefix", "invalid_cidr"),
             (
                 json!({"remote_group_id": "a", "remote_ip_prefix": "10.0.0.0/8"}),
@@ -386,6 +456,21 @@ mod tests {
             let found = refusals::<SecurityGroupRuleSpec>(&body(&change));
             assert_eq!(found, [(format!("/security_group_rule/{key}"), code.to_owned())], "{change}");
         }
+    }
+
+    #[test]
+    fn the_version_of_ip_follows_from_the_rest() {
+        for (change, wanted) in [
+            (json!({}), EthernetType::Ipv4),
+            (json!({"remote_ip_prefix": "fd00::/8"}), EthernetType::Ipv6),
+            (json!({"protocol": "ipv6-icmp", "port_range_min": 128}), EthernetType::Ipv6),
+            (json!({"ethernet_type": "ALL", "protocol": "icmp"}), EthernetType::All),
+            (json!({"ethernet_type": "ipv6"}), EthernetType::Ipv6),
+        ] {
+            assert_eq!(read(&change).ethernet_type, wanted, "{change}");
+        }
+        let version = |word: &str| read(&json!({"ethernet_type": word})).identity();
+        assert!(version("IPv4") != version("IPv6") && version("IPv6") != version("all"));
     }
 
     #[test]

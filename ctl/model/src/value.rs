@@ -1,8 +1,8 @@
 //! Readers of single values: text, numbers, addresses, names. Each says what it wanted and shows an example.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::Value;
 
 use crate::address::MacAddress;
@@ -123,26 +123,59 @@ pub fn reference(value: &Value) -> Result<String, Refusal> {
 pub fn ipv4(value: &Value) -> Result<Ipv4Addr, Refusal> {
     let text = borrowed(value)?;
     text.parse().map_err(|_| {
-        if text.parse::<std::net::Ipv6Addr>().is_ok() {
+        if text.parse::<Ipv6Addr>().is_ok() {
             let message = format!("`{text}` is an IPv6 address");
-            return Refusal::new("unsupported", message, "this version carries IPv4 only");
+            return Refusal::new("unsupported", message, "this field holds an IPv4 address");
         }
         Refusal::new("invalid_address", format!("`{text}` is no IPv4 address"), "write it like `10.0.0.5`")
     })
 }
 
+/// An IPv6 address.
+pub fn ipv6(value: &Value) -> Result<Ipv6Addr, Refusal> {
+    let text = borrowed(value)?;
+    text.parse().map_err(|_| {
+        Refusal::new("invalid_address", format!("`{text}` is no IPv6 address"), "write it like `fd00::5`")
+    })
+}
+
+/// An IPv4 or IPv6 address.
+pub fn ip(value: &Value) -> Result<IpAddr, Refusal> {
+    let text = borrowed(value)?;
+    text.parse().map_err(|_| {
+        let hint = "write it like `10.0.0.5` or `fd00::5`";
+        Refusal::new("invalid_address", format!("`{text}` is no IP address"), hint)
+    })
+}
+
 /// An IPv4 range without host bits.
 pub fn cidr(value: &Value) -> Result<Ipv4Net, Refusal> {
-    let text = borrowed(value)?;
-    let range: Ipv4Net = text.parse().map_err(|_| {
-        if text.parse::<ipnet::Ipv6Net>().is_ok() {
-            return Refusal::new(
-                "unsupported",
-                format!("`{text}` is IPv6"),
-                "this version carries IPv4 only",
-            );
+    match any_cidr(value) {
+        Ok(IpNet::V4(range)) => Ok(range),
+        Ok(IpNet::V6(range)) => {
+            let hint = "this field holds an IPv4 range";
+            Err(Refusal::new("unsupported", format!("`{range}` is IPv6"), hint))
         }
-        Refusal::new("invalid_cidr", format!("`{text}` is no IPv4 range"), "write it like `10.0.0.0/24`")
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// An IPv6 range without host bits.
+pub fn ipv6_cidr(value: &Value) -> Result<Ipv6Net, Refusal> {
+    match any_cidr(value)? {
+        IpNet::V6(range) => Ok(range),
+        IpNet::V4(range) => {
+            Err(Refusal::new("invalid_cidr", format!("`{range}` is IPv4"), "write it like `fd00::/64`"))
+        }
+    }
+}
+
+/// An IPv4 or IPv6 range without host bits.
+pub fn any_cidr(value: &Value) -> Result<IpNet, Refusal> {
+    let text = borrowed(value)?;
+    let range: IpNet = text.parse().map_err(|_| {
+        let hint = "write it like `10.0.0.0/24`";
+        Refusal::new("invalid_cidr", format!("`{text}` is no range of addresses"), hint)
     })?;
     if range.addr() == range.network() {
         return Ok(range);
@@ -151,11 +184,11 @@ pub fn cidr(value: &Value) -> Result<Ipv4Net, Refusal> {
     Err(Refusal::new("invalid_cidr", message, format!("did you mean `{}`?", range.trunc())))
 }
 
-/// An IPv4 range or a single address, which counts as a range of one.
-pub fn cidr_or_address(value: &Value) -> Result<Ipv4Net, Refusal> {
-    match borrowed(value)?.parse::<Ipv4Addr>() {
-        Ok(address) => Ok(Ipv4Net::from(address)),
-        Err(_) => cidr(value),
+/// A range or a single address, which counts as a range of one.
+pub fn cidr_or_address(value: &Value) -> Result<IpNet, Refusal> {
+    match borrowed(value)?.parse::<IpAddr>() {
+        Ok(address) => Ok(IpNet::from(address)),
+        Err(_) => any_cidr(value),
     }
 }
 

@@ -63,7 +63,7 @@ fn resolve_address(
     if let Some(address) = spec.floating_ip.filter(|_| spec.floating_ip != kept) {
         let pool = outer.effective_pool();
         let outside = || {
-            let message = format!("{address} is not in the pool {} to {}", pool.start, pool.end);
+            let message = format!("{address} is not in the pool {pool}");
             Refusal::new("outside_pool", message, "leave it out for the lowest free address")
         };
         let refusal = outer.refuse_host(address).or_else(|| (!pool.contains(address)).then(outside));

@@ -4,6 +4,7 @@
 //! file of its name. Called by `http/`, on threads that may block. Never talks to the dataplane: reconcilers watch
 //! the store.
 
+pub mod addresses;
 pub mod error;
 mod floating_ip;
 pub mod list;

@@ -1,12 +1,15 @@
 //! Rules of networks.
 
+use std::net::IpAddr;
+
 use edgestack_model::network::NetworkType;
 use edgestack_model::reader::Refusal;
 use edgestack_model::{Kind, NetworkSpec};
 
 use super::Noun;
+use super::addresses::{address_key, allocations};
 use super::error::AppError;
-use super::write::{Write, address_key};
+use super::write::Write;
 
 /// Largest identifier of a tunnel network.
 const SEGMENT_MAX: u32 = (1 << 24) - 1;
@@ -15,6 +18,8 @@ impl Noun for NetworkSpec {
     fn resolve(&mut self, previous: Option<&Self>, write: &mut Write<'_>) -> Result<(), AppError> {
         self.gateway_ip = Some(self.effective_gateway());
         self.ip_pool = Some(self.effective_pool());
+        self.ipv6_gateway_ip = self.effective_ipv6_gateway();
+        self.ipv6_ip_pool = self.effective_ipv6_pool();
         choose_segment(self, previous, write)?;
         if let (NetworkType::Flat, Some(physnet)) = (self.network_type, &self.physnet_name) {
             let what = format!("the physical network `{physnet}`, which carries one FLAT network");
@@ -22,14 +27,64 @@ impl Noun for NetworkSpec {
         }
         if let Some(previous) = previous {
             refuse_immutable(self, previous, write);
+            if !write.is_comparison() {
+                keep_what_is_used(self, previous, write)?;
+            }
         }
-        if let Some(gateway) = self.gateway_ip {
-            let what = format!("the gateway address {gateway}");
-            let key = address_key(write.id(), gateway);
-            write.claim(key, "gateway_ip", "address_in_use", what);
+        let gateways = [
+            ("gateway_ip", self.gateway_ip.map(IpAddr::V4)),
+            ("ipv6_gateway_ip", self.ipv6_gateway_ip.map(IpAddr::V6)),
+        ];
+        for (field, gateway) in gateways {
+            if let Some(gateway) = gateway {
+                let what = format!("the gateway address {gateway}");
+                write.claim(address_key(write.id(), gateway), field, "address_in_use", what);
+            }
         }
         Ok(())
     }
+}
+
+/// Refuses changes of what addresses that are given out depend on.
+fn keep_what_is_used(
+    spec: &NetworkSpec,
+    previous: &NetworkSpec,
+    write: &mut Write<'_>,
+) -> Result<(), AppError> {
+    let ipv6_changed = previous.ipv6_cidr.is_some() && spec.ipv6_cidr != previous.ipv6_cidr;
+    if spec.reservations == previous.reservations
+        && !ipv6_changed
+        && spec.physnet_name == previous.physnet_name
+    {
+        return Ok(());
+    }
+    let allocations = allocations(write.store(), write.id())?;
+    let mut used = allocations.iter().filter(|allocation| allocation.purpose() != "gateway");
+    for (index, range) in spec.reservations.iter().enumerate() {
+        if previous.reservations.contains(range) {
+            continue;
+        }
+        // A peer router is a machine outside, which may well be in a range that is kept for such.
+        let taken = used.clone().find(|it| !it.peer && range.contains(it.address));
+        if let Some(taken) = taken {
+            let message =
+                format!("{} of the range {range} is the {} {}'s", taken.address, taken.purpose(), taken.name);
+            let refusal =
+                Refusal::new("address_in_use", message, "leave it out of the range, or free it first");
+            write.conflict(&format!("reservations/{index}"), refusal);
+        }
+    }
+    if ipv6_changed && let Some(user) = used.clone().find(|allocation| allocation.address.is_ipv6()) {
+        let message = format!("{} is the {} {}'s", user.address, user.purpose(), user.name);
+        write.conflict("ipv6_cidr", Refusal::new("in_use", message, "free the subnet's addresses first"));
+    }
+    if spec.physnet_name != previous.physnet_name
+        && let Some(user) = used.next()
+    {
+        let message = format!("the {} {} has an address of the network", user.purpose(), user.name);
+        write.conflict("physnet_name", Refusal::new("in_use", message, "remove what uses the network first"));
+    }
+    Ok(())
 }
 
 /// Takes the lowest free identifier where a tunnel network names none, and claims the one it has.

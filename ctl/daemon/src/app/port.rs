@@ -81,6 +81,7 @@ fn resolve_addresses(
         Some(refusal) => write.refuse("ip_address", refusal),
         None => spec.ip_address = write.claim_address(network, spec.ip_address, "ip_address")?,
     }
+    resolve_ipv6_address(spec, network, kept, write)?;
     if spec.mac_address.is_none() {
         spec.mac_address = kept.and_then(|kept| kept.mac_address);
     }
@@ -101,6 +102,31 @@ fn resolve_addresses(
         let refusal =
             Refusal::new("missing", "no free MAC address was found", "give the port a `mac_address`");
         write.refuse("mac_address", refusal);
+    }
+    Ok(())
+}
+
+/// A port has an IPv6 address where its network has an IPv6 subnet. One that is older than the subnet gets its address
+/// when it is next changed.
+fn resolve_ipv6_address(
+    spec: &mut PortSpec,
+    network: &Entry<NetworkSpec>,
+    kept: Option<&PortSpec>,
+    write: &mut Write<'_>,
+) -> Result<(), AppError> {
+    if spec.ipv6_address.is_none() {
+        spec.ipv6_address = kept.and_then(|kept| kept.ipv6_address);
+        // Asked for again, the object is as it was asked for.
+        if spec.ipv6_address.is_none() && (write.is_comparison() || network.record.spec.ipv6_cidr.is_none()) {
+            return Ok(());
+        }
+    }
+    let refusal = spec.ipv6_address.and_then(|address| network.record.spec.refuse_host(address));
+    match refusal {
+        Some(refusal) => write.refuse("ipv6_address", refusal),
+        None => {
+            spec.ipv6_address = write.claim_ipv6_address(network, spec.ipv6_address, "ipv6_address")?;
+        }
     }
     Ok(())
 }

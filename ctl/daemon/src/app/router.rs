@@ -5,10 +5,11 @@ use edgestack_model::reader::Refusal;
 use edgestack_model::{FloatingIpSpec, NetworkSpec, RouterSpec};
 
 use super::Noun;
+use super::addresses::{address_key, peer_key};
 use super::error::AppError;
 use super::network::require_external;
 use super::record::{Entry, object_key, parse_owner, uses_prefix};
-use super::write::{Write, address_key, mac_key, peer_key};
+use super::write::{Write, mac_key};
 
 impl Noun for RouterSpec {
     fn resolve(&mut self, previous: Option<&Self>, write: &mut Write<'_>) -> Result<(), AppError> {
@@ -92,7 +93,7 @@ fn check_peer(
     if spec.external.as_ref().is_some_and(|external| external.ip == Some(peer.ip)) {
         let message = format!("{} is the router's own address", peer.ip);
         write.refuse("peer_router/ip", Refusal { code: "address_in_use", message, hint: None });
-    } else if let Some(owner) = write.other_owner(&address_key(network_id, peer.ip))? {
+    } else if let Some(owner) = write.other_owner(&address_key(network_id, peer.ip.into()))? {
         let message = format!("{} is the address of the {owner}", peer.ip);
         let hint = "give the address of the next hop, which this gateway does not have itself";
         write.conflict("peer_router/ip", Refusal::new("address_in_use", message, hint));

@@ -5,13 +5,14 @@
 //! conditions are everything that was looked at: had another write changed it meanwhile, the store refuses and
 //! [`super::App`] starts over.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use edgestack_model::address::MacAddress;
 use edgestack_model::reader::Refusal;
 use edgestack_model::{FieldError, Kind, NetworkSpec, Spec};
 
+use super::addresses::{self, address_key, peer_key};
 use super::error::AppError;
 use super::record::{
     Entry, Record, describe_owner, name_key, object_key, parse_owner, status_key, uses_prefix,
@@ -158,7 +159,7 @@ impl<'a> Write<'a> {
         Ok((!mine).then(|| describe_owner(&stored.value)))
     }
 
-    /// Claims an address of a network: `wanted`, or the lowest free one of its pool.
+    /// Claims an IPv4 address of a network: `wanted`, or the lowest free one of its pool.
     pub fn claim_address(
         &mut self,
         network: &Entry<NetworkSpec>,
@@ -166,57 +167,58 @@ impl<'a> Write<'a> {
         field: &str,
     ) -> Result<Option<Ipv4Addr>, AppError> {
         let network_id = network.record.id.as_str();
-        let address = match wanted {
-            Some(address) => {
-                if let Some(router) = self.peer_of(network_id, address)? {
-                    let message = format!("{address} is the peer router of the {router}");
-                    let hint = "choose another, or leave it out for the lowest free address";
-                    self.conflict(field, Refusal::new("address_in_use", message, hint));
-                }
-                address
+        let address = if let Some(address) = wanted {
+            if let Some(router) = self.peer_of(network_id, address)? {
+                let message = format!("{address} is the peer router of the {router}");
+                let hint = "choose another, or leave it out for the lowest free address";
+                self.conflict(field, Refusal::new("address_in_use", message, hint));
             }
-            None => {
-                if let Some(address) = self.lowest_free(network)? {
-                    address
-                } else {
-                    let pool = network.record.spec.effective_pool();
-                    let message = format!(
-                        "the pool {} to {} of the network `{}` has no free address",
-                        pool.start, pool.end, network.record.name
-                    );
-                    let hint = "widen the network's ip_pool, or delete what is no longer needed";
-                    self.conflict(field, Refusal::new("pool_exhausted", message, hint));
-                    return Ok(None);
-                }
-            }
+            address
+        } else {
+            let free = addresses::lowest_free(self.store, network, false)?;
+            let Some(IpAddr::V4(address)) = free else {
+                let pool = network.record.spec.effective_pool();
+                self.refuse_exhausted(network, &pool.to_string(), "ip_pool", field);
+                return Ok(None);
+            };
+            address
         };
-        let what = format!("{address} of the network `{}`", network.record.name);
-        self.claim(address_key(network_id, address), field, "address_in_use", what);
+        self.claim_any(network, IpAddr::V4(address), field);
         Ok(Some(address))
     }
 
-    fn lowest_free(&self, network: &Entry<NetworkSpec>) -> Result<Option<Ipv4Addr>, AppError> {
-        let spec = &network.record.spec;
-        let pool = spec.effective_pool();
-        let mut candidate = pool.start.to_bits();
-        // In the order of the addresses: those that are given, and those of machines outside.
-        let mut taken = BTreeSet::new();
-        for prefix in [address_prefix(&network.record.id), peers_prefix(&network.record.id)] {
-            let entries = self.store.list(&prefix)?.entries;
-            taken.extend(entries.iter().filter_map(|entry| {
-                let hex = entry.key.strip_prefix(&prefix)?.split('/').next()?;
-                u32::from_str_radix(hex, 16).ok()
-            }));
-        }
-        for address in taken {
-            if address == candidate {
-                candidate += 1;
-            }
-        }
-        let edge = |address: u32| {
-            address == spec.cidr.network().to_bits() || address == spec.cidr.broadcast().to_bits()
+    /// Claims an IPv6 address of a network: `wanted`, or the lowest free one of its pool.
+    pub fn claim_ipv6_address(
+        &mut self,
+        network: &Entry<NetworkSpec>,
+        wanted: Option<Ipv6Addr>,
+        field: &str,
+    ) -> Result<Option<Ipv6Addr>, AppError> {
+        let address = if let Some(address) = wanted {
+            address
+        } else {
+            let free = addresses::lowest_free(self.store, network, true)?;
+            let Some(IpAddr::V6(address)) = free else {
+                let pool = network.record.spec.effective_ipv6_pool();
+                let pool = pool.map_or_else(String::new, |pool| pool.to_string());
+                self.refuse_exhausted(network, &pool, "ipv6_ip_pool", field);
+                return Ok(None);
+            };
+            address
         };
-        Ok((candidate <= pool.end.to_bits() && !edge(candidate)).then(|| Ipv4Addr::from_bits(candidate)))
+        self.claim_any(network, IpAddr::V6(address), field);
+        Ok(Some(address))
+    }
+
+    fn claim_any(&mut self, network: &Entry<NetworkSpec>, address: IpAddr, field: &str) {
+        let what = format!("{address} of the network `{}`", network.record.name);
+        self.claim(address_key(&network.record.id, address), field, "address_in_use", what);
+    }
+
+    fn refuse_exhausted(&mut self, network: &Entry<NetworkSpec>, pool: &str, pool_field: &str, field: &str) {
+        let message = format!("the pool {pool} of the network `{}` has no free address", network.record.name);
+        let hint = format!("widen the network's {pool_field}, or delete what is no longer needed");
+        self.conflict(field, Refusal::new("pool_exhausted", message, hint));
     }
 
     /// Another router that has the address as its peer.
@@ -304,24 +306,6 @@ pub fn find<S: Spec>(store: &dyn Store, reference: &str) -> Result<Option<Entry<
     let by_name = store.get(&name_key::<S>(reference))?;
     let id = by_name.as_ref().and_then(|owner| parse_owner(&owner.value)).map_or(reference, |(_, id, _)| id);
     store.get(&object_key::<S>(id))?.as_ref().map(Entry::decode).transpose()
-}
-
-/// Key of the claim on an address of a network.
-pub fn address_key(network_id: &str, address: Ipv4Addr) -> String {
-    format!("{}{:08x}", address_prefix(network_id), address.to_bits())
-}
-
-fn address_prefix(network_id: &str) -> String {
-    format!("claims/addresses/{network_id}/")
-}
-
-/// Key under which a router notes that an address of a network is its peer's; several routers may have one peer.
-pub fn peer_key(network_id: &str, address: Ipv4Addr, router_id: &str) -> String {
-    format!("{}{:08x}/{router_id}", peers_prefix(network_id), address.to_bits())
-}
-
-fn peers_prefix(network_id: &str) -> String {
-    format!("claims/peers/{network_id}/")
 }
 
 /// Key of the claim on a MAC address of a network.

@@ -6,6 +6,7 @@ mod quarantine;
 pub mod status;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

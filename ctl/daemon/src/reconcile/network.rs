@@ -4,6 +4,7 @@
 //! at once are one application; and does everything anew on a timer, so that whatever it missed does not stay.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use edgestack_model::security_group_rule::{Direction as RuleDirection, EthernetT
 use edgestack_model::{
     FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec, Status, port,
 };
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use tokio::sync::watch;
 
 use super::mirror::Mirror;
@@ -353,15 +354,15 @@ fn network(record: &Record<NetworkSpec>) -> Network {
 
 /// What the gateway serves a tenant network's workloads.
 fn services(spec: &NetworkSpec) -> Services {
-    let route = |route: &HostRoute| config::HostRoute {
-        destination: cidr(route.destination),
-        next_hop: route.nexthop,
+    let route = |route: &HostRoute| {
+        let next_hop = ipv4_address(route.nexthop)?;
+        Some(config::HostRoute { destination: ipv4(route.destination)?, next_hop })
     };
     let dhcp = Dhcp {
         lease_seconds: LEASE_SECONDS,
         default_route: spec.default_route,
-        routes: spec.host_routes.iter().map(route).collect(),
-        dns_servers: spec.dns.clone(),
+        routes: spec.host_routes.iter().filter_map(route).collect(),
+        dns_servers: spec.dns.iter().filter_map(|server| ipv4_address(*server)).collect(),
         ntp_servers: Vec::new(),
         domain: None,
         search: Vec::new(),
@@ -374,6 +375,7 @@ fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) ->
         network,
         mac_address,
         ip_address,
+        ipv6_address: _,
         security_groups,
         allowed_address_pairs,
         port_security,
@@ -383,9 +385,9 @@ fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) ->
         description: _,
     } = &record.spec;
     let groups = security_groups.iter().flatten().filter_map(|group| id(&names.groups, group)).collect();
-    let pairs = allowed_address_pairs.iter().map(|pair| AddressPair {
-        ip_address: cidr(pair.ip_address),
-        mac_address: pair.mac_address.map(|mac| MacAddress(mac.0)),
+    let pairs = allowed_address_pairs.iter().filter_map(|pair| {
+        let mac_address = pair.mac_address.map(|mac| MacAddress(mac.0));
+        Some(AddressPair { ip_address: ipv4(pair.ip_address)?, mac_address })
     });
     Some(Port {
         id: record.id.clone(),
@@ -440,7 +442,7 @@ fn floating_ip(record: &Record<FloatingIpSpec>, names: &Names<'_>) -> Option<Flo
 fn security_groups(mirror: &Mirror) -> Vec<SecurityGroup> {
     let mut rules: HashMap<&str, Vec<SecurityGroupRule>> = HashMap::new();
     for record in mirror.rules.values().filter(|record| is_carried(record)) {
-        rules.entry(record.spec.security_group_id.as_str()).or_default().push(rule(record));
+        rules.entry(record.spec.security_group_id.as_str()).or_default().extend(rule(record));
     }
     let group = |record: &Record<SecurityGroupSpec>| SecurityGroup {
         id: record.id.clone(),
@@ -453,16 +455,18 @@ fn security_groups(mirror: &Mirror) -> Vec<SecurityGroup> {
 /// Whether the dataplane carries what the rule allows. Packets of other protocols do not pass, with or without it.
 pub fn is_carried(rule: &Record<SecurityGroupRuleSpec>) -> bool {
     matches!(rule.spec.protocol, Protocol::All | Protocol::TCP | Protocol::UDP | Protocol::ICMP)
+        && rule.spec.ethernet_type != EthernetType::Ipv6
 }
 
-fn rule(record: &Record<SecurityGroupRuleSpec>) -> SecurityGroupRule {
+/// None where the other side is none that packets come from.
+fn rule(record: &Record<SecurityGroupRuleSpec>) -> Option<SecurityGroupRule> {
     let spec = &record.spec;
     let remote = match (&spec.remote_group_id, spec.remote_ip_prefix) {
         (Some(group), _) => Remote::Group { group: group.clone() },
-        (None, Some(prefix)) if prefix.prefix_len() > 0 => Remote::Cidr { cidr: cidr(prefix) },
+        (None, Some(prefix)) if prefix.prefix_len() > 0 => Remote::Cidr { cidr: ipv4(prefix)? },
         (None, _) => Remote::Any,
     };
-    SecurityGroupRule {
+    Some(SecurityGroupRule {
         id: record.id.clone(),
         direction: match spec.direction {
             RuleDirection::Ingress => Direction::Ingress,
@@ -470,12 +474,27 @@ fn rule(record: &Record<SecurityGroupRuleSpec>) -> SecurityGroupRule {
         },
         ethertype: match spec.ethernet_type {
             EthernetType::Ipv4 => Some(Ethertype::Ipv4),
+            EthernetType::Ipv6 => Some(Ethertype::Ipv6),
             EthernetType::All => None,
         },
         protocol: spec.protocol.number(),
         port_range_min: spec.port_range_min,
         port_range_max: spec.port_range_max,
         remote,
+    })
+}
+
+fn ipv4_address(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn ipv4(range: IpNet) -> Option<Cidr> {
+    match range {
+        IpNet::V4(range) => Some(cidr(range)),
+        IpNet::V6(_) => None,
     }
 }
 

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 
 use edgestack_dataplane::inspect::PortView;
 use edgestack_model::network::NetworkType;
+use edgestack_model::security_group_rule::EthernetType;
 use edgestack_model::{Condition, ConditionStatus, Kind, Phase, Spec, Status};
 
 use super::mirror::Mirror;
 use super::network::{Uplink, is_carried};
+use super::waits;
 use crate::app::record::{Record, status_key};
 
 /// What statuses are computed from, beside the objects.
@@ -32,10 +34,12 @@ pub fn compute(mirror: &Mirror, situation: &Situation<'_>) -> BTreeMap<String, S
     for network in mirror.networks.values() {
         let label = format!("network {}", network.name);
         insert(&mut statuses, network, &label, network_condition(network, situation), situation);
+        add(&mut statuses, network, waits::network(&network.spec));
     }
     for port in mirror.ports.values() {
         let label = format!("port {}", port.name);
         insert(&mut statuses, port, &label, port_condition(port, situation), situation);
+        add(&mut statuses, port, waits::port(&port.spec));
     }
     for router in mirror.routers.values() {
         let label = format!("router {}", router.name);
@@ -102,6 +106,13 @@ fn insert<S: Spec>(
     let status =
         Status { phase: finding.phase, observed_generation: record.generation, conditions: vec![condition] };
     statuses.insert(status_key(S::KIND.plural(), &record.id), status);
+}
+
+/// Adds conditions to the status of an object.
+fn add<S: Spec>(statuses: &mut BTreeMap<String, Status>, record: &Record<S>, conditions: Vec<Condition>) {
+    if let Some(status) = statuses.get_mut(&status_key(S::KIND.plural(), &record.id)) {
+        status.conditions.extend(conditions);
+    }
 }
 
 /// What holds for every object before anything of its own does.
@@ -182,6 +193,12 @@ fn rule_condition(
 ) -> Finding {
     if is_carried(rule) {
         return realized(situation);
+    }
+    if rule.spec.ethernet_type == EthernetType::Ipv6 {
+        return Finding::pending(
+            "UnsupportedEthernetType",
+            "packets of IPv6 are not carried in this version",
+        );
     }
     let message = format!("packets of the protocol {} are not carried in this version", rule.spec.protocol);
     Finding::pending("UnsupportedProtocol", message)

@@ -220,6 +220,36 @@ fn every_object_says_what_it_waits_for() {
 }
 
 #[test]
+fn what_the_dataplane_does_not_do_yet_is_said() {
+    let app = App::new(Arc::new(MemoryStore::default()), Vec::new());
+    let network = json!({"network": {"name": "a", "cidr": "10.0.0.0/24", "ipv6_cidr": "fd00::/64",
+        "dns": ["2620:fe::fe"]}});
+    let network = create::<NetworkSpec>(&app, network);
+    let plain = create::<NetworkSpec>(&app, json!({"network": {"name": "b", "cidr": "10.0.0.0/24"}}));
+    let port = create::<PortSpec>(
+        &app,
+        json!({"port": {"name": "p", "network": "a",
+        "allowed_address_pairs": [{"ip_address": "fd00::/96"}, {"ip_address": "10.0.0.9"}]}}),
+    );
+    let rule = json!({"security_group_rule": {"security_group_id": "default", "direction": "ingress",
+        "ethernet_type": "IPv6"}});
+    let rule = create::<SecurityGroupRuleSpec>(&app, rule);
+    let mirror = mirror(&app);
+    let config = build(&mirror, &[]);
+    accepted(&config);
+    let situation = Situation { uplinks: &[], ports: Some(BTreeMap::new()), refused: &[], blocked: false };
+    let statuses = compute(&mirror, &situation);
+    let reasons = |plural: &str, id: &str| -> Vec<String> {
+        let conditions = &statuses[&format!("status/{plural}/{id}")].conditions;
+        conditions.iter().map(|condition| condition.reason.clone()).collect()
+    };
+    assert_eq!(reasons("networks", &network), ["Realized", "NotCarried", "NotAnnounced"]);
+    assert_eq!(reasons("networks", &plain), ["Realized"]);
+    assert_eq!(reasons("ports", &port), ["NotPlugged", "NotCarried"]);
+    assert_eq!(reasons("security_group_rules", &rule), ["UnsupportedEthernetType"]);
+}
+
+#[test]
 fn what_is_refused_is_found_by_what_the_dataplane_calls_it() {
     let app = App::new(Arc::new(MemoryStore::default()), Vec::new());
     let external = json!({"network": {"name": "wan", "type": "FLAT", "external": true, "physnet_name": "internet",

@@ -15,7 +15,7 @@ fn a_network_lives_its_whole_life() {
     assert_eq!(object["ip_pool"], json!({"start": "10.0.0.1", "end": "10.0.0.254"}));
     assert_eq!(
         (&object["type"], &object["segment_id"], &object["mtu"]),
-        (&json!("VXLAN"), &json!(1), &json!(1500))
+        (&json!("VXLAN"), &json!(1), &json!(1450))
     );
     let id = created.body["id"].as_str().unwrap();
     assert!(created.header("location").unwrap().ends_with(id));
@@ -132,4 +132,67 @@ fn what_others_rely_on_does_not_change() {
     assert!(users.text.contains("port web"), "{}", users.text);
     assert_eq!(daemon.delete("ports/web").status, 200);
     assert_eq!(daemon.delete("networks/tenant").status, 200);
+}
+
+#[test]
+fn reserved_addresses_are_given_to_nobody() {
+    let daemon = Daemon::start();
+    let mut body = network("tenant", "10.0.0.0/24");
+    body["network"]["reservations"] =
+        json!([{"start": "10.0.0.2", "end": "10.0.0.9", "description": "printers"}, {"start": "10.0.0.11"}]);
+    let created = daemon.create("networks", &body);
+    assert_eq!(created["reservations"][1], json!({"start": "10.0.0.11", "end": "10.0.0.11"}));
+    let address = |name: &str| daemon.create("ports", &port(name, "tenant"))["ip_address"].clone();
+    assert_eq!([address("a"), address("b")], [json!("10.0.0.10"), json!("10.0.0.12")]);
+    let mut wanted = port("c", "tenant");
+    wanted["port"]["ip_address"] = json!("10.0.0.5");
+    daemon.post("ports", &wanted).refused(400, "invalid", &[("/port/ip_address", "reserved_address")]);
+    let patch = json!({"network": {"reservations": [{"start": "10.0.0.2", "end": "10.0.0.20"}]}});
+    let refused = daemon.patch("networks/tenant", &patch);
+    refused.refused(409, "conflict", &[("/network/reservations/0", "address_in_use")]);
+    assert!(
+        refused.text.contains("10.0.0.10 of the range 10.0.0.2 to 10.0.0.20 is the port a's"),
+        "{}",
+        refused.text
+    );
+    let none = daemon.patch("networks/tenant", &json!({"network": {"reservations": null}}));
+    assert_eq!((none.status, &none.body["network"]["reservations"]), (200, &json!(null)));
+    assert_eq!(address("d"), json!("10.0.0.2"));
+}
+
+#[test]
+fn ipv6_addresses_are_given_out_beside_the_others() {
+    let daemon = Daemon::start();
+    daemon.create("networks", &network("tenant", "10.0.0.0/24"));
+    let before = daemon.create("ports", &port("before", "tenant"));
+    assert_eq!(before["ipv6_address"], json!(null));
+    let patched = daemon.patch("networks/tenant", &json!({"network": {"ipv6_cidr": "fd00:0:0:1::/64"}}));
+    assert_eq!(patched.body["network"]["ipv6_gateway_ip"], "fd00:0:0:1::1", "{}", patched.text);
+    assert_eq!(daemon.post("ports", &port("before", "tenant")).status, 200, "it is still what was asked for");
+    let after = daemon.create("ports", &port("after", "tenant"));
+    assert_eq!((&after["ip_address"], &after["ipv6_address"]), (&json!("10.0.0.3"), &json!("fd00:0:0:1::2")));
+    let mut same = port("same", "tenant");
+    same["port"]["ipv6_address"] = json!("fd00:0:0:1::2");
+    daemon.post("ports", &same).refused(409, "conflict", &[("/port/ipv6_address", "address_in_use")]);
+    same["port"]["ipv6_address"] = json!("fd00:0:0:1::1");
+    daemon.post("ports", &same).refused(400, "invalid", &[("/port/ipv6_address", "reserved_address")]);
+    let change = |patch| daemon.patch("networks/tenant", &json!({ "network": patch }));
+    let none = change(json!({"ipv6_cidr": null, "ipv6_gateway_ip": null, "ipv6_ip_pool": null}));
+    none.refused(409, "conflict", &[("/network/ipv6_cidr", "in_use")]);
+    assert_eq!(daemon.delete("ports/after").status, 200);
+    let none = change(json!({"ipv6_cidr": null, "ipv6_gateway_ip": null, "ipv6_ip_pool": null}));
+    assert_eq!(none.status, 200, "{}", none.text);
+    daemon.create("networks", &network("plain", "10.0.0.0/24"));
+    same["port"]["network"] = json!("plain");
+    daemon.post("ports", &same).refused(400, "invalid", &[("/port/ipv6_address", "outside_cidr")]);
+}
+
+#[test]
+fn the_uplink_of_a_network_in_use_stays() {
+    let daemon = Daemon::start();
+    daemon.create("networks", &external());
+    daemon.create("routers", &json!({"router": {"name": "r", "external": "wan"}}));
+    let moved = daemon.patch("networks/wan", &json!({"network": {"physnet_name": "other"}}));
+    moved.refused(409, "conflict", &[("/network/physnet_name", "in_use")]);
+    assert!(moved.text.contains("the router r has an address"), "{}", moved.text);
 }

@@ -1,0 +1,173 @@
+//! Addresses of networks: who has which, and which is the next to be given out.
+//!
+//! Each address that is given is a claim of the store, so that no two objects have one. The keys end in the address
+//! as hexadecimal digits, so that a listing comes in the order of the addresses.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use edgestack_model::{NetworkSpec, Spec as _};
+
+use super::error::AppError;
+use super::record::{Entry, parse_owner};
+use crate::store::{Store, StoreError};
+
+/// An address of a network that is not free.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// The address.
+    pub address: IpAddr,
+    /// Plural of the kind of who has it.
+    pub plural: String,
+    /// Id of who has it.
+    pub id: String,
+    /// Name of who has it.
+    pub name: String,
+    /// It is the address of a machine outside: a router's peer.
+    pub peer: bool,
+}
+
+impl Allocation {
+    /// What the address is for, in one word: `gateway`, `peer_router`, or the kind of who has it.
+    pub fn purpose(&self) -> &str {
+        match self.plural.as_str() {
+            _ if self.peer => "peer_router",
+            plural if plural == NetworkSpec::KIND.plural() => "gateway",
+            plural => plural.trim_end_matches('s'),
+        }
+    }
+}
+
+/// The addresses of a network that are not free, in their order, IPv4 first.
+pub fn allocations(store: &dyn Store, network_id: &str) -> Result<Vec<Allocation>, StoreError> {
+    let prefixes = [
+        (addresses_prefix(network_id), false),
+        (peers_prefix(network_id), true),
+        (ipv6_addresses_prefix(network_id), false),
+    ];
+    let mut allocations = Vec::new();
+    for (prefix, peer) in prefixes {
+        for entry in store.list(&prefix)?.entries {
+            let address = entry.key.strip_prefix(&prefix).and_then(parse_address);
+            if let (Some(address), Some((plural, id, name))) = (address, parse_owner(&entry.value)) {
+                let (plural, id, name) = (plural.to_owned(), id.to_owned(), name.to_owned());
+                allocations.push(Allocation { address, plural, id, name, peer });
+            }
+        }
+    }
+    allocations.sort_by_key(|allocation| allocation.address);
+    Ok(allocations)
+}
+
+/// The lowest address of the network's pool that nobody has and that is not reserved.
+pub fn lowest_free(
+    store: &dyn Store,
+    network: &Entry<NetworkSpec>,
+    ipv6: bool,
+) -> Result<Option<IpAddr>, AppError> {
+    Ok(free(store, network, ipv6)?.next())
+}
+
+/// The addresses of the network's pool that nobody has and that are not reserved, in their order.
+pub fn free(
+    store: &dyn Store,
+    network: &Entry<NetworkSpec>,
+    ipv6: bool,
+) -> Result<impl Iterator<Item = IpAddr> + use<>, AppError> {
+    let Network { start, end, taken, reserved } = Network::read(store, network, ipv6)?;
+    let mut candidate = start;
+    let next = std::iter::from_fn(move || {
+        while candidate <= end {
+            let address = candidate;
+            if let Some((_, last)) = reserved.iter().find(|(first, last)| (*first..=*last).contains(&address))
+            {
+                candidate = last.saturating_add(1);
+                continue;
+            }
+            candidate = candidate.saturating_add(1);
+            if !taken.contains(&address) {
+                return Some(from_bits(address, ipv6));
+            }
+        }
+        None
+    });
+    Ok(next)
+}
+
+/// One family of a network's addresses as numbers.
+struct Network {
+    start: u128,
+    end: u128,
+    taken: BTreeSet<u128>,
+    reserved: Vec<(u128, u128)>,
+}
+
+impl Network {
+    fn read(store: &dyn Store, network: &Entry<NetworkSpec>, ipv6: bool) -> Result<Self, AppError> {
+        let spec = &network.record.spec;
+        let pool = if ipv6 {
+            spec.effective_ipv6_pool().map(|pool| (IpAddr::V6(pool.start), IpAddr::V6(pool.end)))
+        } else {
+            let pool = spec.effective_pool();
+            Some((IpAddr::V4(pool.start), IpAddr::V4(pool.end)))
+        };
+        let id = &network.record.id;
+        let prefixes =
+            if ipv6 { vec![ipv6_addresses_prefix(id)] } else { vec![addresses_prefix(id), peers_prefix(id)] };
+        let mut taken = BTreeSet::new();
+        for prefix in prefixes {
+            let entries = store.list(&prefix)?.entries;
+            let addresses =
+                entries.iter().filter_map(|entry| parse_address(entry.key.strip_prefix(&prefix)?));
+            taken.extend(addresses.map(to_bits));
+        }
+        let reserved = spec.reservations.iter().filter(|range| range.start.is_ipv6() == ipv6);
+        let reserved = reserved.map(|range| (to_bits(range.start), to_bits(range.end)));
+        // Without an IPv6 subnet there is nothing to give: a range that ends before it starts.
+        let (start, end) = pool.map_or((1, 0), |(start, end)| (to_bits(start), to_bits(end)));
+        Ok(Self { start, end, taken, reserved: reserved.collect() })
+    }
+}
+
+fn to_bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+fn from_bits(bits: u128, ipv6: bool) -> IpAddr {
+    if ipv6 { Ipv6Addr::from_bits(bits).into() } else { Ipv4Addr::from_bits(bits as u32).into() }
+}
+
+/// The address at the start of what follows a prefix: 8 hexadecimal digits are IPv4, 32 are IPv6.
+fn parse_address(rest: &str) -> Option<IpAddr> {
+    let digits = rest.split('/').next()?;
+    let bits = u128::from_str_radix(digits, 16).ok()?;
+    Some(from_bits(bits, digits.len() > 8))
+}
+
+/// Key of the claim on an address of a network.
+pub fn address_key(network_id: &str, address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => format!("{}{:08x}", addresses_prefix(network_id), address.to_bits()),
+        IpAddr::V6(address) => format!("{}{:032x}", ipv6_addresses_prefix(network_id), address.to_bits()),
+    }
+}
+
+fn addresses_prefix(network_id: &str) -> String {
+    format!("claims/addresses/{network_id}/")
+}
+
+fn ipv6_addresses_prefix(network_id: &str) -> String {
+    format!("claims/ipv6-addresses/{network_id}/")
+}
+
+/// Key under which a router notes that an address of a network is its peer's; several routers may have one peer.
+pub fn peer_key(network_id: &str, address: Ipv4Addr, router_id: &str) -> String {
+    format!("{}{:08x}/{router_id}", peers_prefix(network_id), address.to_bits())
+}
+
+fn peers_prefix(network_id: &str) -> String {
+    format!("claims/peers/{network_id}/")
+}

@@ -7,7 +7,7 @@
 //! Objects refer to each other by [`Id`]; names are only for people (traces, counters, messages). Each is shared: an
 //! object that is the same allocation as in the configuration before is known to be unchanged without a look.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -120,7 +120,7 @@ pub struct HostRoute {
 #[serde(deny_unknown_fields)]
 pub struct Endpoint {
     /// Address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// IP protocol number: TCP or UDP.
     pub protocol: u8,
     /// Port.

@@ -181,6 +181,8 @@ pub enum Response {
     Echo,
     /// A workload asked by DHCP.
     Dhcp(MessageType),
+    /// One of the gateway's own servers or clients is to have it.
+    Service,
     /// Nothing: the packet needs no answer.
     Silence,
 }

@@ -14,8 +14,9 @@ use edgestack_abi::Session;
 use edgestack_abi::flow::REPLY;
 use edgestack_abi::session::SESSION_SNAT;
 
-use super::{Engine, EngineError, EngineSettings, RateWindow, SlowPath};
+use super::{Engine, EngineError, EngineSettings, RateWindow, ServiceRate, SlowPath};
 use crate::address::MacAddress;
+use crate::exchange::Exchange;
 use crate::snapshot::Snapshot;
 use crate::tables::control::ControlRecord;
 use crate::tables::flow_table::FlowTable;
@@ -52,7 +53,7 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
         bindings: hashbrown::HashMap::new(),
         announcements: Vec::new(),
         new_flows: vec![RateWindow::default(); usize::from(ports.capacity())],
-        service_rates: vec![RateWindow::default(); usize::from(ports.capacity())],
+        service_rates: vec![ServiceRate::default(); usize::from(ports.capacity())],
         icmp_errors: RateWindow::default(),
         random: random_seed(record.hash_seed),
         sweep_position: 0,
@@ -63,6 +64,7 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
         revoked: 0,
     };
     Ok(Engine {
+        exchange: Exchange::default(),
         settings,
         snapshot: ArcSwap::from_pointee(Snapshot::default()),
         applying: Mutex::new(()),

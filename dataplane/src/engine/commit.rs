@@ -37,6 +37,8 @@ const UDP_SAFE_TICKS: u32 = 300;
 
 /// Requests by DHCP that one port is answered in a second.
 const DHCP_PER_SECOND_AND_PORT: u32 = 20;
+/// Packets to the gateway's own servers that one port may send in a second.
+const SERVICE_PACKETS_PER_SECOND_AND_PORT: u32 = 2000;
 
 /// Sessions that are looked at to find one that gives way.
 const EVICTION_SAMPLE: u32 = 256;
@@ -188,6 +190,7 @@ impl Hands<'_> {
         match response {
             Response::Silence => return self.pool.free(packet),
             Response::Dhcp(message) => return self.dhcp(packet, message),
+            Response::Service => return self.service(packet),
             Response::Arp(reply) => {
                 // Who asks also tells where it is (RFC 826).
                 self.learn(
@@ -218,10 +221,24 @@ impl Hands<'_> {
         self.send(packet.in_port, packet);
     }
 
+    /// Hands a packet to the gateway's own servers.
+    fn service(&mut self, packet: Packet) {
+        let rate = self.slow.service_rates.get_mut(usize::from(packet.in_port));
+        let is_too_fast =
+            rate.is_some_and(|rate| !rate.packets.admit(self.now_ticks, SERVICE_PACKETS_PER_SECOND_AND_PORT));
+        if is_too_fast {
+            return self.discard(packet, Stage::Respond, DropReason::ServiceRate);
+        }
+        if !self.engine.exchange.offer(packet.in_port, self.pool.data(&packet)) {
+            return self.discard(packet, Stage::Respond, DropReason::ServiceBusy);
+        }
+        self.pool.free(packet);
+    }
+
     /// Makes a DHCP request into its answer.
     fn dhcp(&mut self, mut packet: Packet, message: MessageType) {
         let rate = self.slow.service_rates.get_mut(usize::from(packet.in_port));
-        if rate.is_some_and(|rate| !rate.admit(self.now_ticks, DHCP_PER_SECOND_AND_PORT)) {
+        if rate.is_some_and(|rate| !rate.dhcp.admit(self.now_ticks, DHCP_PER_SECOND_AND_PORT)) {
             return self.discard(packet, Stage::Respond, DropReason::ServiceRate);
         }
         let snapshot = self.engine.snapshot.load();

@@ -25,6 +25,7 @@ use edgestack_abi::{DropReason, FlowKey};
 use hashbrown::HashMap;
 
 use crate::counters::WorkerCounters;
+use crate::exchange::Exchange;
 use crate::packet::{BATCH_SIZE, FramePool, Packet};
 use crate::pipeline::{self, Context, Stage};
 use crate::rewrite;
@@ -71,6 +72,7 @@ pub struct Engine {
     ports: PortTable,
     control: ControlRecord,
     port_by_interface: Region<u32>,
+    exchange: Exchange,
     slow: Mutex<SlowPath>,
     /// Raised whenever a next hop becomes known or fails, so that workers try their held packets again.
     neighbour_version: AtomicU32,
@@ -87,8 +89,8 @@ struct SlowPath {
     announcements: Vec<timers::Announcement>,
     /// New flows per port in the present second.
     new_flows: Vec<RateWindow>,
-    /// Requests by DHCP per port in the present second.
-    service_rates: Vec<RateWindow>,
+    /// What each port has asked of the gateway itself in the present second.
+    service_rates: Vec<ServiceRate>,
     icmp_errors: RateWindow,
     random: u64,
     sweep_position: u32,
@@ -105,6 +107,13 @@ struct SlowPath {
 struct RateWindow {
     second: u32,
     count: u32,
+}
+
+/// What a port has asked of the gateway itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct ServiceRate {
+    dhcp: RateWindow,
+    packets: RateWindow,
 }
 
 /// What one worker thread keeps to itself.
@@ -198,6 +207,31 @@ impl Engine {
     /// The slow path's state. A worker that panicked left it whole: every change is made by plain stores.
     fn slow(&self) -> MutexGuard<'_, SlowPath> {
         self.slow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The way to the gateway's own servers.
+    pub fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// Puts out what the gateway's own servers send, a batch at most; how many packets that were. One worker does this.
+    pub fn collect(&self, worker: &mut Worker, pool: &mut FramePool, output: &mut Vec<Transmit>) -> usize {
+        let mut collected = 0;
+        while collected < BATCH_SIZE
+            && let Some(parcel) = self.exchange.take_sent()
+        {
+            collected += 1;
+            let port = parcel.port;
+            if let Some(mut packet) = pool.allocate(port) {
+                pool.write(&mut packet, &parcel.frame);
+                worker.counters.responses.add(1);
+                transmit(&worker.counters, output, port, packet);
+            } else {
+                worker.counters.dropped(Stage::Respond, DropReason::FramesExhausted, port);
+            }
+            self.exchange.recycle(parcel);
+        }
+        collected
     }
 
     /// Takes every packet of `batch`; each ends in `output`, is held for its next hop, or is freed.

@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::engine::{ApplyReport, ConfigError, Engine};
 use crate::fastpath::{FastPath, FastPathError};
 use crate::io::interface::{Interfaces, LinkEvents};
+use crate::virtual_stack::{StackHandle, VirtualStack};
 use crate::worker::{WorkerHandle, WorkerSettings, allowed_cpus};
 use lock::InstanceLock;
 use plugger::{PlugError, Plugger};
@@ -45,6 +46,7 @@ const EVENT_TOKEN: Token = Token(1);
 pub struct Dataplane {
     shared: Arc<Shared>,
     watcher: Option<JoinHandle<()>>,
+    stack: VirtualStack,
     _lock: InstanceLock,
 }
 
@@ -111,6 +113,8 @@ impl Dataplane {
         let fast_path = FastPath::load(&settings.fast_path)?;
         let adopted = fast_path.regions()?.control.read(0);
         let engine = Arc::new(Engine::new(fast_path.regions()?, settings.engine.clone())?);
+        let stack = VirtualStack::start(Arc::clone(&engine))
+            .map_err(StartError::system("start the virtual stacks"))?;
         let captures = Arc::new(Captures::default());
         let interfaces = Interfaces::open().map_err(StartError::system("open a socket"))?;
         let events = LinkEvents::open().map_err(StartError::system("listen to the interfaces"))?;
@@ -160,7 +164,12 @@ impl Dataplane {
             .name("edgestack-watch".to_owned())
             .spawn(move || watcher.run())
             .map_err(StartError::system("start the interface watcher"))?;
-        Ok(Self { shared, watcher: Some(watcher), _lock: lock })
+        Ok(Self { shared, watcher: Some(watcher), stack, _lock: lock })
+    }
+
+    /// The gateway as a host inside tenant networks, for its own servers and clients.
+    pub fn stack(&self) -> StackHandle {
+        self.stack.handle()
     }
 
     /// Takes a new configuration, whole or not at all, and plugs its ports in.

@@ -89,6 +89,8 @@ pub struct Workload {
 /// A network.
 #[derive(Debug)]
 pub struct Network {
+    /// Identifier in the configuration.
+    pub id: String,
     /// Name for people.
     pub name: String,
     /// Its subnets: one of IPv4, and one of IPv6 at most.

@@ -33,7 +33,7 @@ pub struct Services {
     /// DHCP.
     pub dhcp: Option<Dhcp>,
     /// Where servers are reached: address, IP protocol, port.
-    pub endpoints: Vec<(Ipv4Addr, u8, u16)>,
+    pub endpoints: Vec<(IpAddr, u8, u16)>,
 }
 
 /// DHCP of a network.
@@ -50,13 +50,13 @@ pub struct Dhcp {
 impl Services {
     /// Whether the gateway has this address towards the network's workloads because of a service.
     pub fn has_address(&self, address: IpAddr) -> bool {
-        let IpAddr::V4(address) = address else { return false };
-        let is_server = self.address == Some(address) && (self.dhcp.is_some() || !self.endpoints.is_empty());
+        let is_server = self.address.is_some_and(|server| address == IpAddr::from(server))
+            && (self.dhcp.is_some() || !self.endpoints.is_empty());
         is_server || self.endpoints.iter().any(|(endpoint, ..)| *endpoint == address)
     }
 
     /// Whether a server is reached there.
-    pub fn has_endpoint(&self, address: Ipv4Addr, protocol: u8, port: u16) -> bool {
+    pub fn has_endpoint(&self, address: IpAddr, protocol: u8, port: u16) -> bool {
         self.endpoints.contains(&(address, protocol, port))
     }
 }
@@ -79,7 +79,7 @@ pub(super) fn compile(network: &config::Network) -> Result<Services, Vec<(&'stat
     }
     for endpoint in endpoints {
         let is_host = !endpoint.address.is_multicast()
-            && !endpoint.address.is_broadcast()
+            && endpoint.address != IpAddr::from(Ipv4Addr::BROADCAST)
             && !endpoint.address.is_unspecified()
             && !endpoint.address.is_loopback();
         if !is_host {
@@ -210,10 +210,10 @@ fn routes(
     for configured in configured {
         route(configured.destination, configured.next_hop);
     }
-    for endpoint in
-        network.services.endpoints.iter().filter(|endpoint| !network.cidr.contains(endpoint.address))
-    {
-        route(Cidr::containing(endpoint.address, 32), server);
+    for endpoint in &network.services.endpoints {
+        if endpoint.address.is_ipv4() && !network.cidr.contains(endpoint.address) {
+            route(Cidr::containing(endpoint.address, 32), server);
+        }
     }
     if let Some(gateway) = gateway {
         route(Cidr::containing(Ipv4Addr::UNSPECIFIED, 0), gateway);

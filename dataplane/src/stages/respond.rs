@@ -1,10 +1,11 @@
 //! Respond: what the gateway answers itself.
 //!
 //! ARP requests and neighbour solicitations for addresses that it knows the owner of (never flooded), pings of its own
-//! addresses, DHCP (whatever the security groups say), and what ARP and neighbour discovery teach about external neighbours.
+//! addresses, DHCP (whatever the security groups say), what is for the gateway's own servers, and what ARP and neighbour
+//! discovery teach about external neighbours.
 //!
 //! Drops: `UnknownDestination` (somebody asks for an address that nobody has), `MalformedDhcp`, `DhcpServer`, `SpoofedMac`
-//! (DHCP for another's MAC address).
+//! (DHCP for another's MAC address), `NoListener` (an address of services where nothing is served).
 
 mod dhcp4;
 
@@ -17,9 +18,11 @@ use crate::pipeline::{Context, Decision, Response, Stage};
 use crate::snapshot::{Owner, Port};
 use crate::tables::neighbour_table::NeighbourKey;
 use crate::trace::Trace;
+use crate::virtual_stack::CLIENT_PORT_MIN;
 use crate::wire::arp::Arp;
 use crate::wire::headers::{Headers, Ip, Network, Transport};
 use crate::wire::neighbour::Neighbour;
+use crate::wire::{PROTOCOL_TCP, PROTOCOL_UDP};
 
 /// The answer, if the gateway has one.
 pub fn run(
@@ -76,6 +79,9 @@ pub fn run(
             if let Some(decision) = dhcp4::run(context, ip, frame, port, trace)? {
                 return Ok(Some(decision));
             }
+            if let Some(decision) = service(context, headers, ip, port, trace)? {
+                return Ok(Some(decision));
+            }
             let is_answered = is_ping_of_gateway(context, headers, ip, port);
             if is_answered {
                 trace.step(Stage::Respond, || {
@@ -85,6 +91,41 @@ pub fn run(
             Ok(is_answered.then_some(Decision::Respond(Response::Echo)))
         }
     }
+}
+
+/// A packet for one of the gateway's own servers, or an answer to one of its clients. The addresses of services outside
+/// of the network are nobody else's: what is sent there is never forwarded.
+fn service(
+    context: &Context<'_>,
+    headers: &Headers,
+    ip: &Ip,
+    port: &Port,
+    trace: &mut Trace,
+) -> Result<Option<Decision>, DropReason> {
+    let network = &context.snapshot.networks[port.network];
+    if port.workload.is_none() || !network.services.has_address(ip.destination) {
+        return Ok(None);
+    }
+    let is_served = match ip.transport {
+        Transport::Udp { destination_port, .. } => {
+            network.services.has_endpoint(ip.destination, PROTOCOL_UDP, destination_port)
+        }
+        Transport::Tcp { destination_port, .. } => {
+            network.services.has_endpoint(ip.destination, PROTOCOL_TCP, destination_port)
+                || destination_port >= CLIENT_PORT_MIN
+        }
+        Transport::IcmpEcho { .. } | Transport::IcmpError { .. } => return Ok(None),
+    };
+    let is_for_gateway = context.snapshot.gateway_mac(port.network) == headers.ethernet_destination;
+    if is_served && is_for_gateway {
+        trace.step(Stage::Respond, || format!("the gateway's server at {} takes it", ip.destination));
+        return Ok(Some(Decision::Respond(Response::Service)));
+    }
+    if network.contains(ip.destination) {
+        return Ok(None);
+    }
+    trace.step(Stage::Respond, || format!("{} serves nothing there", ip.destination));
+    Err(DropReason::NoListener)
 }
 
 /// A workload asks for its gateway or for another workload of its network; it is answered for both, and its own

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::headers::{Ip, Transport};
 use super::udp::{self, Place};
-use super::{read_ipv4, read_mac, read_u16};
+use super::{ETHERNET_LENGTH, IPV4_LENGTH, read_ipv4, read_mac, read_u16};
 use crate::address::MacAddress;
 
 /// UDP port of servers.
@@ -14,7 +14,7 @@ pub const SERVER_PORT: u16 = 67;
 /// UDP port of clients.
 pub const CLIENT_PORT: u16 = 68;
 /// Longest frame that an answer takes.
-pub const FRAME_LENGTH_MAX: usize = udp::HEADERS_LENGTH + MESSAGE_LENGTH_MAX;
+pub const FRAME_LENGTH_MAX: usize = FRAME_HEADERS_LENGTH + MESSAGE_LENGTH_MAX;
 
 /// Longest message that is sent, whatever a client takes.
 const MESSAGE_LENGTH_MAX: usize = 1472;
@@ -22,7 +22,8 @@ const MESSAGE_LENGTH_MAX: usize = 1472;
 const PACKET_LENGTH_MIN: u16 = 576;
 /// Shortest message that is sent: clients of BOOTP's age refuse shorter ones.
 const MESSAGE_LENGTH_MIN: usize = 300;
-const HEADERS_LENGTH: usize = 28;
+const HEADERS_LENGTH: usize = IPV4_LENGTH + udp::UDP_LENGTH;
+const FRAME_HEADERS_LENGTH: usize = ETHERNET_LENGTH + HEADERS_LENGTH;
 
 const OP_REQUEST: u8 = 1;
 const OP_REPLY: u8 = 2;
@@ -271,7 +272,7 @@ impl Answer<'_> {
         let request = self.request;
         let packet_length = usize::from(request.packet_length_max.min(self.mtu));
         let length_max = (packet_length - HEADERS_LENGTH).min(MESSAGE_LENGTH_MAX);
-        let message = &mut frame[udp::HEADERS_LENGTH..][..length_max];
+        let message = &mut frame[FRAME_HEADERS_LENGTH..][..length_max];
         message.fill(0);
         message[..3].copy_from_slice(&[OP_REPLY, 1, 6]);
         message[4..8].copy_from_slice(&request.transaction);
@@ -285,7 +286,8 @@ impl Answer<'_> {
             }
         }
         let length = self.write_options(message).max(MESSAGE_LENGTH_MIN);
-        let source = Place { mac_address: self.server.1, ip_address: self.server.0, port: SERVER_PORT };
+        let source =
+            Place { mac_address: self.server.1, ip_address: self.server.0.into(), port: SERVER_PORT };
         udp::write_headers(frame, source, self.destination(), length)
     }
 
@@ -300,7 +302,7 @@ impl Answer<'_> {
         } else {
             (MacAddress::BROADCAST, Ipv4Addr::BROADCAST)
         };
-        Place { mac_address, ip_address, port: CLIENT_PORT }
+        Place { mac_address, ip_address: ip_address.into(), port: CLIENT_PORT }
     }
 
     /// Writes all options that there is room for; the length of the message.

@@ -8,6 +8,7 @@
 
 pub mod arp;
 pub mod dhcp4;
+pub mod dns;
 pub mod headers;
 pub mod icmp;
 pub mod neighbour;

@@ -49,6 +49,8 @@ const EVENTS_CAPACITY: usize = 64;
 /// Each how many ticks the kernel's counters of the sockets are read.
 const STATISTICS_TICKS: u32 = 5;
 const TICK: Duration = Duration::from_millis(TICK_MS as u64);
+/// The worker that sends what the gateway's own servers send.
+const SERVICE_WORKER: usize = 0;
 const WAKE_TOKEN: Token = Token(usize::MAX);
 
 /// How a worker works.
@@ -81,7 +83,7 @@ enum Command {
 #[derive(Debug)]
 pub struct WorkerHandle {
     commands: Sender<Command>,
-    waker: Waker,
+    waker: Arc<Waker>,
     statistics: Arc<WorkerStatistics>,
     memory: FrameMemory,
     thread: Option<JoinHandle<()>>,
@@ -92,7 +94,10 @@ impl WorkerHandle {
     pub fn start(settings: WorkerSettings, engine: Arc<Engine>, captures: Arc<Captures>) -> io::Result<Self> {
         let (commands, receiver) = bounded(COMMAND_QUEUE);
         let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKE_TOKEN)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE_TOKEN)?);
+        if settings.index == SERVICE_WORKER {
+            engine.exchange().set_worker(Arc::clone(&waker));
+        }
         let pool = FramePool::new(settings.frames)?;
         let memory = pool.memory();
         let statistics = Arc::new(WorkerStatistics::default());
@@ -189,7 +194,7 @@ impl WorkerLoop {
             tracing::warn!(worker = self.settings.index, cpu, %error, "the worker is not pinned to its CPU");
         }
         while !self.stopping {
-            let received = self.receive_and_process();
+            let received = self.receive_and_process() + self.serve();
             self.transmit();
             self.ports.recycle(&mut self.pool);
             let now = Instant::now();
@@ -219,6 +224,16 @@ impl WorkerLoop {
             self.engine.process(&mut self.state, &mut self.pool, &mut self.batch, &mut self.output);
         }
         received
+    }
+
+    /// Brings packets to the gateway's own servers and from them. Returns how many it sent for them.
+    fn serve(&mut self) -> usize {
+        self.engine.exchange().wake_stack();
+        if self.settings.index == SERVICE_WORKER {
+            self.engine.collect(&mut self.state, &mut self.pool, &mut self.output)
+        } else {
+            0
+        }
     }
 
     /// Sends all that the engine put out.

@@ -130,6 +130,7 @@ impl<'a> Compiler<'a> {
                 services::Services::default()
             });
             self.snapshot.networks.push(Network {
+                id: network.id.clone(),
                 name: network.name.clone(),
                 subnets,
                 mtu: network.mtu,

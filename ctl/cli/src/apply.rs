@@ -4,18 +4,20 @@
 //! what the file leaves out stays as it is. Done twice, the second time changes nothing.
 
 use clap::Args;
-use edgestack_client::Kind;
+use edgestack_client::{Kind, ListQuery};
 use edgestack_model::security_group::DEFAULT_GROUP;
 use serde_json::{Map, Value, json};
 
 use crate::command::Action;
+use crate::confirm::confirm;
 use crate::difference::{Change, changes};
 use crate::error::CliError;
+use crate::fields::parse_selector;
 use crate::references;
 use crate::session::Session;
 use crate::site::{self, SiteObject};
 use crate::site_files::{self, FileArgs};
-use crate::value::text;
+use crate::value::{self, text};
 use crate::wait::{Target, Until, wait};
 
 /// Arguments of apply.
@@ -26,6 +28,15 @@ pub(crate) struct ApplyArgs {
     /// Say what would be done and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Remove what the selector selects and the files do not have; asks before
+    #[arg(long, requires = "selector")]
+    pub prune: bool,
+    /// Labels of what --prune may remove, like site=north
+    #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = parse_selector, requires = "prune")]
+    pub selector: Option<String>,
+    /// Answer every question with yes
+    #[arg(short, long)]
+    pub yes: bool,
     /// Wait until everything in the file is in effect, at most --timeout
     #[arg(long, conflicts_with = "dry_run")]
     pub wait: bool,
@@ -145,6 +156,7 @@ async fn apply(session: &Session, args: &ApplyArgs) -> Result<(), CliError> {
     if !errors.is_empty() {
         return Err(site::invalid(&args.files.file.join(", "), errors));
     }
+    let surplus = surplus(session, args, &objects).await?;
     let mut report = Report { session, dry_run: args.dry_run, results: Vec::new() };
     // A rule may name any group of the file, so all groups come before any rules.
     if !args.dry_run && objects.iter().any(names_groups) {
@@ -158,6 +170,12 @@ async fn apply(session: &Session, args: &ApplyArgs) -> Result<(), CliError> {
         if !report.results.iter().any(same) {
             report.add(object, outcome, changes)?;
         }
+    }
+    for object in &surplus {
+        if !args.dry_run {
+            session.client.remove(object.kind, &object.place).await?;
+        }
+        report.add(object, Outcome::Removed, Vec::new())?;
     }
     report.end()?;
     if !args.wait {
@@ -173,6 +191,38 @@ async fn apply(session: &Session, args: &ApplyArgs) -> Result<(), CliError> {
         }));
     }
     wait(session, &targets, Until::InEffect, session.patience).await
+}
+
+/// What `--prune` removes, what refers to others first, once the user agreed. The place of an object is its id here.
+async fn surplus(
+    session: &Session,
+    args: &ApplyArgs,
+    objects: &[SiteObject],
+) -> Result<Vec<SiteObject>, CliError> {
+    let Some(selector) = args.selector.clone().filter(|_| args.prune) else { return Ok(Vec::new()) };
+    let query = ListQuery { selector: Some(selector), limit: None };
+    let mut surplus = Vec::new();
+    for kind in site::kinds().rev() {
+        for found in session.client.list_where::<Value>(kind, &query).await?.items {
+            let is_wanted = |object: &SiteObject| object.kind == kind && is_called(object, &found);
+            let is_default = kind == Kind::SecurityGroup && found["name"] == DEFAULT_GROUP;
+            if !is_default && !objects.iter().any(is_wanted) {
+                let (name, place) = (value::name(&found), text(&found, "/id"));
+                surplus.push(SiteObject { place, kind, name, fields: Map::new() });
+            }
+        }
+    }
+    if !surplus.is_empty() && !args.dry_run {
+        let names: Vec<String> =
+            surplus.iter().map(|object| format!("{} {}", object.kind, object.name)).collect();
+        confirm(args.yes, &format!("remove {}?", names.join(", ")))?;
+    }
+    Ok(surplus)
+}
+
+/// An object of the file is this one of the daemon's.
+fn is_called(object: &SiteObject, found: &Value) -> bool {
+    found["name"] == *object.name || (object.kind == Kind::FloatingIp && found["floating_ip"] == *object.name)
 }
 
 /// Takes away what the files say, what refers to others first.

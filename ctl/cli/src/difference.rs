@@ -85,7 +85,8 @@ fn group(body: &Value) -> Option<Value> {
         rules.push([text, rule.description].join(" ").trim_end().to_owned());
     }
     rules.sort();
-    Some(json!({ "description": draft.spec.description, "rules": rules }))
+    let labels = (!draft.labels.is_empty()).then_some(draft.labels);
+    Some(json!({ "description": draft.spec.description, "rules": rules, "labels": labels }))
 }
 
 /// `fields` laid over `object` as a PATCH lays them (RFC 7396).

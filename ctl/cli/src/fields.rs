@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use clap::Args;
+use edgestack_model::Selector;
 use serde_json::{Map, Value, json};
 
 /// Fields of a request; what the user left out is not in it, so that the daemon's defaults hold.
@@ -44,6 +45,15 @@ pub(crate) struct ListArgs {
     /// Only these
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
+    /// Only those with these labels, like tier=web,stage!=test
+    #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = parse_selector)]
+    pub selector: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "NUMBER", value_parser = parse_limit)]
+    pub limit: Option<usize>,
+    /// A column with the labels
+    #[arg(long)]
+    pub show_labels: bool,
     /// Order by a column or by a field, like mtu or .status.phase
     #[arg(long, value_name = "COLUMN|FIELD")]
     pub sort_by: Option<String>,
@@ -65,9 +75,24 @@ pub(crate) struct ShowArgs {
 /// Arguments of every create and update command.
 #[derive(Debug, Args)]
 pub(crate) struct WriteArgs {
+    /// Label to set; KEY- takes one away (may be repeated)
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub labels: Vec<(String, Option<String>)>,
     /// Wait until it is in effect, at most --timeout
     #[arg(long)]
     pub wait: bool,
+}
+
+impl WriteArgs {
+    /// The fields of a request, with the labels among them.
+    pub(crate) fn add_labels(&self, mut fields: Map<String, Value>) -> Map<String, Value> {
+        if !self.labels.is_empty() {
+            let labels: Map<String, Value> =
+                self.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+            fields.insert("labels".to_owned(), labels.into());
+        }
+        fields
+    }
 }
 
 /// Arguments of a remove command.
@@ -82,6 +107,29 @@ pub(crate) struct RemoveArgs {
     /// Wait until they are gone, at most --timeout
     #[arg(long)]
     pub wait: bool,
+}
+
+/// `key=value` of a label; `key-` takes it away.
+fn parse_label(text: &str) -> Result<(String, Option<String>), String> {
+    match text.split_once('=') {
+        Some((key, value)) => Ok((key.to_owned(), Some(value.to_owned()))),
+        None => match text.strip_suffix('-') {
+            Some(key) => Ok((key.to_owned(), None)),
+            None => Err("write KEY=VALUE, or KEY- to take it away".to_owned()),
+        },
+    }
+}
+
+/// A label selector, as the API has it.
+pub(crate) fn parse_selector(text: &str) -> Result<String, String> {
+    Selector::parse(text).map(|_| text.to_owned()).map_err(|refusal| refusal.message)
+}
+
+fn parse_limit(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("a number from 1 on".to_owned()),
+        Ok(limit) => Ok(limit),
+    }
 }
 
 /// Splits `first<separator>rest` in two.

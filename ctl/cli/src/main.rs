@@ -8,6 +8,7 @@ mod apply;
 mod args;
 mod command;
 mod completion;
+mod confirm;
 mod describe;
 mod diff;
 mod difference;

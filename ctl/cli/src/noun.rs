@@ -94,6 +94,8 @@ pub(crate) trait Update: Args {
 pub(crate) trait Filter: Args {
     /// Kinds whose objects the filter looks at.
     const NEEDS: &'static [Kind] = &[];
+    /// No object is left out.
+    const KEEPS_ALL: bool = false;
 
     /// Whether an object stays in the list.
     fn keeps(&self, object: &Value, world: &World) -> bool;
@@ -109,6 +111,8 @@ pub(crate) trait Filter: Args {
 pub(crate) struct NoFilter {}
 
 impl Filter for NoFilter {
+    const KEEPS_ALL: bool = true;
+
     fn keeps(&self, _: &Value, _: &World) -> bool {
         true
     }

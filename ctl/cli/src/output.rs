@@ -144,8 +144,8 @@ impl Output {
     }
 
     /// Prints objects in any form but the table, under the name that their kind has in the API.
-    pub(crate) fn list(&self, plural: &str, objects: &[Value]) -> Result<(), CliError> {
-        match self.list_text(&json!({ plural: objects, "total": objects.len() }), plural) {
+    pub(crate) fn list(&self, plural: &str, objects: &[Value], total: usize) -> Result<(), CliError> {
+        match self.list_text(&json!({ plural: objects, "total": total }), plural) {
             Some(text) => print(&text?),
             None => Ok(()),
         }

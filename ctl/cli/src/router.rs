@@ -221,7 +221,7 @@ impl Action for ListPeersArgs {
                 peer["router"] = self.router.as_str().into();
             }
         }
-        session.print_list(PEER_NOUN.columns, "peer_routers", &peers, &World::default())
+        session.print_list(PEER_NOUN.columns, "peer_routers", &peers, peers.len(), &World::default())
     }
 }
 

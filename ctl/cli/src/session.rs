@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgestack_client::{Client, Kind};
+use edgestack_client::{Client, Kind, List, ListQuery};
 use serde_json::{Map, Value};
 
 use crate::describe;
@@ -25,6 +25,20 @@ pub(crate) struct Session {
     pub patience: Duration,
 }
 
+/// The column of `--show-labels`.
+pub(crate) const LABELS: Column =
+    Column { title: "LABELS", wide: false, text: |object, _| text(object, "/labels").replace(' ', ",") };
+
+/// What a list command means.
+pub(crate) struct Selection {
+    /// The objects, in their order.
+    pub objects: Vec<Value>,
+    /// How many there would be without a limit.
+    pub total: usize,
+    /// What their columns look at.
+    pub world: World,
+}
+
 impl Session {
     /// Lists the objects of a kind that `filter` keeps; with names, those alone, and each must exist.
     pub(crate) async fn list<F: Filter>(
@@ -36,20 +50,29 @@ impl Session {
         if args.watch {
             return watch::list(self, noun, args, filter).await;
         }
-        let (objects, world) = self.select(noun, args, filter).await?;
-        self.print_list(noun.columns, noun.kind.plural(), &objects, &world)
+        let Selection { objects, total, world } = self.select(noun, args, filter).await?;
+        let columns = noun.columns.iter().chain(args.show_labels.then_some(&LABELS));
+        self.print_list(columns, noun.kind.plural(), &objects, total, &world)?;
+        if objects.len() < total && self.output.is_table() {
+            eprintln!("{} of {total}", objects.len());
+        }
+        Ok(())
     }
 
-    /// The objects that a list command means, in their order, and what their columns look at.
+    /// What a list command means.
     pub(crate) async fn select<F: Filter>(
         &self,
         noun: &Noun,
         args: &ListArgs,
         filter: &F,
-    ) -> Result<(Vec<Value>, World), CliError> {
+    ) -> Result<Selection, CliError> {
         let world = self.world(noun, F::NEEDS).await?;
         filter.checks(&world)?;
-        let listed: Vec<Value> = self.client.list(noun.kind).await?.items;
+        // The daemon cuts the list where nothing is left out or put in order here.
+        let is_whole = F::KEEPS_ALL && args.names.is_empty() && args.sort_by.is_none();
+        let limit = args.limit.filter(|_| is_whole);
+        let query = ListQuery { selector: args.selector.clone(), limit };
+        let List { items: listed, total } = self.client.list_where::<Value>(noun.kind, &query).await?;
         let missing =
             args.names.iter().find(|name| !listed.iter().any(|object| is_named(object, noun, name)));
         if let Some(name) = missing {
@@ -62,15 +85,18 @@ impl Session {
         if let Some(key) = &args.sort_by {
             sort(noun, key, &mut objects, &world)?;
         }
-        Ok((objects, world))
+        let total = if is_whole { usize::try_from(total).unwrap_or(usize::MAX) } else { objects.len() };
+        objects.truncate(args.limit.unwrap_or(usize::MAX));
+        Ok(Selection { objects, total, world })
     }
 
     /// Prints objects as the user wants them: a table, the API's list under the name `plural`, names.
-    pub(crate) fn print_list(
+    pub(crate) fn print_list<'a>(
         &self,
-        columns: &[Column],
+        columns: impl IntoIterator<Item = &'a Column>,
         plural: &str,
         objects: &[Value],
+        total: usize,
         world: &World,
     ) -> Result<(), CliError> {
         let output = &self.output;
@@ -78,9 +104,10 @@ impl Session {
             return print(&objects.iter().map(|object| value::name(object) + "\n").collect::<String>());
         }
         if !output.is_table() {
-            return output.list(plural, objects);
+            return output.list(plural, objects, total);
         }
-        let columns: Vec<&Column> = columns.iter().filter(|column| output.wide() || !column.wide).collect();
+        let columns: Vec<&Column> =
+            columns.into_iter().filter(|column| output.wide() || !column.wide).collect();
         let mut table = Table::new(columns.iter().map(|column| column.title));
         for object in objects {
             table.row(columns.iter().map(|column| (column.text)(object, world)));
@@ -108,7 +135,7 @@ impl Session {
         fields: Map<String, Value>,
         args: &WriteArgs,
     ) -> Result<(), CliError> {
-        let object: Value = self.client.create(noun.kind, &fields).await?;
+        let object: Value = self.client.create(noun.kind, &args.add_labels(fields)).await?;
         self.written(noun, "created", object, args).await
     }
 
@@ -137,6 +164,7 @@ impl Session {
         fields: Map<String, Value>,
         args: &WriteArgs,
     ) -> Result<(), CliError> {
+        let fields = args.add_labels(fields);
         if fields.is_empty() {
             return Err(CliError::usage(
                 format!("nothing to change in {} `{name}`", noun.kind),

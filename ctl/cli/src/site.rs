@@ -218,9 +218,13 @@ pub(crate) fn field_error(pointer: String, message: String, hint: Option<String>
     FieldError { pointer, code: "invalid_site".to_owned(), message, hint }
 }
 
+/// The kinds that have a place in a site, the ones that others refer to first.
+pub(crate) fn kinds() -> impl DoubleEndedIterator<Item = Kind> {
+    Kind::ALL.into_iter().filter(|kind| *kind != Kind::SecurityGroupRule)
+}
+
 fn keys() -> String {
-    let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::SecurityGroupRule);
-    kinds.map(Kind::plural).collect::<Vec<_>>().join(", ")
+    kinds().map(Kind::plural).collect::<Vec<_>>().join(", ")
 }
 
 /// `external: wan` becomes `external: {network: wan}`, so that an address which the daemon chose stays.

@@ -12,7 +12,7 @@ use crate::error::CliError;
 use crate::fields::{ListArgs, ShowArgs};
 use crate::noun::{Column, Filter, Noun, World};
 use crate::output::{Format, Table, print, to_yaml};
-use crate::session::{Session, is_wanted};
+use crate::session::{LABELS, Selection, Session, is_wanted};
 use crate::value::{self, text};
 
 /// How often it looks again.
@@ -45,9 +45,9 @@ pub(crate) async fn list<F: Filter>(
     args: &ListArgs,
     filter: &F,
 ) -> Result<(), CliError> {
-    let (objects, world) = session.select(noun, args, filter).await?;
+    let Selection { objects, world, .. } = session.select(noun, args, filter).await?;
     let mut known = BTreeMap::new();
-    let mut rows = Rows::new(session, noun);
+    let mut rows = Rows { session, noun, labels: args.show_labels, widths: Vec::new(), is_first: true };
     let mut events: Vec<(Event, Value)> = Vec::new();
     for object in objects {
         known.insert(text(&object, "/id"), object.clone());
@@ -58,7 +58,7 @@ pub(crate) async fn list<F: Filter>(
     let all = ListArgs { names: Vec::new(), ..args.clone() };
     let mut lost = false;
     while pause().await {
-        let (mut objects, world) = match session.select(noun, &all, filter).await {
+        let Selection { mut objects, world, .. } = match session.select(noun, &all, filter).await {
             Ok(found) => found,
             Err(error) if error.is_lost() => {
                 tell_once(&error, &mut lost, session);
@@ -158,15 +158,12 @@ fn events_between(known: &mut BTreeMap<String, Value>, objects: Vec<Value>) -> V
 struct Rows<'a> {
     session: &'a Session,
     noun: &'a Noun,
+    labels: bool,
     widths: Vec<u16>,
     is_first: bool,
 }
 
-impl<'a> Rows<'a> {
-    fn new(session: &'a Session, noun: &'a Noun) -> Self {
-        Self { session, noun, widths: Vec::new(), is_first: true }
-    }
-
+impl Rows<'_> {
     fn print(&mut self, events: &[(Event, Value)], world: &World) -> Result<(), CliError> {
         let output = &self.session.output;
         if output.is_table() {
@@ -191,8 +188,13 @@ impl<'a> Rows<'a> {
 
     fn print_table(&mut self, events: &[(Event, Value)], world: &World) -> Result<(), CliError> {
         let output = &self.session.output;
-        let columns: Vec<&Column> =
-            self.noun.columns.iter().filter(|column| output.wide() || !column.wide).collect();
+        let columns: Vec<&Column> = self
+            .noun
+            .columns
+            .iter()
+            .filter(|column| output.wide() || !column.wide)
+            .chain(self.labels.then_some(&LABELS))
+            .collect();
         let titles = std::iter::once("EVENT").chain(columns.iter().map(|column| column.title));
         let mut table = Table::new(titles);
         for (event, object) in events {

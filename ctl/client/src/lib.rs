@@ -12,7 +12,7 @@ mod transport;
 pub use edgestack_model::{FieldError, Kind, Problem};
 pub use error::ClientError;
 pub use inspect::CaptureQuery;
-pub use objects::{List, Version, collection_path, item_path};
+pub use objects::{List, ListQuery, Version, collection_path, item_path};
 pub use transport::{BodyStream, Client, Method, Reply, encode_segment};
 
 /// Where the daemon listens unless its configuration says otherwise.

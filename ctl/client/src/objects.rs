@@ -18,6 +18,15 @@ pub struct List<T> {
     pub total: u64,
 }
 
+/// Which objects of a kind are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListQuery {
+    /// Only those whose labels it selects: `tier=web,stage!=test`.
+    pub selector: Option<String>,
+    /// The first so many.
+    pub limit: Option<usize>,
+}
+
 /// What the daemon says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -42,7 +51,22 @@ pub fn item_path(kind: Kind, name: &str) -> String {
 impl Client {
     /// All objects of a kind.
     pub async fn list<T: DeserializeOwned>(&self, kind: Kind) -> Result<List<T>, ClientError> {
-        let path = collection_path(kind);
+        self.list_where(kind, &ListQuery::default()).await
+    }
+
+    /// The objects of a kind that `query` describes; the total is of all that its selector selects.
+    pub async fn list_where<T: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        query: &ListQuery,
+    ) -> Result<List<T>, ClientError> {
+        let mut path = collection_path(kind);
+        let selector = query.selector.as_ref().map(|text| format!("label_selector={}", encode_segment(text)));
+        let limit = query.limit.map(|limit| format!("limit={limit}"));
+        let parameters: Vec<String> = selector.into_iter().chain(limit).collect();
+        if !parameters.is_empty() {
+            path = format!("{path}?{}", parameters.join("&"));
+        }
         let mut body = self.request(Method::GET, &path, None).await?.body;
         let items: Vec<T> = decode(&path, body[kind.plural()].take())?;
         let total = body["total"].as_u64().unwrap_or(items.len() as u64);

@@ -7,7 +7,8 @@ use crate::{
     SecurityGroupSpec, Spec, read_draft,
 };
 
-/// Reads a wrapped body of any kind: its fields as the API would show them, or everything that is wrong with it.
+/// Reads a wrapped body of any kind: its labels and fields as the API would show them, or everything that is wrong with
+/// it.
 pub fn read_any(kind: Kind, body: &Value) -> Result<Value, Vec<FieldError>> {
     match kind {
         Kind::Network => read::<NetworkSpec>(body),
@@ -22,7 +23,11 @@ pub fn read_any(kind: Kind, body: &Value) -> Result<Value, Vec<FieldError>> {
 fn read<S: Spec>(body: &Value) -> Result<Value, Vec<FieldError>> {
     let draft = read_draft::<S>(body)?;
     // The objects of the API are plain data; what cannot be written as JSON is not among them.
-    Ok(serde_json::to_value(draft.spec).unwrap_or_default())
+    let mut fields = serde_json::to_value(draft.spec).unwrap_or_default();
+    if !draft.labels.is_empty() {
+        fields["labels"] = serde_json::to_value(draft.labels).unwrap_or_default();
+    }
+    Ok(fields)
 }
 
 #[cfg(test)]

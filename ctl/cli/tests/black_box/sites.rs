@@ -113,3 +113,65 @@ fn documents_come_by_standard_input_too() {
     let text = Run::of(&child.wait_with_output().unwrap()).fine();
     assert!(text.ends_with("\n2 created\n"), "{text}");
 }
+
+#[test]
+fn what_the_files_do_not_have_is_pruned_by_label() {
+    let Some(daemon) = Daemon::start() else { return };
+    let file = scratch("site.yaml");
+    let both = "\
+networks:
+  - {name: keep, cidr: 10.0.1.0/24, labels: {site: north}}
+  - {name: drop, cidr: 10.0.2.0/24, labels: {site: north}}
+---
+port: {name: p, network: drop, labels: {site: north}}
+";
+    fs::write(&file, both).unwrap();
+    let path = file.to_str().unwrap();
+    daemon.run(&["apply", "-f", path]).fine();
+    daemon.run(&["create-network", "other", "--cidr", "10.0.3.0/24", "--label", "site=south"]).fine();
+    fs::write(&file, both.lines().take(2).collect::<Vec<_>>().join("\n")).unwrap();
+
+    let unasked = daemon.run(&["apply", "-f", path, "--prune", "-l", "site=north"]);
+    assert_eq!(unasked.code, Some(2), "{unasked:?}");
+    assert!(unasked.stderr.contains("nobody can be asked: remove port p, network drop?"), "{unasked:?}");
+    let dry = daemon.run(&["apply", "-f", path, "--prune", "-l", "site=north", "--dry-run"]).fine();
+    assert!(dry.contains("(dry run) removed network drop\n"), "{dry}");
+    assert_eq!(daemon.json(&["list-networks"])["total"], 3);
+
+    let done = daemon.run(&["apply", "-f", path, "--prune", "-l", "site=north", "--yes"]).fine();
+    let expected = "unchanged network keep\nremoved port p\nremoved network drop\n1 unchanged, 2 removed\n";
+    assert_eq!(done, expected);
+    assert_eq!(daemon.run(&["list-networks", "-o", "name"]).fine(), "keep\nother\n");
+    assert_eq!(daemon.run(&["apply", "-f", path, "--prune"]).code, Some(2), "a selector is needed");
+}
+
+#[test]
+fn labels_select_and_limits_cut() {
+    let Some(daemon) = Daemon::start() else { return };
+    for (name, tier) in [("a", "web"), ("b", "db"), ("c", "web")] {
+        let cidr = format!("10.0.{}.0/24", name.as_bytes()[0]);
+        daemon.run(&["create-network", name, "--cidr", &cidr, "--label", &format!("tier={tier}")]).fine();
+    }
+    let names = |arguments: &[&str]| {
+        let arguments = [&["list-networks", "-o", "name"] as &[&str], arguments].concat();
+        daemon.run(&arguments).fine().replace('\n', " ")
+    };
+    assert_eq!(names(&["-l", "tier=web"]), "a c ");
+    assert_eq!(names(&["--selector", "tier in (db),!old"]), "b ");
+    assert_eq!(names(&["--limit", "2"]), "a b ");
+    assert_eq!(names(&["-l", "tier=web", "--limit", "1", "--sort-by", "name"]), "a ");
+    assert_eq!(daemon.json(&["list-networks", "--limit", "1"])["total"], 3);
+    let cut = daemon.run(&["list-networks", "--limit", "2", "--show-labels"]);
+    assert!(cut.stdout.contains("LABELS\n") && cut.stdout.contains("tier=db"), "{cut:?}");
+    assert_eq!(cut.stderr, "2 of 3\n");
+
+    daemon.run(&["update-network", "a", "--label", "tier-", "--label", "stage=test"]).fine();
+    assert_eq!(
+        daemon.json(&["show-network", "a"])["network"]["labels"],
+        serde_json::json!({"stage": "test"})
+    );
+    for wrong in [&["-l", "tier in web"] as &[&str], &["--limit", "0"]] {
+        let result = daemon.run(&[&["list-networks"] as &[&str], wrong].concat());
+        assert_eq!(result.code, Some(2), "{result:?}");
+    }
+}

@@ -201,6 +201,7 @@ mod tests {
             detail: "2 fields of the network are wrong".into(),
             code: "invalid".into(),
             errors,
+            users: Vec::new(),
         }))
         .into()
     }

@@ -77,6 +77,7 @@ pub(crate) fn invalid(origin: &str, errors: Vec<FieldError>) -> CliError {
         detail,
         code: "invalid_site".to_owned(),
         errors,
+        users: Vec::new(),
     })))
 }
 

@@ -66,6 +66,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
         app: App::new(Arc::clone(&store), reserved),
         gateway: Arc::clone(&gateway),
         progress: Arc::clone(&progress),
+        uplinks: uplinks.clone().into(),
         metrics: Arc::new(Metrics::new(Arc::clone(&gateway), Arc::clone(&store), Arc::clone(&progress))),
     };
     let reconciler = Reconciler::new(store, gateway, progress, uplinks);

@@ -11,5 +11,15 @@ pub mod daemon;
 pub mod gateway;
 pub mod http;
 pub mod metrics;
+pub mod plan;
 pub mod reconcile;
 pub mod store;
+
+/// Bytes in hexadecimal digits.
+fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -7,6 +7,7 @@
 mod address_set;
 mod compile;
 mod fingerprint;
+pub mod plan;
 mod rule_index;
 pub mod security_group;
 pub mod services;

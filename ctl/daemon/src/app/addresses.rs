@@ -12,6 +12,11 @@ use super::error::AppError;
 use super::record::{Entry, parse_owner};
 use crate::store::{Store, StoreError};
 
+/// Prefix of the claims on IPv4 addresses.
+const IPV4_CLAIMS: &str = "claims/addresses/";
+/// Prefix of the claims on IPv6 addresses.
+const IPV6_CLAIMS: &str = "claims/ipv6-addresses/";
+
 /// An address of a network that is not free.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allocation {
@@ -155,12 +160,19 @@ pub fn address_key(network_id: &str, address: IpAddr) -> String {
     }
 }
 
+/// The network's id and the address of a claim's key; none where the key is of something else.
+pub fn parse_address_key(key: &str) -> Option<(&str, IpAddr)> {
+    let rest = key.strip_prefix(IPV4_CLAIMS).or_else(|| key.strip_prefix(IPV6_CLAIMS))?;
+    let (network_id, address) = rest.split_once('/')?;
+    Some((network_id, parse_address(address)?))
+}
+
 fn addresses_prefix(network_id: &str) -> String {
-    format!("claims/addresses/{network_id}/")
+    format!("{IPV4_CLAIMS}{network_id}/")
 }
 
 fn ipv6_addresses_prefix(network_id: &str) -> String {
-    format!("claims/ipv6-addresses/{network_id}/")
+    format!("{IPV6_CLAIMS}{network_id}/")
 }
 
 /// Key under which a router notes that an address of a network is its peer's; several routers may have one peer.

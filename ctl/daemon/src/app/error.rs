@@ -1,8 +1,11 @@
 //! Why a request was refused by the rules. `http/error.rs` maps each to a status, nothing else does.
 
-use edgestack_model::{FieldError, Kind};
+use edgestack_model::{FieldError, Kind, Reference};
 
 use crate::store::StoreError;
+
+/// Users of an object that a message names.
+const USERS_NAMED_MAX: usize = 10;
 
 /// Why a request was refused; nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -50,14 +53,14 @@ pub enum AppError {
         differences: Vec<String>,
     },
     /// Others need the object.
-    #[error("the {kind} `{name}` is used by {}", users.join(", "))]
+    #[error("the {kind} `{name}` is used by {}", list(users))]
     InUse {
         /// The kind.
         kind: Kind,
         /// The object that was to be deleted.
         name: String,
-        /// Who uses it: kind and name of each.
-        users: Vec<String>,
+        /// Who uses it.
+        users: Vec<Reference>,
     },
     /// The object may not be deleted at all.
     #[error("the {kind} `{name}` cannot be deleted: {reason}")]
@@ -92,4 +95,12 @@ pub enum AppError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+}
+
+/// Users for people, the first of them where there are many.
+fn list(users: &[Reference]) -> String {
+    let named = users.iter().take(USERS_NAMED_MAX).map(ToString::to_string);
+    let more = users.len().saturating_sub(USERS_NAMED_MAX);
+    let more = (more > 0).then(|| format!("{more} more"));
+    named.chain(more).collect::<Vec<_>>().join(", ")
 }

@@ -4,7 +4,6 @@
 //! place: objects that come and go in between make no other appear twice or not at all.
 
 use std::cmp::Ordering;
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use edgestack_model::meta::field_names;
@@ -15,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::error::AppError;
 use super::record::{Entry, object_prefix, status_key};
 use super::{App, Noun, decode_status};
+use crate::hexadecimal;
 use crate::store::Store;
 
 /// Most objects of one part.
@@ -253,10 +253,7 @@ fn write_token(last: &Place, query: &ListQuery) -> String {
     bytes.extend_from_slice(
         Value::from(vec![last.value.clone(), last.id.clone().into()]).to_string().as_bytes(),
     );
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hexadecimal(&bytes)
 }
 
 fn read_token<S: Noun>(token: &str, query: &ListQuery) -> Result<Place, AppError> {

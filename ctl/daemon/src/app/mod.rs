@@ -5,8 +5,10 @@
 //! the store.
 
 pub mod addresses;
+mod cascade;
 pub mod error;
 mod floating_ip;
+pub mod idempotency;
 pub mod list;
 mod network;
 mod port;
@@ -18,16 +20,17 @@ pub mod write;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use edgestack_model::{Draft, Object, Spec, Status};
+use edgestack_model::{Draft, Object, Reference, Spec, Status};
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
 pub use error::AppError;
-use record::{Entry, Record, describe_owner, object_key, parse_owner, status_key, uses_prefix};
+use idempotency::Mark;
+use record::{Entry, Record, object_key, reference, status_key, uses_prefix};
 use write::Write;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Preview, Store, StoreError, Transaction};
 
 /// Times that a write is tried again because others changed what it had looked at.
 const ATTEMPTS_MAX: u32 = 8;
@@ -84,6 +87,8 @@ pub struct App {
     writer: Arc<Mutex<()>>,
     /// Interfaces of uplinks, which no workload's port may have.
     reserved_interfaces: Arc<[String]>,
+    /// Goes into the store with a change, so that the request that made it is known.
+    mark: Option<Arc<Mark>>,
 }
 
 /// An object with its entity tag.
@@ -107,7 +112,33 @@ pub enum Created<S: Spec> {
 impl App {
     /// The rules over `store`, on a host whose uplinks have `reserved_interfaces`.
     pub fn new(store: Arc<dyn Store>, reserved_interfaces: Vec<String>) -> Self {
-        Self { store, writer: Arc::default(), reserved_interfaces: reserved_interfaces.into() }
+        Self { store, writer: Arc::default(), reserved_interfaces: reserved_interfaces.into(), mark: None }
+    }
+
+    /// The same rules, each of whose changes is marked.
+    #[must_use]
+    pub fn marked(&self, mark: Mark) -> Self {
+        Self { mark: Some(Arc::new(mark)), ..self.clone() }
+    }
+
+    /// The same rules over a preview of the store, which shows what they would do.
+    #[must_use]
+    pub fn preview(&self) -> (Self, Arc<Preview>) {
+        let preview = Preview::new(Arc::clone(&self.store));
+        (self.over(Arc::clone(&preview) as Arc<dyn Store>), preview)
+    }
+
+    fn over(&self, store: Arc<dyn Store>) -> Self {
+        Self { store, mark: None, ..self.clone() }
+    }
+
+    /// Commits a change of `record`, or of what belongs to it.
+    fn commit<S: Spec>(&self, mut transaction: Transaction, record: &Record<S>) -> Result<(), AppError> {
+        if let Some(mark) = &self.mark {
+            transaction.put(mark.key.clone(), mark.kept(&record.id, &record.name));
+        }
+        self.store.commit(&transaction)?;
+        Ok(())
     }
 
     /// The store.
@@ -158,7 +189,8 @@ impl App {
             keys: Vec::new(),
         };
         S::after_put(&record, &draft.spec, &mut write)?;
-        self.store.commit(&write.put(record, None)?)?;
+        let transaction = write.put(record.clone(), None)?;
+        self.commit(transaction, &record)?;
         Ok((self.entry(id)?, true))
     }
 
@@ -235,7 +267,7 @@ impl App {
         let changed = record != previous.record;
         let transaction = write.put(record, Some(previous))?;
         if changed {
-            self.store.commit(&transaction)?;
+            self.commit(transaction, &previous.record)?;
         }
         self.entry(&previous.record.id)
     }
@@ -245,25 +277,26 @@ impl App {
         self.attempt(|| {
             let entry = self.entry::<S>(reference)?;
             check_etag(&entry, if_match)?;
-            let mut write = self.write::<S>(&entry.record.id);
-            let users = self.users(&entry)?;
-            if !users.is_empty() {
-                return Err(AppError::InUse { kind: S::KIND, name: entry.record.name, users });
-            }
-            S::before_delete(&entry, &mut write)?;
-            self.store.commit(&write.delete(&entry)?)?;
+            self.delete_now(&entry)?;
             Ok(entry.record)
         })
     }
 
+    fn delete_now<S: Noun>(&self, entry: &Entry<S>) -> Result<(), AppError> {
+        let mut write = self.write::<S>(&entry.record.id);
+        let users = self.users(entry)?;
+        if !users.is_empty() {
+            return Err(AppError::InUse { kind: S::KIND, name: entry.record.name.clone(), users });
+        }
+        S::before_delete(entry, &mut write)?;
+        self.commit(write.delete(entry)?, &entry.record)
+    }
+
     /// Who stands in the way of the removal of an object.
-    fn users<S: Noun>(&self, entry: &Entry<S>) -> Result<Vec<String>, AppError> {
+    fn users<S: Noun>(&self, entry: &Entry<S>) -> Result<Vec<Reference>, AppError> {
         let listing = self.store.list(&uses_prefix::<S>(&entry.record.id))?;
-        let others = listing
-            .entries
-            .iter()
-            .filter(|user| parse_owner(&user.value).is_none_or(|(_, id, _)| id != entry.record.id));
-        Ok(others.map(|user| describe_owner(&user.value)).collect())
+        let users = listing.entries.iter().filter_map(|user| reference(&user.value));
+        Ok(users.filter(|user| user.id != entry.record.id).collect())
     }
 
     fn entry<S: Noun>(&self, reference: &str) -> Result<Entry<S>, AppError> {

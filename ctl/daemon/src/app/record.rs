@@ -11,7 +11,7 @@
 //! An owner is `<plural>/<id>/<name>`. A record lists the keys of the last three groups that are its own, so that
 //! they go with it.
 
-use edgestack_model::{Labels, Object, Spec, Status};
+use edgestack_model::{Kind, Labels, Object, Reference, Spec, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +125,14 @@ pub fn uses_prefix<S: Spec>(id: &str) -> String {
 pub fn parse_owner(value: &[u8]) -> Option<(&str, &str, &str)> {
     let mut parts = std::str::from_utf8(value).ok()?.splitn(3, '/');
     Some((parts.next()?, parts.next()?, parts.next()?))
+}
+
+/// An owner as answers name it.
+pub fn reference(value: &[u8]) -> Option<Reference> {
+    let (plural, id, name) = parse_owner(value)?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.plural() == plural);
+    let kind = kind.map_or_else(|| plural.to_owned(), |kind| kind.singular().to_owned());
+    Some(Reference { kind, id: id.to_owned(), name: name.to_owned() })
 }
 
 /// An owner for people: `port web`.

@@ -10,6 +10,9 @@ use crate::store::StoreError;
 /// Media type of problem documents (RFC 9457).
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
+/// Users of an object that an answer lists.
+const USERS_SHOWN_MAX: usize = 100;
+
 /// An answer that is not a success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -27,6 +30,7 @@ impl Failure {
             detail: detail.into(),
             code: code.to_owned(),
             errors: Vec::new(),
+            users: Vec::new(),
         };
         Self { problem: Box::new(problem) }
     }
@@ -95,15 +99,18 @@ impl From<AppError> for Failure {
                 let errors = errors.collect();
                 conflict("already_exists", title).with_errors(errors)
             }
-            AppError::InUse { users, .. } => {
-                let errors = users.into_iter().map(|user| FieldError {
+            AppError::InUse { mut users, .. } => {
+                let errors = users.iter().take(USERS_SHOWN_MAX).map(|user| FieldError {
                     pointer: String::new(),
                     code: "used_by".to_owned(),
-                    message: user,
+                    message: user.to_string(),
                     hint: None,
                 });
                 let errors = errors.collect();
-                conflict("in_use", "The object is in use").with_errors(errors)
+                let mut failure = conflict("in_use", "The object is in use").with_errors(errors);
+                users.truncate(USERS_SHOWN_MAX);
+                failure.problem.users = users;
+                failure
             }
             AppError::Protected { .. } => conflict("protected", "The object is protected"),
             AppError::Changed { .. } => {
@@ -120,7 +127,7 @@ impl From<AppError> for Failure {
 }
 
 impl Failure {
-    fn from_store(error: &StoreError) -> Self {
+    pub(super) fn from_store(error: &StoreError) -> Self {
         let detail = error.to_string();
         match error {
             StoreError::TooLarge { .. } => {

@@ -9,12 +9,12 @@ use axum::response::Response;
 use edgestack_model::{FloatingIpSpec, Kind};
 use serde_json::{Value, json};
 
+use super::PREFIX;
 use super::body::read_json;
 use super::error::Failure;
-use super::objects::{self, draft, if_match, run};
-use super::parameters::Parameters;
+use super::objects::{self, draft};
 use super::routes::Routes;
-use super::{Api, PREFIX};
+use super::write_call::WriteCall;
 
 /// The paths.
 pub(super) fn routes() -> Routes {
@@ -23,16 +23,14 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn replace(
-    api: Api,
+    call: WriteCall,
     Path(name): Path<String>,
-    parameters: Parameters,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    parameters.finish()?;
-    let if_match = if_match(&headers)?;
+    let if_match = call.if_match.clone();
     let body = read_json(&headers, body).await?;
-    let shown = run(&api, move |app| {
+    let written = call.run(move |app| {
         app.update::<FloatingIpSpec>(&name, if_match.as_deref(), |previous| {
             let mut body = body.clone();
             let kept = [
@@ -48,7 +46,6 @@ async fn replace(
             }
             draft(&body)
         })
-    })
-    .await?;
-    Ok(objects::answer(StatusCode::OK, &shown))
+    });
+    Ok(written.await?.answer(StatusCode::OK))
 }

@@ -7,6 +7,7 @@ mod body;
 mod dataplane;
 pub mod error;
 mod floating_ip;
+mod idempotency;
 mod network;
 mod objects;
 mod parameters;
@@ -17,6 +18,7 @@ mod security_group;
 mod security_group_rule;
 pub mod server;
 pub mod service;
+mod write_call;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -33,7 +35,9 @@ use crate::app::App;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::reconcile::Progress;
+use crate::reconcile::network::Uplink;
 use error::Failure;
+use idempotency::Keys;
 use routes::Routes;
 
 /// Prefix of the paths of objects.
@@ -54,18 +58,22 @@ pub struct Api {
     pub progress: Arc<Progress>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Interfaces to the outside.
+    pub uplinks: Arc<[Uplink]>,
 }
 
 /// What all requests share. Handlers take [`Api`], which is made from it for each request.
 #[derive(Clone)]
 pub struct Server {
     api: Api,
+    /// Keys of requests that can be sent again.
+    keys: Arc<Keys>,
 }
 
 impl Server {
     /// A server of `api`.
     pub fn new(api: Api) -> Self {
-        Self { api }
+        Self { api, keys: Arc::default() }
     }
 }
 
@@ -96,6 +104,7 @@ pub fn router(server: Server) -> Router {
         .into_router()
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(no_such_path)
+        .layer(middleware::from_fn_with_state(server.clone(), idempotency::answer_once))
         .layer(middleware::from_fn_with_state(server.clone(), observe))
         .with_state(server)
 }

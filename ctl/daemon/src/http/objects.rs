@@ -15,9 +15,10 @@ use super::body::{merge, read_json};
 use super::error::Failure;
 use super::parameters::Parameters;
 use super::routes::Routes;
+use super::write_call::{WriteCall, Written, answer_dry};
 use super::{Api, PREFIX};
 use crate::app::list::Page;
-use crate::app::{App, AppError, Created, Noun, Shown};
+use crate::app::{App, AppError, Created, Noun};
 
 /// The paths of the kind `S`.
 pub(super) fn routes<S: Noun>() -> Routes {
@@ -76,29 +77,17 @@ impl<S: Noun> Serialize for List<S> {
     }
 }
 
-async fn create<S: Noun>(
-    api: Api,
-    parameters: Parameters,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Failure> {
-    parameters.finish()?;
+async fn create<S: Noun>(call: WriteCall, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
     let body = read_json(&headers, body).await?;
-    let created = run(&api, move |app| {
-        let draft = draft::<S>(&body)?;
-        app.create(&draft)
-    })
-    .await?;
+    let Written { value: created, plan } = call
+        .run(move |app| {
+            let draft = draft::<S>(&body)?;
+            app.create(&draft)
+        })
+        .await?;
     Ok(match created {
-        Created::New(shown) => {
-            let location = format!("{PREFIX}/{}/{}", S::KIND.plural(), shown.object.id);
-            let mut response = answer(StatusCode::CREATED, &shown);
-            if let Ok(location) = HeaderValue::from_str(&location) {
-                response.headers_mut().insert(header::LOCATION, location);
-            }
-            response
-        }
-        Created::Existing(shown) => answer(StatusCode::OK, &shown),
+        Created::New(value) => Written { value, plan }.answer(StatusCode::CREATED),
+        Created::Existing(value) => Written { value, plan }.answer(StatusCode::OK),
     })
 }
 
@@ -122,57 +111,57 @@ async fn show<S: Noun>(
 }
 
 async fn replace<S: Noun>(
-    api: Api,
+    call: WriteCall,
     Path(name): Path<String>,
-    parameters: Parameters,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    parameters.finish()?;
-    let if_match = if_match(&headers)?;
+    let if_match = call.if_match.clone();
     let body = read_json(&headers, body).await?;
-    let shown = run(&api, move |app| {
+    let written = call.run(move |app| {
         let draft = draft::<S>(&body)?;
         app.replace(&name, &draft, if_match.as_deref())
-    })
-    .await?;
-    Ok(answer(StatusCode::OK, &shown))
+    });
+    Ok(written.await?.answer(StatusCode::OK))
 }
 
 async fn change<S: Noun>(
-    api: Api,
+    call: WriteCall,
     Path(name): Path<String>,
-    parameters: Parameters,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    parameters.finish()?;
-    let if_match = if_match(&headers)?;
+    let if_match = call.if_match.clone();
     let patch = read_json(&headers, body).await?;
     if !patch.is_object() {
         return Err(Failure::malformed("a merge patch is a JSON object"));
     }
-    let shown = run(&api, move |app| {
+    let written = call.run(move |app| {
         app.update(&name, if_match.as_deref(), |previous: &Object<S>| {
             let mut body = json!({ S::KIND.singular(): fields(previous) });
             merge(&mut body, &patch);
             draft(&body)
         })
-    })
-    .await?;
-    Ok(answer(StatusCode::OK, &shown))
+    });
+    Ok(written.await?.answer(StatusCode::OK))
 }
 
-async fn delete<S: Noun>(
-    api: Api,
-    Path(name): Path<String>,
-    parameters: Parameters,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
-    parameters.finish()?;
-    let if_match = if_match(&headers)?;
-    let record = run(&api, move |app| app.delete::<S>(&name, if_match.as_deref())).await?;
-    Ok(axum::Json(json!({ "message": "OK", "id": record.id, "name": record.name })).into_response())
+async fn delete<S: Noun>(call: WriteCall, Path(name): Path<String>) -> Result<Response, Failure> {
+    let (if_match, cascade) = (call.if_match.clone(), call.cascade);
+    let written = call.run(move |app| {
+        if cascade {
+            app.delete_with_users::<S>(&name, if_match.as_deref())
+        } else {
+            app.delete::<S>(&name, if_match.as_deref())
+        }
+    });
+    let Written { value: record, plan } = written.await?;
+    let body = Map::from_iter([
+        ("message".to_owned(), json!("OK")),
+        ("id".to_owned(), json!(record.id)),
+        ("name".to_owned(), json!(record.name)),
+    ]);
+    Ok(answer_dry(body, plan))
 }
 
 async fn manifest<S: Noun>(
@@ -208,22 +197,8 @@ pub(super) fn fields<S: Noun>(object: &Object<S>) -> Map<String, Value> {
     fields
 }
 
-/// The answer to a create or an update.
-pub(super) fn answer<S: Noun>(status: StatusCode, shown: &Shown<S>) -> Response {
-    let Object { id, name, .. } = &shown.object;
-    let body = json!({ "message": "OK", "id": id, "name": name, S::KIND.singular(): shown.object });
-    let mut response = (status, axum::Json(body)).into_response();
-    tag(&mut response, &shown.etag);
-    response
-}
-
-/// The entity tag that a write demands.
-pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<String>, Failure> {
-    let tag = headers.get(header::IF_MATCH).map(HeaderValue::to_str).transpose();
-    Ok(tag.map_err(|_| Failure::malformed("the header If-Match is no text"))?.map(str::to_owned))
-}
-
-fn tag(response: &mut Response, etag: &str) {
+/// Adds the entity tag to an answer.
+pub(super) fn tag(response: &mut Response, etag: &str) {
     if let Ok(etag) = HeaderValue::from_str(etag) {
         response.headers_mut().insert(header::ETAG, etag);
     }

@@ -72,6 +72,11 @@ impl Parameters {
         }
     }
 
+    /// A switch: `true` or `false`, false where it is not given.
+    pub(super) fn flag(&mut self, name: &'static str) -> bool {
+        self.optional(&[name], switch).unwrap_or(false)
+    }
+
     /// Notes that a parameter is wrong.
     pub(super) fn refuse(&mut self, name: &str, refusal: Refusal) {
         let Refusal { code, message, hint } = refusal;
@@ -136,6 +141,10 @@ impl Parameters {
     }
 }
 
+fn switch(value: &Value) -> Result<bool, Refusal> {
+    value::word(value, &[("true", true), ("false", false)])
+}
+
 #[cfg(test)]
 mod tests {
     use axum::extract::FromRequestParts as _;
@@ -183,7 +192,7 @@ mod tests {
         assert_eq!(refused("page=2&limit=1&continue=00").await[0].1, "not_allowed");
         assert_eq!(refused(&"a=b&".repeat(65)).await[0].1, "too_many");
         let mut some = parameters("dry_rum=true").await;
-        assert_eq!(some.text(&["dry_run"]), None);
+        assert!(!some.flag("dry_run"));
         let failure = some.finish().unwrap_err();
         assert_eq!(failure.problem.errors[0].hint.as_deref(), Some("did you mean `dry_run`?"));
     }

@@ -9,13 +9,14 @@ use axum::response::{IntoResponse, Response};
 use edgestack_model::reader::Reader;
 use edgestack_model::router::PeerRouter;
 use edgestack_model::{Draft, FieldError, Kind, RouterSpec};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::body::read_json;
 use super::error::Failure;
-use super::objects::{self, if_match, run};
+use super::objects::{self, run};
 use super::parameters::Parameters;
 use super::routes::Routes;
+use super::write_call::WriteCall;
 use super::{Api, PREFIX};
 use crate::app::AppError;
 
@@ -36,17 +37,15 @@ async fn list_peers(api: Api, Path(name): Path<String>, parameters: Parameters) 
 }
 
 async fn set_peer(
-    api: Api,
+    call: WriteCall,
     Path(name): Path<String>,
-    parameters: Parameters,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    parameters.finish()?;
-    let if_match = if_match(&headers)?;
+    let if_match = call.if_match.clone();
     let body = read_json(&headers, body).await?;
     let peer = read_peer(&body).map_err(|errors| AppError::Invalid { kind: Kind::Router, errors })?;
-    let shown = run(&api, move |app| {
+    let written = call.run(move |app| {
         app.update::<RouterSpec>(&name, if_match.as_deref(), |router| {
             if let Some(existing) = router.spec.peer_router.as_ref().filter(|existing| **existing != peer) {
                 let errors = vec![FieldError {
@@ -71,26 +70,15 @@ async fn set_peer(
             spec.peer_router = Some(peer.clone());
             Ok(Draft { id: None, name: None, labels: router.labels.clone(), spec })
         })
-    })
-    .await?;
-    let mut response = objects::answer(StatusCode::CREATED, &shown);
-    let peer = &shown.object.spec.peer_router;
-    let body = json!({ "message": "OK", "id": shown.object.id, "name": shown.object.name,
-        "peer_router": peer, "router": shown.object });
-    *response.body_mut() = Body::from(body.to_string());
-    response.headers_mut().remove(axum::http::header::CONTENT_LENGTH);
-    Ok(response)
+    });
+    let written = written.await?;
+    let peer = json!(written.value.object.spec.peer_router);
+    Ok(written.answer_with(StatusCode::CREATED, Map::from_iter([("peer_router".to_owned(), peer)])))
 }
 
-async fn remove_peer(
-    api: Api,
-    Path((name, ip)): Path<(String, String)>,
-    parameters: Parameters,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
-    parameters.finish()?;
-    let if_match = if_match(&headers)?;
-    let shown = run(&api, move |app| {
+async fn remove_peer(call: WriteCall, Path((name, ip)): Path<(String, String)>) -> Result<Response, Failure> {
+    let if_match = call.if_match.clone();
+    let written = call.run(move |app| {
         app.update::<RouterSpec>(&name, if_match.as_deref(), |router| {
             let mut spec = router.spec.clone();
             match spec.peer_router.take() {
@@ -100,9 +88,8 @@ async fn remove_peer(
                 _ => Err(AppError::NotFoundPeer { router: router.name.clone(), ip: ip.clone() }),
             }
         })
-    })
-    .await?;
-    Ok(objects::answer(StatusCode::OK, &shown))
+    });
+    Ok(written.await?.answer(StatusCode::OK))
 }
 
 /// Reads `{"peer_router": {"ip": ..., "mac": ...}}`.

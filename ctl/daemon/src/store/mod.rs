@@ -10,6 +10,7 @@
 mod event_log;
 mod memory;
 mod migrate;
+mod preview;
 mod redb;
 
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod tests;
 pub use event_log::{Compacted, Event, EventLog, Watch};
 pub use memory::MemoryStore;
 pub use migrate::MigrationError;
+pub use preview::{Difference, Preview};
 pub use redb::RedbStore;
 
 /// Operations of one transaction.

@@ -1,8 +1,11 @@
 //! The API over its real HTTP stack, on a socket of its own, with the dataplane off: needs no root.
 
 mod bodies;
+mod cascade;
 mod crash;
+mod dry_run;
 mod floating_ip;
+mod idempotency;
 mod labels;
 mod list;
 mod network;

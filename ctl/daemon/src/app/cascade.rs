@@ -1,0 +1,71 @@
+//! The removal of an object together with those that use it: the users first, all in one transaction.
+
+use std::sync::Arc;
+
+use edgestack_model::{
+    FieldError, FloatingIpSpec, Kind, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec,
+    SecurityGroupSpec,
+};
+
+use super::error::AppError;
+use super::record::{Entry, Record};
+use super::{App, Noun, check_etag, write};
+use crate::store::Preview;
+
+/// Objects that one request removes.
+const CASCADE_MAX: usize = 1000;
+
+impl App {
+    /// Removes an object and everything that uses it, or nothing.
+    pub fn delete_with_users<S: Noun>(
+        &self,
+        reference: &str,
+        if_match: Option<&str>,
+    ) -> Result<Record<S>, AppError> {
+        self.attempt(|| {
+            let entry = self.entry::<S>(reference)?;
+            check_etag(&entry, if_match)?;
+            let preview = Preview::new(Arc::clone(self.store()));
+            let steps = self.over(Arc::clone(&preview) as _);
+            remove(&steps, &entry, &mut 0)?;
+            self.commit(preview.transaction(), &entry.record)?;
+            Ok(entry.record)
+        })
+    }
+}
+
+/// Removes an object after all of its users. References lead from kind to kind and never back, so this ends.
+fn remove<S: Noun>(steps: &App, entry: &Entry<S>, removed: &mut usize) -> Result<(), AppError> {
+    for user in steps.users(entry)? {
+        let kind = Kind::ALL.into_iter().find(|kind| kind.singular() == user.kind);
+        match kind {
+            Some(Kind::Network) => remove_user::<NetworkSpec>(steps, &user.id, removed),
+            Some(Kind::Port) => remove_user::<PortSpec>(steps, &user.id, removed),
+            Some(Kind::Router) => remove_user::<RouterSpec>(steps, &user.id, removed),
+            Some(Kind::FloatingIp) => remove_user::<FloatingIpSpec>(steps, &user.id, removed),
+            Some(Kind::SecurityGroup) => remove_user::<SecurityGroupSpec>(steps, &user.id, removed),
+            Some(Kind::SecurityGroupRule) => remove_user::<SecurityGroupRuleSpec>(steps, &user.id, removed),
+            // Of a newer program: it stays, and so does what it uses.
+            None => Ok(()),
+        }?;
+    }
+    *removed += 1;
+    if *removed > CASCADE_MAX {
+        let error = FieldError {
+            pointer: "?cascade".to_owned(),
+            code: "too_many".to_owned(),
+            message: format!("more than {CASCADE_MAX} objects would go with it"),
+            hint: Some("remove some of its users first".to_owned()),
+        };
+        return Err(AppError::Conflict { kind: S::KIND, errors: vec![error] });
+    }
+    steps.delete_now(entry)
+}
+
+fn remove_user<S: Noun>(steps: &App, id: &str, removed: &mut usize) -> Result<(), AppError> {
+    // It may have gone with another user.
+    match write::find::<S>(steps.store().as_ref(), id)? {
+        Some(entry) => remove(steps, &entry, removed),
+        None => Ok(()),
+    }
+}

@@ -123,6 +123,7 @@ install: build ebpf ## Install daemon, CLI, kernel programs, configuration and u
 	sed 's|/usr/local/|$(PREFIX)/|g' config/systemd/edgestackd.service \
 		>$(DESTDIR)$(PREFIX)/lib/systemd/system/edgestackd.service
 	$(BUILT)/edgectl completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/edgectl
+	$(BUILT)/edgectl man -q $(DESTDIR)$(PREFIX)/share/man/man1
 	test -e $(DESTDIR)/etc/edgestack/edgestackd.toml || \
 		install -D -m 0644 config/edgestackd.toml $(DESTDIR)/etc/edgestack/edgestackd.toml
 # Into a directory of a package: what belongs to the running host is the package's to do.

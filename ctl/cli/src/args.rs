@@ -6,17 +6,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{StringValueParser, TypedValueParser};
 use clap::{ArgMatches, Args, Command};
 
 use crate::command::Standalone;
+use crate::connection::ConnectionArgs;
 use crate::error::CliError;
 use crate::noun::Noun;
 use crate::output::{ColorChoice, Format};
 use crate::session::Session;
 use crate::{
-    apply, completion, diff, doctor, floating_ip, network, network_cli, port, router, security_group,
-    security_group_rule,
+    apply, completion, config, diff, doctor, explain, floating_ip, manual, network, network_cli, port,
+    router, security_group, security_group_rule, support_bundle, test_ping, top,
 };
 
 /// The nouns, in the order of the help text.
@@ -45,10 +45,17 @@ pub(crate) static OTHERS: &[(&str, &[Standalone])] = &[
     ),
     (
         "Dataplane",
-        &[Standalone::new::<network_cli::NetworkCliArgs>(
-            "network-cli",
-            "Look into the dataplane: tables, traces and captures; without a command, a prompt",
-        )],
+        &[
+            Standalone::new::<network_cli::NetworkCliArgs>(
+                "network-cli",
+                "Look into the dataplane: tables, traces and captures; without a command, a prompt",
+            ),
+            Standalone::new::<test_ping::TestPingArgs>(
+                "test-ping",
+                "Say whether one workload reaches another, and what is in the way",
+            ),
+            Standalone::new::<top::TopArgs>("top", "Watch ports, flows and drops live"),
+        ],
     ),
     (
         "Other",
@@ -57,8 +64,20 @@ pub(crate) static OTHERS: &[(&str, &[Standalone])] = &[
                 "doctor",
                 "Check the daemon and its dataplane, and say what to do",
             ),
+            Standalone::new::<support_bundle::SupportBundleArgs>(
+                SUPPORT_BUNDLE,
+                "Collect what somebody who helps needs to see, without secrets",
+            ),
             Standalone::new::<doctor::VersionArgs>("version", "Versions of edgectl and of the daemon"),
-            Standalone::new::<completion::CompletionArgs>("completion", "Print a completion script"),
+            Standalone::new::<config::ConfigArgs>(
+                "config",
+                "Contexts: the daemons that you work with, by name",
+            )
+            .local(),
+            Standalone::new::<explain::ExplainArgs>("explain", "Say what the fields of an object are")
+                .local(),
+            Standalone::new::<completion::CompletionArgs>("completion", "Print a completion script").local(),
+            Standalone::new::<manual::ManArgs>("man", "Write the manual pages into a directory").local(),
         ],
     ),
 ];
@@ -71,6 +90,8 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong as written, 3 not found, 4 conflict, 5 forbidden, 6 timeout, 7 daemon.
 `edgectl COMMAND --help` says what a command takes.";
 
+/// The command for which `-o` names a file.
+const SUPPORT_BUNDLE: &str = "support-bundle";
 /// Width of the list of commands in the help text.
 const HELP_WIDTH: usize = 100;
 
@@ -78,23 +99,11 @@ const HELP_WIDTH: usize = 100;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
-    /// Control socket of the daemon
-    #[arg(long, global = true, env = "EDGECTL_SOCKET", value_name = "PATH", hide_env_values = true,
-          default_value = edgestack_client::DEFAULT_SOCKET)]
-    pub socket: PathBuf,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
     /// Form of the output: table (the default), wide, json, yaml, name, jsonpath=TEMPLATE, custom-columns=TITLE:PATH,...
-    #[arg(
-        short,
-        long,
-        global = true,
-        env = "EDGECTL_OUTPUT",
-        hide_env_values = true,
-        value_parser = parse_format(),
-        default_value = "table",
-        hide_default_value = true,
-        value_name = "FORM"
-    )]
-    pub output: Format,
+    #[arg(short, long, global = true, env = "EDGECTL_OUTPUT", hide_env_values = true, value_name = "FORM")]
+    pub output: Option<String>,
     /// Tables without their header line
     #[arg(long, global = true)]
     pub no_headers: bool,
@@ -119,6 +128,21 @@ pub(crate) struct GlobalArgs {
     pub timeout: Duration,
 }
 
+impl GlobalArgs {
+    /// The form of the output, and the file that `-o` names for a command that writes one.
+    pub(crate) fn output(&self, matches: &ArgMatches) -> Result<(Format, Option<PathBuf>), CliError> {
+        let Some(text) = &self.output else { return Ok((Format::Table, None)) };
+        if matches.subcommand_name() == Some(SUPPORT_BUNDLE) {
+            // Also where `EDGECTL_OUTPUT` says it: a form is no name of a file.
+            let path = Some(PathBuf::from(text)).filter(|_| Format::parse(text).is_err());
+            return Ok((Format::Table, path));
+        }
+        let format = Format::parse(text)
+            .map_err(|message| CliError::usage(format!("`{text}` is no form of the output"), message))?;
+        Ok((format, None))
+    }
+}
+
 /// edgectl with all its commands.
 pub(crate) fn command() -> Command {
     let command = GlobalArgs::augment_args(Command::new("edgectl"))
@@ -134,7 +158,14 @@ pub(crate) fn command() -> Command {
     let others = OTHERS.iter().flat_map(|(_, others)| others.iter()).map(Standalone::command);
     let spelled =
         NOUNS.iter().flat_map(|noun| noun.verbs.iter().map(|verb| verb.command(noun, noun.spelled(verb))));
-    command.subcommands(NOUNS.iter().map(|noun| noun_command(noun))).subcommands(spelled).subcommands(others)
+    let nouns = NOUNS.iter().map(|noun| noun_command(noun));
+    completion::with_names(command.subcommands(nouns).subcommands(spelled).subcommands(others))
+}
+
+/// The command works without a daemon.
+pub(crate) fn is_local(matches: &ArgMatches) -> bool {
+    let mut others = OTHERS.iter().flat_map(|(_, others)| others.iter());
+    others.any(|other| other.is_local && Some(other.name) == matches.subcommand_name())
 }
 
 /// `edgectl network`, with the verbs below it.
@@ -208,11 +239,6 @@ Noun first is the same: ",
     text
 }
 
-/// Forms of the output, the words among them for completion.
-fn parse_format() -> impl TypedValueParser<Value = Format> {
-    StringValueParser::new().try_map(|text| Format::parse(&text))
-}
-
 /// `30`, `0.5`, `30s`, `500ms`, `5m` or `1h`.
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
@@ -233,9 +259,32 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::time::Duration;
 
-    use super::{NOUNS, OTHERS, command, parse_duration};
+    use clap::Command;
+
+    use super::{EXIT_CODES, NOUNS, OTHERS, command, parse_duration};
+    use crate::error::exit;
+    use crate::network_cli::split_words;
+
+    const REFERENCE: &str = include_str!("../../../docs/edgectl.md");
+
+    #[test]
+    fn exit_codes_are_documented() {
+        for (code, word) in [
+            (exit::GENERAL, "failed"),
+            (exit::USAGE, "wrong as written"),
+            (exit::NOT_FOUND, "not found"),
+            (exit::CONFLICT, "conflict"),
+            (exit::FORBIDDEN, "forbidden"),
+            (exit::TIMEOUT, "timeout"),
+            (exit::SERVER, "daemon"),
+        ] {
+            assert!(EXIT_CODES.contains(&format!("{code} {word}")), "{code} is not in the help");
+            assert!(REFERENCE.contains(&format!("| {code} | ")), "{code} is not in docs/edgectl.md");
+        }
+    }
 
     #[test]
     fn times_have_units() {
@@ -256,10 +305,43 @@ mod tests {
 
     #[test]
     fn the_reference_names_every_command() {
-        let reference = include_str!("../../../docs/edgectl.md");
         for command in command().get_subcommands() {
             let name = command.get_name();
-            assert!(reference.contains(&format!("`{name}`")), "{name} is not in docs/edgectl.md");
+            assert!(REFERENCE.contains(&format!("`{name}`")), "{name} is not in docs/edgectl.md");
+        }
+    }
+
+    #[test]
+    fn the_examples_of_the_reference_are_commands() {
+        let mut count = 0;
+        for line in REFERENCE.lines().filter_map(|line| line.strip_prefix("$ edgectl ")) {
+            let words = split_words(line.split(" | ").next().unwrap()).unwrap();
+            let words = std::iter::once("edgectl".to_owned()).chain(words);
+            let parsed = command().try_get_matches_from(words);
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+            count += 1;
+        }
+        assert!(count > 10, "{count} examples");
+    }
+
+    /// All flags of a command and of those below it.
+    fn flags(command: &Command, found: &mut HashSet<String>) {
+        let long = command.get_arguments().filter_map(clap::Arg::get_long_and_visible_aliases);
+        found.extend(long.flatten().map(|flag| format!("--{flag}")));
+        let short = command.get_arguments().filter_map(clap::Arg::get_short);
+        found.extend(short.map(|flag| format!("-{flag}")));
+        command.get_subcommands().for_each(|below| flags(below, found));
+    }
+
+    #[test]
+    fn the_reference_names_no_flag_that_is_not_there() {
+        let mut known = HashSet::new();
+        flags(&command(), &mut known);
+        for span in
+            REFERENCE.split('`').skip(1).step_by(2).filter(|span| span.starts_with('-') && span.len() > 1)
+        {
+            let flag = span.split([' ', '=', ',']).next().unwrap();
+            assert!(known.contains(flag), "{flag} of docs/edgectl.md is no flag");
         }
     }
 

@@ -23,6 +23,8 @@ pub(crate) struct Standalone {
     pub name: &'static str,
     /// What it does, in a line.
     pub about: &'static str,
+    /// It works without a daemon.
+    pub is_local: bool,
     arguments: fn(Command) -> Command,
     run: for<'a> fn(&'a Session, &'a ArgMatches) -> Outcome<'a>,
 }
@@ -33,9 +35,15 @@ impl Standalone {
         Self {
             name,
             about,
+            is_local: false,
             arguments: A::augment_args,
             run: |session, matches| Box::pin(async move { read::<A>(matches)?.run(session).await }),
         }
+    }
+
+    /// The same, for a command that works without a daemon.
+    pub(crate) const fn local(self) -> Self {
+        Self { is_local: true, ..self }
     }
 
     /// The command for clap.

@@ -80,17 +80,26 @@ async fn check(session: &Session) -> Result<(), CliError> {
             .collect();
         output.value(&json!({ "fine": fine, "findings": list }))?;
     } else {
-        let mut lines = String::new();
-        for finding in &findings {
-            lines.push_str(mark(finding.fine, output.color));
-            lines.extend([" ", &finding.what, "\n"]);
-            if let Some(advice) = &finding.advice {
-                lines.extend(["    ", advice, "\n"]);
-            }
-        }
-        print(&lines)?;
+        print(&lines(&findings, output.color))?;
     }
     if fine { Ok(()) } else { Err(CliError::Told(exit::GENERAL)) }
+}
+
+/// What was found, as text.
+pub(crate) async fn report(session: &Session) -> String {
+    lines(&findings(session).await, false)
+}
+
+fn lines(findings: &[Finding], color: bool) -> String {
+    let mut lines = String::new();
+    for finding in findings {
+        lines.push_str(mark(finding.fine, color));
+        lines.extend([" ", &finding.what, "\n"]);
+        if let Some(advice) = &finding.advice {
+            lines.extend(["    ", advice, "\n"]);
+        }
+    }
+    lines
 }
 
 fn mark(fine: bool, color: bool) -> &'static str {

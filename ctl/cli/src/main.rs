@@ -8,15 +8,19 @@ mod apply;
 mod args;
 mod command;
 mod completion;
+mod config;
 mod confirm;
+mod connection;
 mod describe;
 mod diff;
 mod difference;
 mod doctor;
 mod error;
+mod explain;
 mod fields;
 mod floating_ip;
 mod json_path;
+mod manual;
 mod network;
 mod network_cli;
 mod noun;
@@ -30,6 +34,9 @@ mod security_group_rule;
 mod session;
 mod site;
 mod site_files;
+mod support_bundle;
+mod test_ping;
+mod top;
 mod value;
 mod wait;
 mod watch;
@@ -47,6 +54,8 @@ use crate::output::{Format, Output};
 use crate::session::Session;
 
 fn main() -> ExitCode {
+    // A shell that asks for completions gets them, and nothing else happens.
+    completion::answer();
     let matches = match args::command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {
@@ -60,14 +69,21 @@ fn main() -> ExitCode {
         Ok(global) => global,
         Err(error) => return ended(&error, &Format::Table),
     };
+    let (format, file) = match global.output(&matches) {
+        Ok(output) => output,
+        Err(error) => return ended(&error, &Format::Table),
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return ended(&CliError::Output(error), &global.output),
+        Err(error) => return ended(&CliError::Output(error), &format),
     };
-    let session = session(&global);
+    let session = match session(&global, format.clone(), args::is_local(&matches)) {
+        Ok(session) => Session { file, ..session },
+        Err(error) => return ended(&error, &format),
+    };
     match runtime.block_on(args::run(&session, &matches)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => ended(&error, &global.output),
+        Err(error) => ended(&error, &format),
     }
 }
 
@@ -80,26 +96,36 @@ fn ended(error: &CliError, format: &Format) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-fn session(global: &GlobalArgs) -> Session {
-    let mut client = Client::new(&global.socket).with_timeout(global.timeout);
+/// What the command works with. A command that needs no daemon works whatever the configuration says of daemons.
+fn session(global: &GlobalArgs, format: Format, is_local: bool) -> Result<Session, CliError> {
+    let client = if is_local { Client::new("") } else { connection::connect(&global.connection)? };
+    let mut client = client.with_timeout(global.timeout);
     if global.verbose {
-        let socket = global.socket.display().to_string();
-        client = client
-            .with_observer(move |method, path, body| eprintln!("{}", curl(&socket, method, path, body)));
+        let place = connection::place(&client);
+        client =
+            client.with_observer(move |method, path, body| eprintln!("{}", curl(&place, method, path, body)));
     }
-    let output = Output {
-        format: global.output.clone(),
-        no_headers: global.no_headers,
-        quiet: global.quiet,
-        color: global.color.enabled(),
-    };
-    Session { client: Arc::new(client), output, patience: global.timeout }
+    let output =
+        Output { format, no_headers: global.no_headers, quiet: global.quiet, color: global.color.enabled() };
+    Ok(Session {
+        client: Arc::new(client),
+        output,
+        patience: global.timeout,
+        given: global.connection.clone(),
+        file: None,
+    })
 }
 
-/// A request as a curl command that does the same.
-fn curl(socket: &str, method: &Method, path: &str, body: Option<&Value>) -> String {
+/// A request as a curl command that does the same; who asks, and whom they trust, is left out.
+fn curl(place: &str, method: &Method, path: &str, body: Option<&Value>) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    let mut words = vec!["curl -sS --unix-socket".to_owned(), quoted(socket)];
+    let mut words = vec!["curl -sS".to_owned()];
+    let base = if place.starts_with("https://") {
+        place
+    } else {
+        words.extend(["--unix-socket".to_owned(), quoted(place)]);
+        "http://localhost"
+    };
     if *method != Method::GET {
         words.push(format!("-X {method}"));
     }
@@ -107,7 +133,7 @@ fn curl(socket: &str, method: &Method, path: &str, body: Option<&Value>) -> Stri
         words.push("-H 'content-type: application/json' -d".to_owned());
         words.push(quoted(&body.to_string()));
     }
-    words.push(quoted(&format!("http://localhost{path}")));
+    words.push(quoted(&format!("{base}{path}")));
     words.join(" ")
 }
 
@@ -121,6 +147,10 @@ mod tests {
         assert_eq!(
             super::curl("/run/x.sock", &Method::GET, "/version", None),
             "curl -sS --unix-socket '/run/x.sock' 'http://localhost/version'"
+        );
+        assert_eq!(
+            super::curl("https://edge:8443", &Method::DELETE, "/p", None),
+            "curl -sS -X DELETE 'https://edge:8443/p'"
         );
         let body = json!({"description": "it's"});
         assert_eq!(

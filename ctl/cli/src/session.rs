@@ -1,11 +1,13 @@
 //! One run of the command: the client, the output, and the requests that all nouns share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use edgestack_client::{Client, Kind, List, ListQuery};
 use serde_json::{Map, Value};
 
+use crate::connection::ConnectionArgs;
 use crate::describe;
 use crate::error::CliError;
 use crate::fields::{ListArgs, RemoveArgs, ShowArgs, WriteArgs};
@@ -23,6 +25,10 @@ pub(crate) struct Session {
     pub output: Output,
     /// How long the user waits for an answer, or for an effect.
     pub patience: Duration,
+    /// Which daemon the command line names, and who asks.
+    pub given: ConnectionArgs,
+    /// The file that `-o` names, for a command that writes one.
+    pub file: Option<PathBuf>,
 }
 
 /// The column of `--show-labels`.

@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod any;
+pub mod docs;
 pub mod error;
 pub mod floating_ip;
 pub mod labels;

@@ -8,6 +8,10 @@ mod show;
 mod trace;
 mod trace_text;
 
+#[cfg(test)]
+pub(crate) use prompt::split_words;
+pub(crate) use trace::write_rules_out as with_rules_written_out;
+
 use clap::{Args, Subcommand};
 
 use crate::command::Action;

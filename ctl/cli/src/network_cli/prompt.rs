@@ -111,11 +111,14 @@ async fn run_line(session: &Session, line: &str) -> Result<(), CliError> {
             if let Some(format) = line.output {
                 output.format = format;
             }
-            run_command(
-                &Session { client: Arc::clone(&session.client), output, patience: session.patience },
-                line.command,
-            )
-            .await
+            let session = Session {
+                client: Arc::clone(&session.client),
+                output,
+                patience: session.patience,
+                given: session.given.clone(),
+                file: None,
+            };
+            run_command(&session, line.command).await
         }
         Err(error) if error.use_stderr() => {
             let _ = error.print();
@@ -144,7 +147,7 @@ fn history_path() -> Option<PathBuf> {
 }
 
 /// Splits a line into words; quotes hold blanks.
-fn split_words(line: &str) -> Result<Vec<String>, String> {
+pub(crate) fn split_words(line: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;

@@ -23,6 +23,7 @@ pub(crate) enum TableName {
     /// Ports, their state and their counters
     Ports,
     /// Connections, each direction apart
+    #[value(alias = "conntrack")]
     Flows,
     /// Address translations
     Nat,

@@ -85,7 +85,7 @@ pub(crate) async fn run(session: &Session, args: TraceArgs) -> Result<(), CliErr
 }
 
 /// Rules have ids for names; people know them by what they say. Without an answer the ids stay.
-async fn write_rules_out(session: &Session, report: &mut TraceReport) {
+pub(crate) async fn write_rules_out(session: &Session, report: &mut TraceReport) {
     if !report.steps.iter().any(|step| step.decision.contains(" rule ")) {
         return;
     }

@@ -134,7 +134,7 @@ mod tests {
             ("tcp 10.0.0.5:x>10.0.0.9:80", "`x`"),
             ("tcp 10.0.0.5>10.0.0.9:80000", "`80000`"),
             ("icmp 10.0.0.9:80", "ICMP has no ports"),
-            ("udp 10.0.0.5>", "is no IPv4 address"),
+            ("udp 10.0.0.5>", "is no IP address"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

@@ -29,7 +29,7 @@ fn counters() -> Value {
 }
 
 /// A daemon with a dataplane of one port, one flow and two drop reasons.
-fn dataplane() -> FakeDaemon {
+pub(crate) fn dataplane() -> FakeDaemon {
     FakeDaemon::start(|request| match request.path.split('?').next().unwrap() {
         "/edgetron/network/ports" => Answer::json(
             200,
@@ -48,6 +48,7 @@ fn dataplane() -> FakeDaemon {
             {"reason": "ttl_expired", "description": "TTL ran out.", "stage": "route", "packets": 12_000}]}),
         ),
         "/edgetron/network/counters" => Answer::json(200, &json!({"counters": counters()})),
+        "/edgetron/network/flows" => Answer::json(200, &json!({"flows": []})),
         "/edgetron/network/nat" => Answer::json(200, &json!({"nat": []})),
         "/edgetron/network/snapshot" => Answer::json(200, &json!({"snapshot": {"networks": []}})),
         "/edgetron/network/trace" => Answer::json(

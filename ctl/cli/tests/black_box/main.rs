@@ -2,8 +2,13 @@
 //! and against the real `edgestackd` without its dataplane.
 
 mod commands;
+mod contexts;
 mod daemon;
 mod dataplane;
+mod fig5;
+mod shell;
 mod sites;
 mod support;
+mod support_bundle;
+mod top;
 mod waiting;

@@ -150,11 +150,21 @@ pub(crate) fn run(socket: &Path, arguments: &[&str]) -> Run {
 
 /// edgectl, with nothing of the environment that would change what it does.
 pub(crate) fn edgectl(socket: &Path) -> Command {
+    let mut command = edgectl_without_daemon();
+    command.env("EDGECTL_SOCKET", socket);
+    command
+}
+
+/// The same, told of no daemon.
+pub(crate) fn edgectl_without_daemon() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_edgectl"));
-    for variable in ["EDGECTL_OUTPUT", "NO_COLOR", "CLICOLOR_FORCE"] {
+    for variable in ["EDGECTL_OUTPUT", "EDGECTL_SOCKET", "NO_COLOR", "CLICOLOR_FORCE"] {
         command.env_remove(variable);
     }
-    command.env("EDGECTL_SOCKET", socket).stdin(std::process::Stdio::null());
+    for variable in ["SOCKET", "SERVER", "CONTEXT", "CA", "TOKEN", "CERT", "KEY", "PROJECT"] {
+        command.env_remove(format!("EDGESTACK_{variable}"));
+    }
+    command.env("EDGESTACK_CONFIG", "/dev/null").stdin(std::process::Stdio::null());
     command
 }
 

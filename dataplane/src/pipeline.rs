@@ -15,9 +15,11 @@ use crate::connection::ConnectionState;
 use crate::rewrite::ErrorRewrite;
 use crate::snapshot::{Port, Snapshot};
 use crate::stages::connection::{Belongs, Stale};
+use crate::stages::fragment::Part;
 use crate::stages::route::NextHop;
-use crate::stages::{admit, connection, destination, firewall, output, respond, route, source};
+use crate::stages::{admit, connection, destination, firewall, fragment, output, respond, route, source};
 use crate::tables::flow_table::{EntryIndex, FlowTable};
+use crate::tables::fragment_table::{DatagramKey, FragmentTable};
 use crate::tables::neighbour_table::{Asker, NeighbourKey, NeighbourTable};
 use crate::tables::port_allocator::{Endpoint, PortAllocator};
 use crate::tables::port_table::PortTable;
@@ -26,7 +28,7 @@ use crate::trace::Trace;
 use crate::tuple::{Tuple, Tuples};
 use crate::wire::arp::Arp;
 use crate::wire::dhcp4::MessageType;
-use crate::wire::headers::{self, Headers, Ip, Network, Transport};
+use crate::wire::headers::{self, Fragment, Headers, Ip, Network, Transport};
 use crate::wire::icmp::IcmpError;
 use crate::wire::neighbour::Neighbour;
 
@@ -41,6 +43,8 @@ pub enum Stage {
     Admit,
     /// Does the gateway answer it itself: ARP, ping?
     Respond,
+    /// Is it only a part of a datagram?
+    Fragment,
     /// Does it belong to a known connection?
     Connection,
     /// Where does it really go: another workload, a floating IP's workload, outside?
@@ -61,10 +65,11 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Parse,
         Self::Admit,
         Self::Respond,
+        Self::Fragment,
         Self::Connection,
         Self::Destination,
         Self::FirewallEgress,
@@ -81,6 +86,7 @@ impl Stage {
             Self::Parse => "parse",
             Self::Admit => "admit",
             Self::Respond => "respond",
+            Self::Fragment => "fragment",
             Self::Connection => "connection",
             Self::Destination => "destination",
             Self::FirewallEgress => "firewall_egress",
@@ -104,6 +110,8 @@ pub struct Context<'a> {
     pub sessions: &'a SessionTable,
     /// The ports.
     pub ports: &'a PortTable,
+    /// The datagrams that come in parts.
+    pub fragments: &'a FragmentTable,
     /// The translated ports in use.
     pub allocator: &'a PortAllocator,
     /// The neighbours of external networks.
@@ -168,6 +176,10 @@ pub enum Decision {
     New(NewSession),
     /// It is an ICMP error that travels with a flow.
     Related(Related),
+    /// It is a later part of a datagram, forwarded as the first was.
+    Part(DatagramKey, Fragment, EntryIndex),
+    /// It is a part of a datagram, and waits for the first.
+    Await(DatagramKey),
 }
 
 /// An answer that is made of the packet itself.
@@ -237,6 +249,10 @@ pub struct Decided {
     pub decision: Decision,
     /// The session that ends.
     pub ends: Option<u32>,
+    /// It is the first part of a datagram, of this flow: what becomes of it holds for the others.
+    pub first_part: Option<(DatagramKey, Fragment, Tuple)>,
+    /// The datagram that ends because its parts contradict each other.
+    pub ends_datagram: Option<DatagramKey>,
 }
 
 /// A packet that ends before the last stage: where, why, and the session that ends with it.
@@ -248,7 +264,7 @@ struct Ended {
 
 impl From<Decision> for Decided {
     fn from(decision: Decision) -> Self {
-        Self { decision, ends: None }
+        Self { decision, ends: None, first_part: None, ends_datagram: None }
     }
 }
 
@@ -274,8 +290,20 @@ pub fn decide(context: &Context<'_>, frame: &[u8], in_port: u16, trace: &mut Tra
         }
         (Err(reason), _) => return Decision::Drop(Stage::Respond, reason).into(),
     };
+    let first_part = match fragment::run(context, ip, in_port, trace) {
+        Ok(Part::Whole) => None,
+        Ok(Part::First(key, part)) => ip.tuple(in_port).map(|tuple| (key, part, tuple)),
+        Ok(Part::Later(key, part, entry)) => {
+            return later_part(context, ip, (key, part, entry), trace);
+        }
+        Ok(Part::Early(key)) => return Decision::Await(key).into(),
+        Err(refused) => {
+            let drop = Decided::from(Decision::Drop(Stage::Fragment, refused.reason));
+            return Decided { ends_datagram: refused.ends, ..drop };
+        }
+    };
     match forward(context, &headers, ip, port, trace) {
-        Ok(decided) => decided,
+        Ok(decided) => Decided { first_part, ..decided },
         Err(Ended { stage, stop, session }) => {
             let decision = match stop {
                 Stop::Drop(reason) => Decision::Drop(stage, reason),
@@ -291,8 +319,24 @@ pub fn decide(context: &Context<'_>, frame: &[u8], in_port: u16, trace: &mut Tra
                     }
                 }
             };
-            Decided { decision, ends: session }
+            Decided { decision, ends: session, first_part, ends_datagram: None }
         }
+    }
+}
+
+/// A later part of a datagram goes where the first went, if it may go out as it is.
+fn later_part(
+    context: &Context<'_>,
+    ip: &Ip,
+    (key, part, entry): (DatagramKey, Fragment, EntryIndex),
+    trace: &mut Trace,
+) -> Decided {
+    let verdict = context.flows.entry(entry).verdict;
+    match output::check(context, ip, &verdict, trace) {
+        Ok(()) => Decision::Part(key, part, entry).into(),
+        // Who sent the first part was told.
+        Err(Stop::Drop(reason) | Stop::Tell(reason, _)) => Decision::Drop(Stage::Output, reason).into(),
+        Err(Stop::Hold(neighbour, asker)) => Decision::Hold(neighbour, asker).into(),
     }
 }
 
@@ -333,7 +377,7 @@ fn forward(
         }
     };
     output::check(context, ip, &verdict, trace).map_err(|stop| ended(Stage::Output, stop, ends))?;
-    Ok(Decided { decision, ends })
+    Ok(Decided { ends, ..decision.into() })
 }
 
 /// Decides the first packet of a connection.
@@ -376,6 +420,7 @@ mod tests {
                 "parse",
                 "admit",
                 "respond",
+                "fragment",
                 "connection",
                 "destination",
                 "firewall_egress",

@@ -10,12 +10,14 @@ use edgestack_abi::checksum::{difference, fold, update, update_nonzero};
 use edgestack_abi::flow::{DECREMENT_TTL, REWRITE_ETHERNET, TRANSLATE};
 
 use crate::tuple::{Tuple, words_of};
-use crate::wire::headers::{Inner, Ip};
+use crate::wire::headers::{Inner, Ip, Transport};
 use crate::wire::{
     ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP,
     icmp, network_address, write_address,
 };
 
+/// A protocol without a header to rewrite: 255 is reserved.
+const PROTOCOL_NONE: u8 = 255;
 /// Offset of the time to live, whose 16-bit word is shared with the protocol number.
 const TTL_AT: usize = ETHERNET_LENGTH + 8;
 const CHECKSUM_AT: usize = ETHERNET_LENGTH + 10;
@@ -56,11 +58,14 @@ fn address_delta(old: IpAddr, new: IpAddr) -> u16 {
 pub type NewAddresses = [[u64; 2]; 2];
 
 /// Rewrites the IP packet in `frame`, described by `ip`, as `verdict` says; `addresses` are the new ones of an IPv6 flow.
+///
+/// What follows the header of a later part of a datagram is no transport header.
 pub fn apply_to(frame: &mut [u8], verdict: &FlowVerdict, ip: &Ip, addresses: &NewAddresses) {
+    let protocol = if ip.transport == Transport::LaterFragment { PROTOCOL_NONE } else { ip.protocol };
     if ip.source.is_ipv6() {
-        apply_ipv6(frame, verdict, addresses, ip.protocol, ip.header_length);
+        apply_ipv6(frame, verdict, addresses, protocol, ip.header_length);
     } else {
-        apply(frame, verdict, ip.protocol, ip.header_length);
+        apply(frame, verdict, protocol, ip.header_length);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Reads and checks files; runs nothing. `tests/conformance/README.md` explains the format to its writers.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -75,6 +75,9 @@ pub(crate) struct Host {
     pub(crate) mac_address: MacAddress,
     /// Its address.
     pub(crate) ip_address: Ipv4Addr,
+    /// Its IPv6 address.
+    #[serde(default)]
+    pub(crate) ipv6_address: Option<Ipv6Addr>,
 }
 
 /// A change of configuration.

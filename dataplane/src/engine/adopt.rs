@@ -20,6 +20,7 @@ use crate::exchange::Exchange;
 use crate::snapshot::Snapshot;
 use crate::tables::control::ControlRecord;
 use crate::tables::flow_table::FlowTable;
+use crate::tables::fragment_table::FragmentTable;
 use crate::tables::neighbour_table::{Asker, NeighbourKey, NeighbourTable};
 use crate::tables::port_allocator::{Endpoint, PortAllocator};
 use crate::tables::port_table::PortTable;
@@ -50,6 +51,7 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
         sessions,
         allocator,
         neighbours,
+        fragments: FragmentTable::default(),
         bindings: hashbrown::HashMap::new(),
         announcements: Vec::new(),
         new_flows: vec![RateWindow::default(); usize::from(ports.capacity())],

@@ -2,31 +2,33 @@
 //!
 //! The only place that makes and ends sessions, and where packets leave the slow path. Called under the slow-path lock.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::Ordering;
 
-use edgestack_abi::flow::{REPLY, TIER0, VALID};
+use edgestack_abi::flow::{REPLY, TIER0, VALID, address_hash};
 use edgestack_abi::session::SESSION_SNAT;
 use edgestack_abi::{DropReason, FlowVerdict, Session};
 
 use super::timers::ticks_since;
 use super::{
-    Engine, HELD_MAX, HELD_PER_NEIGHBOUR_MAX, HELD_PER_PORT_MAX, Held, SlowPath, Transmit, Worker, adopt,
-    discard, transmit,
+    Engine, HELD_MAX, HELD_PER_DATAGRAM_MAX, HELD_PER_NEIGHBOUR_MAX, HELD_PER_PORT_MAX, Held, SlowPath,
+    Transmit, WaitsFor, Worker, adopt, discard, transmit,
 };
 use crate::address::MacAddress;
 use crate::connection::{ConnectionState, tier0_directions};
-use crate::packet::{FramePool, Packet};
-use crate::pipeline::{Decision, Known, NewSession, Related, Response, Stage};
+use crate::packet::{FRAME_SIZE, FramePool, Packet};
+use crate::pipeline::{Decided, Decision, Known, NewSession, Related, Response, Stage};
 use crate::rewrite;
 use crate::snapshot::services;
 use crate::stages::connection::first_state;
 use crate::stages::next_hop_word;
 use crate::tables::flow_table::EntryIndex;
+use crate::tables::fragment_table::Forwarded;
 use crate::tables::neighbour_table::{Asker, Learned, NeighbourKey, Probe};
 use crate::tuple::Tuple;
 use crate::wire::arp::{self, Arp};
 use crate::wire::dhcp4::{self, MessageType};
+use crate::wire::fragment;
 use crate::wire::headers::{self, Ip, Network};
 use crate::wire::icmp::{self, IcmpError};
 use crate::wire::neighbour::{self, Neighbour};
@@ -71,6 +73,12 @@ impl Hands<'_> {
             Decision::Known(ref known) => self.known(packet, known),
             Decision::New(ref new) => self.new_session(packet, new),
             Decision::Related(ref related) => self.related(packet, related),
+            Decision::Part(ref datagram, ref part, entry) => {
+                self.slow.fragments.note(datagram, part);
+                let verdict = self.engine.flows.entry(entry).verdict;
+                self.forward(packet, entry, &verdict);
+            }
+            Decision::Await(datagram) => self.wait(packet, WaitsFor::FirstPart(datagram)),
         }
     }
 
@@ -113,13 +121,45 @@ impl Hands<'_> {
         if let Some(probe) = self.slow.neighbours.resolve(neighbour, asker, self.now_ticks) {
             self.ask(&probe);
         }
+        self.wait(packet, WaitsFor::Neighbour(neighbour));
+    }
+
+    /// Keeps a packet until what it waits for has come, as far as there is room for it.
+    fn wait(&mut self, packet: Packet, waits_for: WaitsFor) {
+        let (stage, reason, limit) = match waits_for {
+            WaitsFor::Neighbour(_) => (Stage::Route, DropReason::NeighbourUnresolved, HELD_PER_NEIGHBOUR_MAX),
+            WaitsFor::FirstPart(_) => (Stage::Fragment, DropReason::Fragment, HELD_PER_DATAGRAM_MAX),
+        };
         let held = &self.worker.held;
-        let waiting = held.iter().filter(|held| held.neighbour == neighbour).count();
+        let waiting = held.iter().filter(|held| held.waits_for == waits_for).count();
         let of_port = held.iter().filter(|held| held.packet.in_port == packet.in_port).count();
-        if waiting >= HELD_PER_NEIGHBOUR_MAX || of_port >= HELD_PER_PORT_MAX || held.len() >= HELD_MAX {
-            return self.discard(packet, Stage::Route, DropReason::NeighbourUnresolved);
+        if waiting >= limit || of_port >= HELD_PER_PORT_MAX || held.len() >= HELD_MAX {
+            return self.discard(packet, stage, reason);
         }
-        self.worker.held.push(Held { packet, neighbour, since_ticks: self.now_ticks });
+        self.worker.held.push(Held { packet, waits_for, since_ticks: self.now_ticks });
+    }
+
+    /// Lets the other parts of a datagram know what became of the first, and ends one whose parts contradict each other.
+    pub(super) fn note_parts(&mut self, decided: &Decided) {
+        if let Some(datagram) = &decided.ends_datagram {
+            self.slow.fragments.refuse(datagram);
+        }
+        // A first part that is held has not been decided about.
+        let Some((datagram, part, tuple)) = decided.first_part else { return };
+        if matches!(decided.decision, Decision::Hold(..)) {
+            return;
+        }
+        let is_dropped = matches!(decided.decision, Decision::Drop(..) | Decision::Tell(..));
+        let found = if is_dropped { None } else { self.engine.flows.find(&tuple) };
+        let flows = &self.engine.flows;
+        let forwarded = found.map(|found| Forwarded {
+            key: tuple.key(flows.seed()),
+            session: flows.session(found.index),
+            is_reply: found.verdict.flags & REPLY != 0,
+        });
+        self.slow.fragments.decide(datagram, forwarded, self.now_ticks);
+        self.slow.fragments.note(&datagram, &part);
+        self.engine.neighbour_version.fetch_add(1, Ordering::Release);
     }
 
     /// Sends an ARP request or a neighbour solicitation.
@@ -460,16 +500,52 @@ impl Hands<'_> {
         DropReason::FlowTableFull
     }
 
-    /// Sends a packet by its flow.
+    /// Sends a packet by its flow, in parts where it is too large for its way out.
     fn forward(&mut self, packet: Packet, entry: EntryIndex, verdict: &FlowVerdict) {
         let Some(ip) = self.ip(&packet) else {
             return self.discard(packet, Stage::Output, DropReason::MalformedIpv4);
         };
-        let addresses = self.engine.flows.addresses(self.engine.flows.session(entry));
-        let new = addresses.sent(verdict.flags & REPLY != 0);
+        let (session, is_reply) = (self.engine.flows.session(entry), verdict.flags & REPLY != 0);
+        let new = self.engine.flows.addresses(session).sent(is_reply);
         rewrite::apply_to(self.pool.data_mut(&packet), verdict, &ip, &new);
         self.engine.flows.count(entry, u64::from(packet.length), self.now_ticks);
-        self.send(verdict.out_port, packet);
+        let (_, mtu) = self.engine.ports.flags_and_mtu(verdict.out_port);
+        let is_cut = ip.total_length > usize::from(mtu);
+        if (is_cut || ip.fragment.is_some())
+            && let Some((source, _)) = ip.ipv4()
+            && !is_reply
+            && self.slow.sessions.get(session).is_some_and(|session| session.kind & SESSION_SNAT != 0)
+        {
+            let mask = identification_mask(source, self.engine.flows.seed());
+            fragment::mask_identification(self.pool.data_mut(&packet), ip.header_length, mask);
+        }
+        if is_cut {
+            self.send_in_parts(packet, verdict.out_port, mtu);
+        } else {
+            self.send(verdict.out_port, packet);
+        }
+    }
+
+    fn send_in_parts(&mut self, packet: Packet, port: u16, mtu: u16) {
+        let whole = self.pool.data(&packet).to_vec();
+        let mut frames = Vec::new();
+        let (pool, in_port) = (&mut *self.pool, packet.in_port);
+        let is_cut = fragment::split(&whole, usize::from(mtu), &mut [0; FRAME_SIZE], |part| {
+            frames.push(pool.allocate(in_port).map(|mut frame| {
+                pool.write(&mut frame, part);
+                frame
+            }));
+        });
+        if !is_cut {
+            return self.discard(packet, Stage::Output, DropReason::PacketTooBig);
+        }
+        for frame in frames {
+            match frame {
+                Some(frame) => self.send(port, frame),
+                None => self.worker.counters.dropped(Stage::Output, DropReason::FramesExhausted, in_port),
+            }
+        }
+        self.pool.free(packet);
     }
 
     fn related(&mut self, packet: Packet, related: &Related) {
@@ -479,6 +555,12 @@ impl Hands<'_> {
         rewrite::apply_to_error(self.pool.data_mut(&packet), &related.verdict, &ip, &related.rewrite);
         self.send(related.verdict.out_port, packet);
     }
+}
+
+/// What the identifications of a host's datagrams are changed by where many hosts share an address, so that the parts of one
+/// are not taken for parts of another's (RFC 6864, section 5.3.1). Those of one host stay as different as they were.
+fn identification_mask(source: Ipv4Addr, seed: u64) -> u16 {
+    (address_hash(u64::from(source.to_bits()), 0, seed) >> 16) as u16
 }
 
 impl Engine {

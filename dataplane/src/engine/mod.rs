@@ -32,6 +32,7 @@ use crate::rewrite;
 use crate::snapshot::Snapshot;
 use crate::tables::control::ControlRecord;
 use crate::tables::flow_table::{FlowTable, Found};
+use crate::tables::fragment_table::{DatagramKey, FragmentTable};
 use crate::tables::neighbour_table::{NeighbourKey, NeighbourTable};
 use crate::tables::port_allocator::PortAllocator;
 use crate::tables::port_table::PortTable;
@@ -46,10 +47,12 @@ pub use settings::{
 };
 pub use what_if::TraceError;
 
-/// Packets that a worker holds while their next hops are looked for.
+/// Packets that a worker holds while their next hops are looked for, or the first parts of their datagrams are to come.
 pub const HELD_MAX: usize = 256;
 /// Packets that a worker holds for one next hop.
 pub const HELD_PER_NEIGHBOUR_MAX: usize = 4;
+/// Parts that a worker holds of one datagram.
+const HELD_PER_DATAGRAM_MAX: usize = 48;
 
 /// A packet to be sent.
 #[derive(Debug)]
@@ -74,7 +77,8 @@ pub struct Engine {
     port_by_interface: Region<u32>,
     exchange: Exchange,
     slow: Mutex<SlowPath>,
-    /// Raised whenever a next hop becomes known or fails, so that workers try their held packets again.
+    /// Raised whenever a next hop becomes known or fails, or the first part of a datagram has come, so that workers try their
+    /// held packets again.
     neighbour_version: AtomicU32,
     workers: Mutex<Vec<Arc<WorkerCounters>>>,
 }
@@ -85,6 +89,7 @@ struct SlowPath {
     sessions: SessionTable,
     allocator: PortAllocator,
     neighbours: NeighbourTable,
+    fragments: FragmentTable,
     bindings: HashMap<u16, InterfaceBinding>,
     announcements: Vec<timers::Announcement>,
     /// New flows per port in the present second.
@@ -129,12 +134,21 @@ pub struct Worker {
     neighbour_version: u32,
 }
 
-/// A packet that waits for its next hop.
+/// A packet that waits.
 #[derive(Debug)]
 struct Held {
     packet: Packet,
-    neighbour: NeighbourKey,
+    waits_for: WaitsFor,
     since_ticks: u32,
+}
+
+/// What a packet waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WaitsFor {
+    /// Its next hop.
+    Neighbour(NeighbourKey),
+    /// The first part of its datagram.
+    FirstPart(DatagramKey),
 }
 
 /// Packets that a worker holds for one ingress port.
@@ -362,7 +376,10 @@ impl Engine {
             }
             let mut hands = commit::Hands { engine: self, slow: &mut slow, worker, pool, output, now_ticks };
             hands.carry_out(packet, &decided.decision);
+            hands.note_parts(&decided);
         }
+        // What was put back meanwhile is for the next round.
+        packets.append(&mut worker.slow);
         worker.slow = packets;
     }
 
@@ -374,17 +391,25 @@ impl Engine {
             ports: &self.ports,
             allocator: &slow.allocator,
             neighbours: &slow.neighbours,
+            fragments: &slow.fragments,
             random,
         }
     }
 
-    /// Puts held packets back at work when a next hop has become known or failed.
+    /// Puts held packets back at work when what they wait for may have come.
     fn retry_held(&self, worker: &mut Worker) {
         let version = self.neighbour_version.load(Ordering::Acquire);
-        if worker.neighbour_version != version {
+        if worker.neighbour_version == version || worker.held.is_empty() {
             worker.neighbour_version = version;
-            worker.slow.extend(worker.held.drain(..).map(|held| held.packet));
+            return;
         }
+        worker.neighbour_version = version;
+        let slow = self.slow();
+        let is_ready = |held: &mut Held| match held.waits_for {
+            WaitsFor::Neighbour(_) => true,
+            WaitsFor::FirstPart(datagram) => slow.fragments.is_known(&datagram),
+        };
+        worker.slow.extend(worker.held.extract_if(.., is_ready).map(|held| held.packet));
     }
 }
 

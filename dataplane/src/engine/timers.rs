@@ -11,7 +11,7 @@ use edgestack_abi::Session;
 use edgestack_abi::maps::TICK_MS;
 
 use super::commit::Hands;
-use super::{Engine, SlowPath, Transmit, Worker, discard};
+use super::{Engine, Held, SlowPath, Transmit, WaitsFor, Worker, discard};
 use crate::address::MacAddress;
 use crate::connection::ConnectionState;
 use crate::packet::FramePool;
@@ -28,6 +28,8 @@ pub(super) const SWEEP_TICKS: u32 = 50;
 const SWEEP_MIN: u32 = 1024;
 /// How long a packet waits for its next hop.
 const HELD_TICKS: u32 = 3 * TICKS_PER_SECOND + 5;
+/// How long a part of a datagram waits for the first.
+const HELD_PART_TICKS: u32 = 2 * TICKS_PER_SECOND;
 /// Times that a new address is announced (RFC 5227, section 1.1), and the pause between.
 const ANNOUNCEMENTS: u8 = 3;
 const ANNOUNCE_INTERVAL_TICKS: u32 = 2 * TICKS_PER_SECOND;
@@ -70,6 +72,9 @@ impl Engine {
             self.control.set_now_ticks(now_ticks);
             let mut slow = self.slow();
             self.sweep(&mut slow, now_ticks);
+            if !slow.fragments.is_empty() {
+                slow.fragments.expire(now_ticks);
+            }
             let failed_before = slow.neighbours.failed();
             let probes = slow.neighbours.due(now_ticks);
             if slow.neighbours.failed() != failed_before {
@@ -116,12 +121,22 @@ impl Engine {
     }
 }
 
-/// Drops packets whose next hop was not found in time.
+/// Drops packets that have waited in vain.
 fn give_up_held(worker: &mut Worker, pool: &mut FramePool, now_ticks: u32) {
-    let is_old = |since: u32| ticks_since(since, now_ticks) > HELD_TICKS;
-    while let Some(position) = worker.held.iter().position(|held| is_old(held.since_ticks)) {
+    let is_old = |held: &Held| {
+        let limit = match held.waits_for {
+            WaitsFor::Neighbour(_) => HELD_TICKS,
+            WaitsFor::FirstPart(_) => HELD_PART_TICKS,
+        };
+        ticks_since(held.since_ticks, now_ticks) > limit
+    };
+    while let Some(position) = worker.held.iter().position(is_old) {
         let held = worker.held.swap_remove(position);
-        discard(&worker.counters, pool, held.packet, Stage::Route, DropReason::NeighbourUnresolved);
+        let (stage, reason) = match held.waits_for {
+            WaitsFor::Neighbour(_) => (Stage::Route, DropReason::NeighbourUnresolved),
+            WaitsFor::FirstPart(_) => (Stage::Fragment, DropReason::Fragment),
+        };
+        discard(&worker.counters, pool, held.packet, stage, reason);
     }
 }
 

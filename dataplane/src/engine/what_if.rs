@@ -81,7 +81,7 @@ impl Engine {
                 report.reason = Some(reason.label().to_owned());
                 None
             }
-            Decision::Hold(..) => {
+            Decision::Hold(..) | Decision::Await(_) => {
                 "hold".clone_into(&mut report.verdict);
                 None
             }
@@ -98,7 +98,7 @@ impl Engine {
                 Some((new.original_verdict, addresses.sent(false)))
             }
             // Only packets that open or continue a connection can be described.
-            Decision::Related(_) => None,
+            Decision::Related(_) | Decision::Part(..) => None,
         };
         if let (Some((verdict, addresses)), Ok(headers)) = (forwarded, headers::parse(&frame))
             && let Network::Ip(ip) = headers.network

@@ -119,6 +119,8 @@ fn find<'a>(
     port: &'a Port,
 ) -> Result<Belongs<'a>, DropReason> {
     let tuple = match (ip.transport, ip.tuple(port.number)) {
+        // The quote of an error in parts cannot be translated: its checksum is over all of them.
+        (Transport::IcmpError { .. }, _) if ip.fragment.is_some() => return Err(DropReason::RelatedUnknown),
         (Transport::IcmpError { inner, .. }, _) => return related(context, ip, port, inner),
         (_, Some(tuple)) => tuple,
         (_, None) => return Err(DropReason::UnknownProtocol),
@@ -142,7 +144,7 @@ fn opens_connection(ip: &Ip) -> bool {
         Transport::Tcp { flags, .. } => flags & (TCP_SYN | TCP_ACK) == TCP_SYN,
         Transport::Udp { .. } => true,
         Transport::IcmpEcho { request, .. } => request,
-        Transport::IcmpError { .. } => false,
+        Transport::IcmpError { .. } | Transport::LaterFragment => false,
     }
 }
 

@@ -4,6 +4,7 @@ pub mod admit;
 pub mod connection;
 pub mod destination;
 pub mod firewall;
+pub mod fragment;
 pub mod output;
 pub mod respond;
 pub mod route;

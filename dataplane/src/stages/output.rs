@@ -16,6 +16,7 @@ use crate::pipeline::{Context, NewSession, Stage, Stop, Subject};
 use crate::rewrite;
 use crate::trace::Trace;
 use crate::tuple::{Tuple, Tuples};
+use crate::wire::IPV4_LENGTH;
 use crate::wire::headers::{self, Ip, Network, Transport};
 use crate::wire::icmp::IcmpError;
 
@@ -105,16 +106,16 @@ pub fn check(context: &Context<'_>, ip: &Ip, verdict: &FlowVerdict, trace: &mut 
         Err(Stop::Tell(DropReason::TtlExceeded, IcmpError::TtlExceeded))
     } else if flags & PORT_UP == 0 {
         Err(Stop::Drop(DropReason::PortDown))
-    } else if ip.total_length > usize::from(mtu) {
-        Err(if ip.dont_fragment {
-            Stop::Tell(DropReason::PacketTooBig, IcmpError::FragmentationNeeded { mtu })
-        } else {
-            Stop::Drop(DropReason::PacketTooBig)
-        })
+    } else if ip.total_length > usize::from(mtu) && ip.dont_fragment {
+        Err(Stop::Tell(DropReason::PacketTooBig, IcmpError::FragmentationNeeded { mtu }))
+    } else if ip.total_length > usize::from(mtu) && ip.header_length != IPV4_LENGTH {
+        // Options are not sent with every part, so packets that have some are not cut.
+        Err(Stop::Drop(DropReason::PacketTooBig))
     } else {
         Ok(())
     };
     trace.step(Stage::Output, || match result {
+        Ok(()) if ip.total_length > usize::from(mtu) => format!("forwarded, in parts for the MTU of {mtu}"),
         Ok(()) => "forwarded".to_owned(),
         Err(Stop::Tell(DropReason::PacketTooBig, _)) => {
             format!("larger than the MTU of {mtu}; the sender is told by ICMP")
@@ -158,6 +159,7 @@ pub fn describe(frame: &[u8]) -> String {
         Transport::Udp { source_port, destination_port } => {
             format!("udp {} > {}", endpoint(source, source_port), endpoint(destination, destination_port))
         }
+        Transport::LaterFragment => format!("part of protocol {} {source} > {destination}", ip.protocol),
         Transport::IcmpEcho { request, identifier } => {
             let kind = if request { "request" } else { "reply" };
             format!("icmp echo {kind} {source} > {destination} id {identifier}")

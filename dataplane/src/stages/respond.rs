@@ -103,7 +103,8 @@ fn service(
     trace: &mut Trace,
 ) -> Result<Option<Decision>, DropReason> {
     let network = &context.snapshot.networks[port.network];
-    if port.workload.is_none() || !network.services.has_address(ip.destination) {
+    // The servers do not put datagrams together.
+    if port.workload.is_none() || ip.fragment.is_some() || !network.services.has_address(ip.destination) {
         return Ok(None);
     }
     let is_served = match ip.transport {
@@ -114,7 +115,9 @@ fn service(
             network.services.has_endpoint(ip.destination, PROTOCOL_TCP, destination_port)
                 || destination_port >= CLIENT_PORT_MIN
         }
-        Transport::IcmpEcho { .. } | Transport::IcmpError { .. } => return Ok(None),
+        Transport::IcmpEcho { .. } | Transport::IcmpError { .. } | Transport::LaterFragment => {
+            return Ok(None);
+        }
     };
     let is_for_gateway = context.snapshot.gateway_mac(port.network) == headers.ethernet_destination;
     if is_served && is_for_gateway {
@@ -236,7 +239,8 @@ pub fn owner_mac(context: &Context<'_>, owner: Owner) -> Option<MacAddress> {
 }
 
 fn is_ping_of_gateway(context: &Context<'_>, headers: &Headers, ip: &Ip, port: &Port) -> bool {
-    if !matches!(ip.transport, Transport::IcmpEcho { request: true, .. }) {
+    // A ping in parts would have to be put together.
+    if !matches!(ip.transport, Transport::IcmpEcho { request: true, .. }) || ip.fragment.is_some() {
         return false;
     }
     let snapshot = context.snapshot;

@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod flow_table;
+pub mod fragment_table;
 pub mod neighbour_table;
 pub mod port_allocator;
 pub mod port_table;

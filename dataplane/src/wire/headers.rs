@@ -60,8 +60,23 @@ pub struct Ip {
     pub source: IpAddr,
     /// Destination address, of the same version.
     pub destination: IpAddr,
+    /// The part of a datagram that this packet is, where it is not all of it.
+    pub fragment: Option<Fragment>,
     /// What the packet carries.
     pub transport: Transport,
+}
+
+/// A part of a datagram (RFC 791; RFC 8200, section 4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// What all parts of the datagram share, beside its addresses.
+    pub identification: u32,
+    /// Where it starts in the datagram's payload, in bytes.
+    pub offset: u32,
+    /// Its bytes of that payload.
+    pub length: u32,
+    /// More parts follow it.
+    pub more: bool,
 }
 
 /// What an IP packet carries.
@@ -78,6 +93,8 @@ pub enum Transport {
         /// It carries data.
         has_data: bool,
     },
+    /// A part of a datagram that does not start with its transport header.
+    LaterFragment,
     /// A UDP datagram.
     Udp {
         /// Source port.
@@ -138,7 +155,7 @@ impl Ip {
             | Transport::Udp { source_port, destination_port } => (source_port, destination_port),
             Transport::IcmpEcho { request: true, identifier } => (identifier, 0),
             Transport::IcmpEcho { request: false, identifier } => (0, identifier),
-            Transport::IcmpError { .. } => return None,
+            Transport::IcmpError { .. } | Transport::LaterFragment => return None,
         };
         Some(Tuple {
             source: self.source,
@@ -298,16 +315,30 @@ fn parse_ipv4(packet: &[u8]) -> Result<Ip, DropReason> {
     if internet_checksum(&packet[..header_length]) != 0 {
         return Err(DropReason::MalformedIpv4);
     }
-    let fragment = read_u16(packet, 6);
-    if fragment & FRAGMENT_MASK != 0 {
-        return Err(DropReason::Fragment);
-    }
+    let field = read_u16(packet, 6);
+    let fragment = if field & FRAGMENT_MASK == 0 {
+        None
+    } else {
+        let identification = u32::from(read_u16(packet, 4));
+        let fragment = Fragment {
+            identification,
+            offset: u32::from(field & 0x1fff) * 8,
+            length: (total_length - header_length) as u32,
+            more: field & 0x2000 != 0,
+        };
+        Some(fragment.checked().ok_or(DropReason::MalformedIpv4)?)
+    };
     let protocol = packet[9];
     let payload = &packet[header_length..total_length];
-    let transport = match protocol {
-        PROTOCOL_TCP => parse_tcp(payload)?,
-        PROTOCOL_UDP => parse_udp(payload)?,
-        PROTOCOL_ICMP => parse_icmp(payload, header_length)?,
+    let transport = match (protocol, fragment) {
+        (_, Some(fragment)) if fragment.offset != 0 => Transport::LaterFragment,
+        (PROTOCOL_TCP, _) => parse_tcp(payload)?,
+        (PROTOCOL_UDP, _) => parse_udp(payload, fragment.is_some())?,
+        // Only all parts together have the checksum.
+        (PROTOCOL_ICMP, None) if internet_checksum(payload) != 0 => {
+            return Err(DropReason::MalformedTransport);
+        }
+        (PROTOCOL_ICMP, _) => parse_icmp(payload, header_length)?,
         _ => return Err(DropReason::UnknownProtocol),
     };
     Ok(Ip {
@@ -315,11 +346,26 @@ fn parse_ipv4(packet: &[u8]) -> Result<Ip, DropReason> {
         total_length,
         ttl: packet[8],
         protocol,
-        dont_fragment: fragment & 0x4000 != 0,
+        dont_fragment: field & 0x4000 != 0,
         source: read_ipv4(packet, 12).into(),
         destination: read_ipv4(packet, 16).into(),
+        fragment,
         transport,
     })
+}
+
+impl Fragment {
+    /// Largest payload of a datagram with the shortest header.
+    const DATAGRAM_MAX: u32 = u16::MAX as u32;
+
+    /// The fragment, if there can be one like it: every part but the last is a multiple of eight bytes, none is empty, and the
+    /// datagram is no larger than a datagram may be.
+    fn checked(self) -> Option<Self> {
+        let is_possible = self.length > 0
+            && (!self.more || self.length.is_multiple_of(8))
+            && self.offset + self.length <= Self::DATAGRAM_MAX;
+        is_possible.then_some(self)
+    }
 }
 
 /// Most extension headers of a packet; RFC 8504, section 5.3 lets a node set a limit.
@@ -335,18 +381,21 @@ fn parse_ipv6(packet: &[u8]) -> Result<Network, DropReason> {
     }
     let total_length = IPV6_LENGTH + usize::from(read_u16(packet, 4));
     let packet = packet.get(..total_length).ok_or(DropReason::MalformedIpv6)?;
-    let (header_length, protocol) = skip_extension_headers(packet)?;
+    let Extensions { header_length, protocol, fragment } = skip_extension_headers(packet)?;
     let (source, destination) = (read_ipv6(packet, 8), read_ipv6(packet, 24));
     let payload = &packet[header_length..];
-    let transport = match protocol {
-        PROTOCOL_TCP => parse_tcp(payload)?,
-        PROTOCOL_UDP => parse_udp(payload)?,
-        PROTOCOL_ICMPV6 => {
-            if ipv6_checksum(source, destination, protocol, payload) != 0 {
+    let transport = match (protocol, fragment) {
+        (_, Some(fragment)) if fragment.offset != 0 => Transport::LaterFragment,
+        (PROTOCOL_TCP, _) => parse_tcp(payload)?,
+        (PROTOCOL_UDP, _) => parse_udp(payload, fragment.is_some())?,
+        (PROTOCOL_ICMPV6, _) => {
+            // Only all parts together have the checksum.
+            if fragment.is_none() && ipv6_checksum(source, destination, protocol, payload) != 0 {
                 return Err(DropReason::MalformedTransport);
             }
             if payload.first().is_some_and(|kind| Neighbour::is_type(*kind)) {
                 // RFC 4861, section 7.1: nothing from further away than the link, nothing behind extension headers.
+                // RFC 6980: nor in parts.
                 let is_local = packet[7] == u8::MAX && header_length == IPV6_LENGTH;
                 let neighbour = if is_local { Neighbour::parse(source, destination, payload) } else { None };
                 return neighbour.map(Network::Neighbour).ok_or(DropReason::MalformedTransport);
@@ -363,18 +412,38 @@ fn parse_ipv6(packet: &[u8]) -> Result<Network, DropReason> {
         dont_fragment: true,
         source: source.into(),
         destination: destination.into(),
+        fragment,
         transport,
     }))
 }
 
-/// Where the headers of an IPv6 packet end, and what follows. A routing header of type 0 is refused (RFC 5095).
-fn skip_extension_headers(packet: &[u8]) -> Result<(usize, u8), DropReason> {
-    let (mut at, mut next) = (IPV6_LENGTH, packet[6]);
+/// The headers of an IPv6 packet.
+struct Extensions {
+    /// Where they end.
+    header_length: usize,
+    /// What follows.
+    protocol: u8,
+    /// The packet is a part of a datagram.
+    fragment: Option<Fragment>,
+}
+
+/// Skips the extension headers of a packet. A routing header of type 0 is refused (RFC 5095). What follows the fragment
+/// header of a later part is not looked at: it is anything.
+fn skip_extension_headers(packet: &[u8]) -> Result<Extensions, DropReason> {
+    let (mut at, mut next, mut fragment) = (IPV6_LENGTH, packet[6], None);
     for _ in 0..EXTENSION_HEADERS_MAX {
         match next {
             // RFC 8200, section 4.1: hop-by-hop options come first or not at all.
             HOP_BY_HOP if at != IPV6_LENGTH => return Err(DropReason::MalformedIpv6),
-            FRAGMENT_HEADER => return Err(DropReason::Fragment),
+            FRAGMENT_HEADER if fragment.is_none() => {
+                let header = packet.get(at..at + 8).ok_or(DropReason::MalformedIpv6)?;
+                next = header[0];
+                at += 8;
+                fragment = read_fragment_header(header, packet.len() - at)?;
+                if fragment.is_some_and(|fragment| fragment.offset != 0) {
+                    return Ok(Extensions { header_length: at, protocol: next, fragment });
+                }
+            }
             HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
                 let header = packet.get(at..at + 8).ok_or(DropReason::MalformedIpv6)?;
                 if next == ROUTING && header[2] == 0 {
@@ -383,11 +452,29 @@ fn skip_extension_headers(packet: &[u8]) -> Result<(usize, u8), DropReason> {
                 next = header[0];
                 at += 8 + 8 * usize::from(header[1]);
             }
-            _ if at <= packet.len() => return Ok((at, next)),
+            _ if at <= packet.len() => {
+                return Ok(Extensions { header_length: at, protocol: next, fragment });
+            }
             _ => return Err(DropReason::MalformedIpv6),
         }
     }
     Err(DropReason::MalformedIpv6)
+}
+
+/// The part that a fragment header of IPv6 with `length` bytes behind it describes; none where the datagram has only one
+/// (RFC 6946).
+fn read_fragment_header(header: &[u8], length: usize) -> Result<Option<Fragment>, DropReason> {
+    let field = read_u16(header, 2);
+    let fragment = Fragment {
+        identification: u32::from(read_u16(header, 4)) << 16 | u32::from(read_u16(header, 6)),
+        offset: u32::from(field & 0xfff8),
+        length: length as u32,
+        more: field & 1 != 0,
+    };
+    if fragment.offset == 0 && !fragment.more {
+        return Ok(None);
+    }
+    fragment.checked().map(Some).ok_or(DropReason::MalformedIpv6)
 }
 
 fn parse_tcp(segment: &[u8]) -> Result<Transport, DropReason> {
@@ -409,20 +496,21 @@ fn parse_tcp(segment: &[u8]) -> Result<Transport, DropReason> {
     })
 }
 
-fn parse_udp(datagram: &[u8]) -> Result<Transport, DropReason> {
+fn parse_udp(datagram: &[u8], is_fragment: bool) -> Result<Transport, DropReason> {
     if datagram.len() < 8 {
         return Err(DropReason::MalformedTransport);
     }
     let length = usize::from(read_u16(datagram, 4));
-    if length < 8 || length > datagram.len() {
+    // The length is that of the whole datagram.
+    if length < 8 || (length > datagram.len() && !is_fragment) {
         return Err(DropReason::MalformedTransport);
     }
     Ok(Transport::Udp { source_port: read_u16(datagram, 0), destination_port: read_u16(datagram, 2) })
 }
 
+/// RFC 792. The caller has checked the checksum (RFC 5508, REQ-3).
 fn parse_icmp(message: &[u8], ip_header_length: usize) -> Result<Transport, DropReason> {
-    // RFC 5508, REQ-3: an ICMP message with a wrong checksum is dropped.
-    if message.len() < 8 || internet_checksum(message) != 0 {
+    if message.len() < 8 {
         return Err(DropReason::MalformedTransport);
     }
     let (kind, code) = (message[0], message[1]);
@@ -461,10 +549,11 @@ fn parse_inner_ipv6(quote: &[u8], offset: usize) -> Result<Inner, DropReason> {
     if quote.len() < IPV6_LENGTH || quote[0] >> 4 != 6 {
         return Err(DropReason::MalformedTransport);
     }
-    let (header_length, protocol) = skip_extension_headers(quote).map_err(|reason| match reason {
-        DropReason::Fragment => DropReason::RelatedUnknown,
-        _ => DropReason::MalformedTransport,
-    })?;
+    let Extensions { header_length, protocol, fragment } =
+        skip_extension_headers(quote).map_err(|_| DropReason::MalformedTransport)?;
+    if fragment.is_some_and(|fragment| fragment.offset != 0) {
+        return Err(DropReason::RelatedUnknown); // As of IPv4.
+    }
     let transport = quote.get(header_length..header_length + 8).ok_or(DropReason::MalformedTransport)?;
     let (source_port, destination_port) = match (protocol, transport[0]) {
         (PROTOCOL_TCP | PROTOCOL_UDP, _) => (read_u16(transport, 0), read_u16(transport, 2)),

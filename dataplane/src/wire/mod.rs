@@ -9,6 +9,7 @@
 pub mod arp;
 pub mod dhcp4;
 pub mod dns;
+pub mod fragment;
 pub mod headers;
 pub mod icmp;
 pub mod neighbour;

@@ -36,7 +36,7 @@ drop_reasons! {
     MalformedTransport = 3, "malformed_transport", "The TCP, UDP, ICMP or neighbour discovery header is truncated, its lengths or flags are impossible, or the ICMP checksum is wrong.";
     UnknownEtherType = 4, "unknown_ether_type", "The EtherType is none that the gateway forwards.";
     MalformedIpv6 = 5, "malformed_ipv6", "The IPv6 header or an extension header is truncated, or their lengths disagree.";
-    Fragment = 6, "fragment", "IPv4 fragments are not forwarded by this version.";
+    Fragment = 6, "fragment", "A part of a datagram whose first part did not come in time, was dropped, or found no room.";
     UnknownProtocol = 7, "unknown_protocol", "The IP protocol is none that connections are tracked for.";
     UnknownPort = 8, "unknown_port", "The packet came from an interface that no port is configured for.";
     PortDown = 9, "port_down", "The port, or the port that the packet would leave by, is administratively down or has no interface.";
@@ -70,6 +70,7 @@ drop_reasons! {
     DhcpServer = 37, "dhcp_server", "Only the gateway answers DHCP; a workload may not.";
     ServiceRate = 38, "service_rate", "The port asks the gateway's own services faster than it may.";
     ServiceBusy = 39, "service_busy", "The gateway's own services had no room for the packet, or do not run.";
+    FragmentOverlap = 40, "fragment_overlap", "A part of a datagram that overlaps with another, repeats it, or contradicts its end.";
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! was not left open is checked, checksums included.
 
 use super::names::Names;
-use super::{Layer, NotationError, internet_checksum, pseudo_header};
+use super::{Addresses, Layer, NotationError, internet_checksum, pseudo_header};
 
 /// Largest frame that a text may describe, in bytes.
 const MAX_FRAME_LENGTH: usize = 65_550;
@@ -50,22 +50,22 @@ fn shape(frame: &mut Vec<u8>, shaper: &Layer) -> Result<(), NotationError> {
 
 /// Where a layer stands.
 #[derive(Clone, Copy, Default)]
-struct Place {
+pub(super) struct Place {
     /// Offset of the layer in the frame.
-    offset: usize,
-    /// Source and destination of the IPv4 header around it.
-    addresses: [u8; 8],
-    /// End of the IPv4 packet in the observed frame.
-    observed_end: usize,
+    pub(super) offset: usize,
+    /// Source and destination of the IP header around it.
+    pub(super) addresses: Addresses,
+    /// End of the IP packet in the observed frame.
+    pub(super) observed_end: usize,
 }
 
 pub(super) struct Builder<'a> {
     pub(super) names: &'a Names,
-    observed: Option<&'a [u8]>,
+    pub(super) observed: Option<&'a [u8]>,
 }
 
 impl Builder<'_> {
-    fn layers(&self, layers: &[Layer], place: &Place) -> Result<Vec<u8>, NotationError> {
+    pub(super) fn layers(&self, layers: &[Layer], place: &Place) -> Result<Vec<u8>, NotationError> {
         let Some((layer, rest)) = layers.split_first() else { return Ok(Vec::new()) };
         match layer.name.as_str() {
             "ether" => self.ethernet(layer, rest, place),
@@ -76,6 +76,8 @@ impl Builder<'_> {
             "tcp" => self.tcp(layer, rest, place),
             "udp" => self.udp(layer, rest, place),
             "icmp" => self.icmp(layer, rest, place),
+            "icmpv6" => self.icmpv6(layer, rest, place),
+            "neighbour" => self.neighbour(layer, rest, place),
             "dhcp" => super::dhcp::build(self, layer),
             "text" | "hex" | "zeros" | "fill" => self.payload(layer, rest, place),
             _ => Err(layer.error("is no layer that is known")),
@@ -83,7 +85,7 @@ impl Builder<'_> {
     }
 
     /// A number of `width` bytes at `at` in the frame: written, left open, or the default.
-    fn field(
+    pub(super) fn field(
         &self,
         layer: &Layer,
         key: &str,
@@ -99,7 +101,13 @@ impl Builder<'_> {
         }
     }
 
-    fn observe(&self, layer: &Layer, key: &str, at: usize, width: usize) -> Result<u64, NotationError> {
+    pub(super) fn observe(
+        &self,
+        layer: &Layer,
+        key: &str,
+        at: usize,
+        width: usize,
+    ) -> Result<u64, NotationError> {
         let observed =
             self.observed.ok_or_else(|| layer.error(format!("`{key}=*` is for expected packets")))?;
         let bytes = observed.get(at..at + width).unwrap_or(&[]);
@@ -112,7 +120,7 @@ impl Builder<'_> {
     }
 
     /// A checksum: computed; `bad`, to be sent; `wrong`, as observed and not the right one; left open; or written.
-    fn checksum(&self, layer: &Layer, at: usize, computed: u16) -> Result<u16, NotationError> {
+    pub(super) fn checksum(&self, layer: &Layer, at: usize, computed: u16) -> Result<u16, NotationError> {
         match layer.field("checksum") {
             Some("bad") => Ok(spoiled(computed)),
             Some("wrong") => match self.observe(layer, "checksum", at, 2)? as u16 {
@@ -184,8 +192,7 @@ impl Builder<'_> {
         let options = layer.field("options").map_or(Ok(Vec::new()), |text| hex(layer, text))?;
         let header_length = 20 + options.len();
         let mut inner = Place { offset: at + header_length, ..*place };
-        inner.addresses[..4].copy_from_slice(&source);
-        inner.addresses[4..].copy_from_slice(&destination);
+        inner.addresses = Addresses::Ipv4([source, destination].concat().try_into().unwrap_or_default());
         if let Some(observed) = self.observed {
             inner.observed_end = at + self.observe(layer, "len", at + 2, 2)? as usize;
             inner.observed_end = inner.observed_end.min(observed.len());
@@ -215,26 +222,6 @@ impl Builder<'_> {
         bytes.extend(options);
         let checksum = self.checksum(layer, at + 10, internet_checksum(&[&bytes]))?;
         bytes[10..12].copy_from_slice(&checksum.to_be_bytes());
-        bytes.extend(body);
-        Ok(bytes)
-    }
-
-    /// Only enough of IPv6 to see that it is refused.
-    fn ipv6(&self, layer: &Layer, rest: &[Layer], place: &Place) -> Result<Vec<u8>, NotationError> {
-        layer.only(&["next", "hops"])?;
-        let (source, destination) = layer.ends()?;
-        let parse = |text: &str| {
-            text.parse::<std::net::Ipv6Addr>()
-                .map_err(|_| layer.error(format!("`{text}` is no IPv6 address")))
-        };
-        let (source, destination) = (parse(one(layer, source)?)?, parse(one(layer, destination)?)?);
-        let body = self.layers(rest, &Place { offset: place.offset + 40, ..*place })?;
-        let mut bytes = vec![0x60, 0, 0, 0];
-        bytes.extend((body.len() as u16).to_be_bytes());
-        bytes.push(self.field(layer, "next", 0, 1, protocol_of(rest))? as u8);
-        bytes.push(self.field(layer, "hops", 0, 1, 64)? as u8);
-        bytes.extend(source.octets());
-        bytes.extend(destination.octets());
         bytes.extend(body);
         Ok(bytes)
     }
@@ -333,7 +320,12 @@ impl Builder<'_> {
         self.append(bytes, rest, place)
     }
 
-    fn append(&self, mut bytes: Vec<u8>, rest: &[Layer], place: &Place) -> Result<Vec<u8>, NotationError> {
+    pub(super) fn append(
+        &self,
+        mut bytes: Vec<u8>,
+        rest: &[Layer],
+        place: &Place,
+    ) -> Result<Vec<u8>, NotationError> {
         let next = Place { offset: place.offset + bytes.len(), ..*place };
         bytes.extend(self.layers(rest, &next)?);
         Ok(bytes)
@@ -386,9 +378,10 @@ fn ether_type_of(rest: &[Layer]) -> u64 {
     }
 }
 
-fn protocol_of(rest: &[Layer]) -> u64 {
+pub(super) fn protocol_of(rest: &[Layer]) -> u64 {
     match rest.first().map(|layer| layer.name.as_str()) {
         Some("icmp") => 1,
+        Some("icmpv6" | "neighbour") => 58,
         Some("tcp") => 6,
         Some("udp") => 17,
         _ => 253, // RFC 3692: for experiments.

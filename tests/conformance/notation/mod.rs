@@ -14,6 +14,7 @@
 
 pub(crate) mod build;
 mod dhcp;
+mod ipv6;
 pub(crate) mod names;
 pub(crate) mod print;
 
@@ -141,11 +142,31 @@ pub(crate) fn internet_checksum(parts: &[&[u8]]) -> u16 {
     !(sum as u16)
 }
 
-/// The pseudo header of TCP and UDP over IPv4.
-pub(crate) fn pseudo_header(addresses: [u8; 8], protocol: u8, length: usize) -> [u8; 12] {
-    let mut header = [0; 12];
-    header[..8].copy_from_slice(&addresses);
-    header[9] = protocol;
-    header[10..].copy_from_slice(&(length as u16).to_be_bytes());
-    header
+/// Source and destination of an IP header, as the pseudo header of what it carries has them.
+#[derive(Clone, Copy)]
+pub(crate) enum Addresses {
+    /// Of IPv4.
+    Ipv4([u8; 8]),
+    /// Of IPv6.
+    Ipv6([u8; 32]),
+}
+
+impl Default for Addresses {
+    fn default() -> Self {
+        Self::Ipv4([0; 8])
+    }
+}
+
+/// The pseudo header over a protocol's packets (RFC 768; RFC 8200, section 8.1).
+pub(crate) fn pseudo_header(addresses: Addresses, protocol: u8, length: usize) -> Vec<u8> {
+    match addresses {
+        Addresses::Ipv4(addresses) => {
+            let length = (length as u16).to_be_bytes();
+            [&addresses[..], &[0, protocol], &length].concat()
+        }
+        Addresses::Ipv6(addresses) => {
+            let length = (length as u32).to_be_bytes();
+            [&addresses[..], &length, &[0, 0, 0, protocol]].concat()
+        }
+    }
 }

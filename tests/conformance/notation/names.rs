@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use edgestack_dataplane::address::MacAddress;
 use edgestack_dataplane::config::{Config, PortKind};
@@ -15,6 +15,7 @@ use crate::case::Host;
 pub(crate) struct Names {
     macs: BTreeMap<String, MacAddress>,
     addresses: BTreeMap<String, Ipv4Addr>,
+    ipv6_addresses: BTreeMap<String, Ipv6Addr>,
     variables: RefCell<BTreeMap<String, u64>>,
 }
 
@@ -23,16 +24,19 @@ impl Names {
     /// bound are kept.
     pub(crate) fn of(config: &Config, hosts: &[Host], before: Self) -> Self {
         let mut names = Self { variables: before.variables, ..Self::default() };
+        names.add_ipv6("zero", Some(Ipv6Addr::UNSPECIFIED));
         names.macs.insert("broadcast".to_owned(), MacAddress::BROADCAST);
         names.macs.insert("zero".to_owned(), MacAddress::default());
         for host in hosts {
             names.macs.insert(host.name.clone(), host.mac_address);
             names.addresses.insert(host.name.clone(), host.ip_address);
+            names.add_ipv6(&host.name, host.ipv6_address);
         }
         for port in &config.ports {
             if let PortKind::Workload(workload) = &port.kind {
                 names.macs.insert(port.id.clone(), workload.mac_address);
                 names.addresses.insert(port.id.clone(), workload.ip_address);
+                names.add_ipv6(&port.id, workload.ipv6_address);
             }
         }
         for network in &config.networks {
@@ -40,16 +44,34 @@ impl Names {
                 names.addresses.insert(format!("{}.gateway", network.id), gateway);
             }
         }
+        for network in &config.networks {
+            names.add_ipv6(&format!("{}.gateway", network.id), network.ipv6_gateway_ip);
+        }
         for router in &config.routers {
             names.macs.insert(router.id.clone(), router.mac_address);
             if let Some(external) = &router.external {
                 names.addresses.insert(router.id.clone(), external.ip_address);
+                names.add_ipv6(&router.id, external.ipv6_address);
             }
         }
         for floating_ip in &config.floating_ips {
             names.addresses.insert(floating_ip.id.clone(), floating_ip.floating_ip);
         }
         names
+    }
+
+    fn add_ipv6(&mut self, name: &str, address: Option<Ipv6Addr>) {
+        if let Some(address) = address {
+            self.ipv6_addresses.insert(name.to_owned(), address);
+        }
+    }
+
+    /// An IPv6 address, written out or by name.
+    pub(crate) fn ipv6(&self, text: &str) -> Result<Ipv6Addr, NotationError> {
+        if let Some(address) = self.ipv6_addresses.get(text) {
+            return Ok(*address);
+        }
+        text.parse().map_err(|_| NotationError::new(text, "is neither an IPv6 address nor the name of one"))
     }
 
     /// A MAC address, written out or by name.

@@ -7,10 +7,10 @@ use std::net::Ipv4Addr;
 
 use super::build::{ICMP_TYPES, TCP_FLAGS};
 use super::names::Names;
-use super::{internet_checksum, pseudo_header};
+use super::{Addresses, internet_checksum, pseudo_header};
 
 /// A layer as read: what is always printed, and its fields.
-struct Shown {
+pub(super) struct Shown {
     name: &'static str,
     head: String,
     fields: Vec<Field>,
@@ -24,11 +24,11 @@ struct Field {
 }
 
 impl Shown {
-    fn new(name: &'static str, head: String) -> Self {
+    pub(super) fn new(name: &'static str, head: String) -> Self {
         Self { name, head, fields: Vec::new() }
     }
 
-    fn field(&mut self, name: &'static str, value: impl Display, usual: bool) {
+    pub(super) fn field(&mut self, name: &'static str, value: impl Display, usual: bool) {
         self.fields.push(Field { name, value: value.to_string(), usual });
     }
 }
@@ -106,6 +106,7 @@ fn read(frame: &[u8], names: &Names) -> Vec<Shown> {
     match ether_type {
         0x0806 => arp(rest, names, &mut layers),
         0x0800 => ipv4(rest, &mut layers),
+        0x86dd => super::ipv6::read(rest, names, &mut layers),
         _ if rest.is_empty() => {}
         _ => layers.push(payload(rest)),
     }
@@ -163,7 +164,7 @@ fn ipv4(bytes: &[u8], layers: &mut Vec<Shown>) {
     layers.push(layer);
     let end = length.clamp(header_length, bytes.len()) - header_length;
     let (body, after) = rest.split_at(end);
-    let addresses: [u8; 8] = header[12..20].try_into().unwrap_or_default();
+    let addresses = Addresses::Ipv4(header[12..20].try_into().unwrap_or_default());
     match header[9] {
         _ if fragment_offset != 0 => layers.push(payload(body)),
         1 if body.len() >= 8 => icmp(body, layers),
@@ -174,7 +175,7 @@ fn ipv4(bytes: &[u8], layers: &mut Vec<Shown>) {
     trailer(after, layers);
 }
 
-fn tcp(body: &[u8], addresses: [u8; 8], length: usize, layers: &mut Vec<Shown>) {
+pub(super) fn tcp(body: &[u8], addresses: Addresses, length: usize, layers: &mut Vec<Shown>) {
     let letters: String = TCP_FLAGS
         .chars()
         .enumerate()
@@ -204,7 +205,7 @@ fn tcp(body: &[u8], addresses: [u8; 8], length: usize, layers: &mut Vec<Shown>) 
     }
 }
 
-fn udp(body: &[u8], addresses: [u8; 8], layers: &mut Vec<Shown>) {
+pub(super) fn udp(body: &[u8], addresses: Addresses, layers: &mut Vec<Shown>) {
     let mut layer = Shown::new("udp", format!("{} > {}", be16(body, 0), be16(body, 2)));
     let length = usize::from(be16(body, 4));
     layer.field("len", length, length == body.len());
@@ -246,20 +247,20 @@ fn icmp(body: &[u8], layers: &mut Vec<Shown>) {
     }
 }
 
-fn payload(bytes: &[u8]) -> Shown {
+pub(super) fn payload(bytes: &[u8]) -> Shown {
     if !bytes.is_empty() && bytes.iter().all(|byte| (0x20..0x7f).contains(byte) && *byte != b'"') {
         return Shown::new("text", format!("\"{}\"", String::from_utf8_lossy(bytes)));
     }
     Shown::new("hex", hex(bytes))
 }
 
-fn trailer(bytes: &[u8], layers: &mut Vec<Shown>) {
+pub(super) fn trailer(bytes: &[u8], layers: &mut Vec<Shown>) {
     if !bytes.is_empty() {
         layers.push(Shown::new("trailer", hex(bytes)));
     }
 }
 
-fn checksum_text(checksum: u16, good: bool) -> String {
+pub(super) fn checksum_text(checksum: u16, good: bool) -> String {
     if good { "good".to_owned() } else { format!("{checksum:#06x}(wrong)") }
 }
 
@@ -270,7 +271,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn be16(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn be16(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 

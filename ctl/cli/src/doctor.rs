@@ -113,7 +113,7 @@ fn mark(fine: bool, color: bool) -> &'static str {
 
 async fn findings(session: &Session) -> Vec<Finding> {
     let client = &session.client;
-    let socket = client.socket().display();
+    let socket = client.place();
     let version = match client.version().await {
         Ok(version) => version.version,
         Err(error) => return vec![wrong("the daemon does not answer", &error)],

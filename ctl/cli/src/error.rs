@@ -164,10 +164,11 @@ fn client_exit_code(error: &ClientError) -> u8 {
         ClientError::PermissionDenied { .. } => exit::FORBIDDEN,
         ClientError::Timeout { .. } => exit::TIMEOUT,
         ClientError::Problem(problem) => problem_exit_code(problem),
-        ClientError::Request(_) => exit::GENERAL,
+        ClientError::Request(_) | ClientError::Remote(_) => exit::GENERAL,
         ClientError::SocketMissing { .. }
         | ClientError::NotRunning { .. }
         | ClientError::Connect { .. }
+        | ClientError::Unreachable { .. }
         | ClientError::Transport { .. }
         | ClientError::Unexpected { .. }
         | ClientError::Decode { .. }

@@ -37,6 +37,17 @@ pub enum ClientError {
         /// What the system said.
         source: io::Error,
     },
+    /// The daemon could not be reached by HTTPS, or is not the one that its certificate should be of.
+    #[error("cannot connect to {url}: {source}")]
+    Unreachable {
+        /// The URL that was tried.
+        url: String,
+        /// What the system, or the check of the certificate, said.
+        source: io::Error,
+    },
+    /// What the client was told about a remote daemon cannot be.
+    #[error("{0}")]
+    Remote(String),
     /// The connection broke, or what came back is no HTTP.
     #[error("{method} {path} got no answer: {source}")]
     Transport {
@@ -100,7 +111,8 @@ impl ClientError {
             Self::SocketMissing { .. } => "socket_missing",
             Self::NotRunning { .. } => "daemon_not_running",
             Self::PermissionDenied { .. } => "permission_denied",
-            Self::Connect { .. } => "connect",
+            Self::Connect { .. } | Self::Unreachable { .. } => "connect",
+            Self::Remote(_) => "remote",
             Self::Transport { .. } => "connection_lost",
             Self::Timeout { .. } => "timeout",
             Self::Problem(problem) => &problem.code,
@@ -123,6 +135,11 @@ impl ClientError {
             Self::PermissionDenied { .. } => Some(format!(
                 "members of the group `{SOCKET_GROUP}` may: sudo usermod -aG {SOCKET_GROUP} $USER, then log in again"
             )),
+            Self::Unreachable { source, .. } if source.kind() == io::ErrorKind::InvalidData => Some(
+                "the certificate of the daemon is not from the authority that is trusted: take tls/ca.pem of the \
+                 daemon's state_dir as the authority"
+                    .to_owned(),
+            ),
             Self::Timeout { .. } => Some(
                 "the daemon is overloaded or stuck; its log says more (journalctl -u edgestackd)".to_owned(),
             ),

@@ -1,19 +1,21 @@
-//! Requests over the Unix socket: connect, send, read the answer whole or as it comes.
+//! Requests over the Unix socket or HTTPS: connect, send, read the answer whole or as it comes.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use edgestack_model::Problem;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
 use crate::error::ClientError;
+use crate::remote::{Connector, Remote};
 
 pub use hyper::Method;
 
@@ -24,13 +26,26 @@ const BODY_BYTES_MAX: usize = 64 << 20;
 /// How much of a strange answer is quoted.
 const EXCERPT_CHARS_MAX: usize = 200;
 
+/// The header that names the project of a request.
+const PROJECT: HeaderName = HeaderName::from_static("x-project");
+
 type Observer = Box<dyn Fn(&Method, &str, Option<&Value>) + Send + Sync>;
 
 /// A client of one daemon.
 pub struct Client {
-    socket: PathBuf,
+    place: Place,
+    token: Option<HeaderValue>,
+    project: Option<HeaderValue>,
     timeout: Duration,
     observer: Option<Observer>,
+}
+
+/// Where the daemon is.
+enum Place {
+    /// On this host, at its control socket.
+    Socket(PathBuf),
+    /// Anywhere, by HTTPS.
+    Remote(Box<Connector>),
 }
 
 /// An answer read whole.
@@ -45,7 +60,34 @@ pub struct Reply {
 impl Client {
     /// A client of the daemon that listens at `socket`. Connects with the first request.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into(), timeout: DEFAULT_TIMEOUT, observer: None }
+        Self::at(Place::Socket(socket.into()))
+    }
+
+    /// A client of a daemon that is reached by HTTPS. Reads the files that `remote` names; connects with the first
+    /// request.
+    pub fn remote(remote: &Remote) -> Result<Self, ClientError> {
+        Ok(Self::at(Place::Remote(Box::new(Connector::new(remote)?))))
+    }
+
+    fn at(place: Place) -> Self {
+        Self { place, token: None, project: None, timeout: DEFAULT_TIMEOUT, observer: None }
+    }
+
+    /// Says with every request who is asking. On the control socket, too, the token then counts instead of the user.
+    pub fn with_token(mut self, token: &str) -> Result<Self, ClientError> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
+            .map_err(|_| ClientError::Request("the token has letters that no token has".to_owned()))?;
+        value.set_sensitive(true);
+        self.token = Some(value);
+        Ok(self)
+    }
+
+    /// Works in this project; `all` lists the objects of every project.
+    pub fn with_project(mut self, project: &str) -> Result<Self, ClientError> {
+        let value = HeaderValue::from_str(project)
+            .map_err(|_| ClientError::Request(format!("`{project}` is no name of a project")))?;
+        self.project = Some(value);
+        Ok(self)
     }
 
     /// Waits this long for an answer.
@@ -65,9 +107,12 @@ impl Client {
         self
     }
 
-    /// The socket's path.
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    /// Where the daemon is: the path of its socket, or its URL.
+    pub fn place(&self) -> String {
+        match &self.place {
+            Place::Socket(socket) => socket.display().to_string(),
+            Place::Remote(connector) => connector.url.clone(),
+        }
     }
 
     /// Sends a request and reads the answer, which is JSON or empty. A refusal is an error.
@@ -146,8 +191,16 @@ impl Client {
         if let Some(observer) = &self.observer {
             observer(method, path, body);
         }
-        let transport = |source| transport(method, path, source);
-        let mut builder = Request::builder().method(method).uri(path).header(HOST, "localhost");
+        let host = match &self.place {
+            Place::Socket(_) => "localhost",
+            Place::Remote(connector) => &connector.authority,
+        };
+        let mut builder = Request::builder().method(method).uri(path).header(HOST, host);
+        for (name, value) in [(AUTHORIZATION, &self.token), (PROJECT, &self.project)] {
+            if let Some(value) = value {
+                builder = builder.header(name, value);
+            }
+        }
         let mut bytes = Bytes::new();
         if let Some(body) = body {
             builder = builder.header(CONTENT_TYPE, "application/json");
@@ -155,22 +208,36 @@ impl Client {
         }
         let request =
             builder.body(Full::new(bytes)).map_err(|error| ClientError::Request(error.to_string()))?;
-        let stream = UnixStream::connect(&self.socket).await.map_err(|source| self.connect_error(source))?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(transport)?;
-        // The task ends with the connection, which ends with the answer; its error comes out of the request too.
-        tokio::spawn(connection);
-        sender.send_request(request).await.map_err(transport)
+        let sent = match &self.place {
+            Place::Socket(socket) => {
+                let stream =
+                    UnixStream::connect(socket).await.map_err(|source| connect_error(socket, source))?;
+                send_over(stream, request).await
+            }
+            Place::Remote(connector) => send_over(connector.connect().await?, request).await,
+        };
+        sent.map_err(|source| transport(method, path, source))
     }
+}
 
-    fn connect_error(&self, source: io::Error) -> ClientError {
-        let socket = self.socket.clone();
-        match source.kind() {
-            io::ErrorKind::NotFound => ClientError::SocketMissing { socket },
-            io::ErrorKind::ConnectionRefused => ClientError::NotRunning { socket },
-            io::ErrorKind::PermissionDenied => ClientError::PermissionDenied { socket },
-            _ => ClientError::Connect { socket, source },
-        }
+/// Sends a request over a connection of its own.
+async fn send_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, hyper::Error> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // The task ends with the connection, which ends with the answer; its error comes out of the request too.
+    tokio::spawn(connection);
+    sender.send_request(request).await
+}
+
+fn connect_error(socket: &std::path::Path, source: io::Error) -> ClientError {
+    let socket = socket.to_owned();
+    match source.kind() {
+        io::ErrorKind::NotFound => ClientError::SocketMissing { socket },
+        io::ErrorKind::ConnectionRefused => ClientError::NotRunning { socket },
+        io::ErrorKind::PermissionDenied => ClientError::PermissionDenied { socket },
+        _ => ClientError::Connect { socket, source },
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// The log.
     pub log: Log,
+    /// The HTTPS listener.
+    pub api: Api,
     /// The metrics listener.
     pub metrics: Metrics,
     /// The dataplane.
@@ -59,6 +61,22 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// The HTTPS listener of the API.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// Address and port; no listener where left out.
+    pub listen: Option<SocketAddr>,
+    /// Further names and addresses that the daemon's own certificate is for.
+    pub names: Vec<Spanned<String>>,
+    /// Certificate chain in PEM, with `key`; one of the daemon's own authority where left out.
+    pub certificate: Option<Spanned<PathBuf>>,
+    /// Private key of `certificate`.
+    pub key: Option<Spanned<PathBuf>>,
+    /// Authority of the certificates that clients may show; the daemon's own where that made the certificate.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// A TCP listener that serves metrics and health, and nothing else.
@@ -154,6 +172,7 @@ impl Default for Config {
             run_dir: PathBuf::from("/run/edgestack"),
             socket: None,
             log: Log::default(),
+            api: Api::default(),
             metrics: Metrics::default(),
             dataplane: Dataplane::default(),
             uplink: Vec::new(),
@@ -284,6 +303,11 @@ impl Config {
         self.socket.clone().unwrap_or_else(|| self.run_dir.join("edgestackd.sock"))
     }
 
+    /// The directory of the daemon's own authority.
+    pub fn tls_directory(&self) -> PathBuf {
+        self.state_dir.join("tls")
+    }
+
     /// The file of the store.
     pub fn store_path(&self) -> PathBuf {
         self.state_dir.join("edgestack.redb")
@@ -331,8 +355,28 @@ impl Check<'_> {
         if !is_level(config.log.level.get_ref()) {
             self.refuse("log.level", &config.log.level, "write error, warn, info, debug or trace");
         }
+        self.api(&config.api);
         self.dataplane(&config.dataplane);
         self.uplinks(&config.uplink);
+    }
+
+    fn api(&mut self, api: &Api) {
+        for name in &api.names {
+            let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+            let host = (1..=253).contains(&name.get_ref().len()) && name.get_ref().bytes().all(letters);
+            if !host && name.get_ref().parse::<std::net::IpAddr>().is_err() {
+                self.refuse("api.names", name, "a host name or an address");
+            }
+        }
+        let alone = match (&api.certificate, &api.key) {
+            (Some(certificate), None) => Some(("api.certificate", certificate, "`key` is missing beside it")),
+            (None, Some(key)) => Some(("api.key", key, "`certificate` is missing beside it")),
+            _ => None,
+        };
+        if let Some((field, path, fix)) = alone {
+            let shown = Spanned::new(path.span(), path.get_ref().display().to_string());
+            self.refuse(field, &shown, fix);
+        }
     }
 
     fn dataplane(&mut self, dataplane: &Dataplane) {
@@ -476,6 +520,7 @@ mod tests {
             assert_eq!(mistakes(&format!("[log]\nlevel = \"{level}\"\n")).len(), 1, "{level}");
         }
         assert!(Config::parse("[log]\nlevel = \"info,edgestackd=debug\"\n").is_ok());
+        assert_eq!(mistakes("[api]\nnames = [\"a b\"]\nkey = \"k.pem\"\n").len(), 2);
         assert_eq!(mistakes("[dataplane]\nworkers = 3\nworker_cpus = [0, 1]\n").len(), 1);
         assert_eq!(
             mistakes("[dataplane]\nworker_cpus = [1, 1]\n"),

@@ -1,5 +1,6 @@
 //! The daemon put together: store, rules, dataplane, reconciler, listeners; and taken apart in the reverse order.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,10 +8,12 @@ use edgestack_dataplane::runtime::StartError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::access::authority::AuthorityError;
 use crate::app::App;
 use crate::config::Config;
 use crate::gateway::Gateway;
-use crate::http::server::{ControlSocket, ListenError, serve_tcp};
+use crate::http::server::{ControlSocket, ListenError, serve_tcp, serve_tls};
+use crate::http::tls::Tls;
 use crate::http::{self, Api, Server};
 use crate::metrics::Metrics;
 use crate::reconcile::Progress;
@@ -36,6 +39,9 @@ pub enum DaemonError {
     /// A socket cannot be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// There is no certificate for the HTTPS listener.
+    #[error("the HTTPS listener has no certificate")]
+    Certificate(#[from] AuthorityError),
     /// The dataplane cannot be started.
     #[error("the dataplane cannot be started; `enabled = false` in [dataplane] runs the API without it")]
     Dataplane(#[from] StartError),
@@ -50,14 +56,9 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
     make_directory(&config.run_dir, "run_dir")?;
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&config.store_path())?);
     let socket = ControlSocket::bind(&config.socket_path())?;
-    let metrics_listener = match config.metrics.listen {
-        Some(address) => Some(TcpListener::bind(address).await.map_err(|source| ListenError::System {
-            action: "listen at the `metrics.listen` address",
-            place: address.to_string(),
-            source,
-        })?),
-        None => None,
-    };
+    let metrics_listener = listen(config.metrics.listen, "listen at the `metrics.listen` address").await?;
+    let api_listener = listen(config.api.listen, "listen at the `api.listen` address").await?;
+    let tls = api_listener.is_some().then(|| Tls::open(&config)).transpose()?;
     let gateway = Arc::new(Gateway::start(&config)?);
     let uplinks = uplinks(&config);
     let progress = Arc::new(Progress::default());
@@ -72,11 +73,17 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
     let reconciler = Reconciler::new(store, gateway, progress, uplinks);
     let mut reconciling = tokio::spawn(reconciler.run(stop.clone()));
     let metrics_serving = metrics_listener.map(|listener| {
-        let router = http::service::routes().into_router().with_state(Server::new(api.clone()));
+        let router = http::service::router(Server::new(api.clone()));
         tokio::spawn(serve_tcp(listener, router, stop.clone()))
     });
-    tracing::info!(socket = %config.socket_path().display(), "edgestackd is listening");
-    let serving = socket.serve(http::router(Server::new(api)), stop);
+    let router = http::router(Server::new(api));
+    let https_serving = api_listener.zip(tls).map(|(listener, tls)| {
+        tokio::spawn(tls.clone().look_after(stop.clone()));
+        tokio::spawn(serve_tls(listener, tls, router.clone(), stop.clone()))
+    });
+    let https = config.api.listen.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    tracing::info!(socket = %config.socket_path().display(), https, "edgestackd is listening");
+    let serving = socket.serve(router, stop);
     tokio::pin!(serving);
     tokio::select! {
         () = &mut serving => reconciling.await?,
@@ -86,13 +93,23 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
             serving.await;
         }
     }
-    if let Some(serving) = metrics_serving
-        && let Err(error) = serving.await
-    {
-        tracing::error!(%error, "serving metrics failed");
+    for serving in [metrics_serving, https_serving].into_iter().flatten() {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "a listener failed");
+        }
     }
     tracing::info!("edgestackd has stopped; established flows go on in the kernel");
     Ok(())
+}
+
+/// Opens a TCP listener, where there is to be one.
+async fn listen(
+    address: Option<SocketAddr>,
+    action: &'static str,
+) -> Result<Option<TcpListener>, ListenError> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = TcpListener::bind(address).await;
+    listener.map(Some).map_err(|source| ListenError::System { action, place: address.to_string(), source })
 }
 
 /// The uplinks of a configuration.

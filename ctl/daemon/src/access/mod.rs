@@ -2,4 +2,6 @@
 //!
 //! Called by `http/`, before anything else is done with a request. Knows nothing of what requests do.
 
+pub mod authority;
+pub mod identity;
 pub mod table;

@@ -47,6 +47,14 @@ impl Failure {
         Self::new(StatusCode::BAD_REQUEST, "malformed", "The request could not be read", detail)
     }
 
+    /// Nobody knows who is asking.
+    pub fn unauthenticated() -> Self {
+        let title = "The request does not say who is asking";
+        let detail =
+            "send a token (Authorization: Bearer ...), or show a client certificate that is trusted here";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", title, detail)
+    }
+
     /// The dataplane is needed and does not run.
     pub fn dataplane_off(detail: impl Into<String>) -> Self {
         let title = "The dataplane does not run";
@@ -66,6 +74,9 @@ impl IntoResponse for Failure {
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -18,9 +18,9 @@ mod security_group;
 mod security_group_rule;
 pub mod server;
 pub mod service;
+pub mod tls;
 mod write_call;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,7 @@ use axum::http::request::Parts;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
+use crate::access::identity::Peer;
 use crate::app::App;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
@@ -78,10 +79,13 @@ impl Server {
 }
 
 impl FromRequestParts<Server> for Api {
-    type Rejection = Infallible;
+    type Rejection = Failure;
 
-    async fn from_request_parts(_parts: &mut Parts, server: &Server) -> Result<Self, Self::Rejection> {
-        Ok(server.api.clone())
+    async fn from_request_parts(parts: &mut Parts, server: &Server) -> Result<Self, Self::Rejection> {
+        match parts.extensions.get::<Peer>() {
+            Some(Peer::Local { .. }) => Ok(server.api.clone()),
+            _ => Err(Failure::unauthenticated()),
+        }
     }
 }
 

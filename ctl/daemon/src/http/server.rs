@@ -1,24 +1,34 @@
-//! Listeners: the control socket, and the TCP listener for metrics.
+//! Listeners: the control socket, HTTPS, and the TCP listener for metrics.
 //!
-//! Each connection is a task; connections, headers and idle times have limits. A stop lets requests that are under way
-//! end, within a limit too.
+//! Each connection is a task; connections, handshakes, headers and idle times have limits. A stop lets requests that are
+//! under way end, within a limit too. Every request carries the [`Peer`] that its connection is from.
 
+use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::tls::Tls;
+use crate::access::identity::Peer;
+
 /// Connections of one listener at a time.
 const CONNECTIONS_MAX: usize = 512;
+/// Connections from one address at a time, so that nobody takes the places of all others.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 /// How long a client may take to send the head of a request, and to leave a connection idle.
 const HEADER_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long requests under way may take to end when the daemon stops.
@@ -110,11 +120,77 @@ impl ControlSocket {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => connections.spawn(stream, permit),
+                Ok((stream, _)) => {
+                    let Ok(credentials) = stream.peer_cred() else { continue };
+                    let peer = Peer::Local { uid: credentials.uid(), gid: credentials.gid() };
+                    connections.spawn(std::future::ready(Some((stream, peer))), permit);
+                }
                 Err(error) => pause(&error).await,
             }
         }
         connections.finish().await;
+    }
+}
+
+/// Serves `router` by HTTPS at a TCP address until `stop` says so.
+pub async fn serve_tls(listener: TcpListener, tls: Tls, router: Router, stop: watch::Receiver<bool>) {
+    let connections = Connections::new(router, stop);
+    let addresses = Addresses::default();
+    loop {
+        let Some(permit) = connections.slot().await else { break };
+        let mut stop = connections.stop.clone();
+        let accepted = tokio::select! {
+            () = stopped(&mut stop) => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                let Some(place) = addresses.enter(address.ip()) else {
+                    tracing::debug!(%address, "too many connections from one address");
+                    continue;
+                };
+                let tls = tls.clone();
+                connections.spawn(async move { tls.greet(stream, address).await }, (permit, place));
+            }
+            Err(error) => pause(&error).await,
+        }
+    }
+    connections.finish().await;
+}
+
+/// How many connections there are from each address.
+#[derive(Clone, Debug, Default)]
+struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// A connection that is counted; dropping it counts it out.
+struct Place {
+    addresses: Addresses,
+    address: IpAddr,
+}
+
+impl Addresses {
+    /// A place for one more connection from an address; None where there are too many.
+    fn enter(&self, address: IpAddr) -> Option<Place> {
+        let address = address.to_canonical();
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        if *count >= CONNECTIONS_PER_ADDRESS_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Place { addresses: self.clone(), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
     }
 }
 
@@ -129,7 +205,10 @@ pub async fn serve_tcp(listener: TcpListener, router: Router, stop: watch::Recei
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => connections.spawn(stream, permit),
+            Ok((stream, address)) => {
+                let peer = Peer::Remote { address, user: None };
+                connections.spawn(std::future::ready(Some((stream, peer))), permit);
+            }
             Err(error) => pause(&error).await,
         }
     }
@@ -157,14 +236,20 @@ impl Connections {
         }
     }
 
-    fn spawn(
+    /// Serves a connection, once it is `established`; its `places` are free again when it ends.
+    fn spawn<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        permit: OwnedSemaphorePermit,
+        established: impl Future<Output = Option<(S, Peer)>> + Send + 'static,
+        places: impl Send + 'static,
     ) {
-        let service = TowerToHyperService::new(self.router.clone());
+        let inner = TowerToHyperService::new(self.router.clone());
         let mut stop = self.stop.clone();
         tokio::spawn(async move {
+            let Some((stream, peer)) = established.await else { return drop(places) };
+            let service = service_fn(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(peer.clone());
+                inner.call(request)
+            });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
@@ -180,7 +265,7 @@ impl Connections {
             if let Err(error) = ended {
                 tracing::debug!(%error, "a connection ended early");
             }
-            drop(permit);
+            drop(places);
         });
     }
 
@@ -241,7 +326,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixListener;
 
-    use super::{ControlSocket, ListenError};
+    use super::{Addresses, CONNECTIONS_PER_ADDRESS_MAX, ControlSocket, ListenError};
 
     #[tokio::test]
     async fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
@@ -254,6 +339,21 @@ mod tests {
         assert!(matches!(ControlSocket::bind(&path), Err(ListenError::InUse { .. })));
         drop(socket);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn one_address_cannot_take_all_places() {
+        let addresses = Addresses::default();
+        let (one, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let mut places: Vec<_> =
+            (0..CONNECTIONS_PER_ADDRESS_MAX).map(|_| addresses.enter(one).unwrap()).collect();
+        assert!(addresses.enter(one).is_none());
+        assert!(addresses.enter("::ffff:192.0.2.1".parse().unwrap()).is_none(), "the same address");
+        assert!(addresses.enter(other).is_some());
+        places.pop();
+        assert!(addresses.enter(one).is_some());
+        drop(places);
+        assert!(addresses.0.lock().unwrap().is_empty(), "nothing is kept of those who went");
     }
 
     #[tokio::test]

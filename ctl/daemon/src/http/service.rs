@@ -1,19 +1,29 @@
 //! Paths about the daemon itself: version, health, metrics.
 
+use axum::Extension;
+use axum::Router;
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::Api;
 use super::error::Failure;
 use super::routes::Routes;
+use super::{Api, Server};
+use crate::access::identity::Peer;
 use crate::access::table::Resource;
 
 /// Media type of Prometheus' text format.
 const METRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// The router of the metrics listener: what is here, for everybody who can reach its address.
+pub fn router(server: Server) -> Router {
+    let everybody = Peer::Local { uid: 0, gid: 0 };
+    routes().into_router().layer(Extension(everybody)).with_state(server)
+}
+
 /// The paths.
-pub fn routes() -> Routes {
+pub(super) fn routes() -> Routes {
     Routes::default()
         .read("/version", Resource::Version, version)
         .read("/healthz", Resource::Health, health)
@@ -37,8 +47,8 @@ async fn health() -> Response {
 }
 
 /// Ready: everything that was stored when the daemon started is in effect.
-async fn ready(api: Api) -> Result<Response, Failure> {
-    match api.progress.not_ready() {
+async fn ready(State(server): State<Server>) -> Result<Response, Failure> {
+    match server.api.progress.not_ready() {
         None => Ok(axum::Json(json!({ "status": "ready" })).into_response()),
         Some(reason) => {
             let title = "The daemon is not ready";

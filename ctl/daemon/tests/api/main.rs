@@ -5,6 +5,7 @@ mod cascade;
 mod crash;
 mod dry_run;
 mod floating_ip;
+mod https;
 mod idempotency;
 mod labels;
 mod list;

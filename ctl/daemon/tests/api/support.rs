@@ -36,11 +36,16 @@ pub(crate) struct Answer {
 impl Daemon {
     /// Starts a daemon with the dataplane off and one uplink.
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The same, with further tables of the configuration.
+    pub(crate) fn start_with(tables: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let place = directory.path().display();
         let config = format!(
             "state_dir = \"{place}/state\"\nrun_dir = \"{place}/run\"\n[dataplane]\nenabled = false\n\
-             [[uplink]]\nname = \"wan0\"\ninterface = \"eth9\"\nphysical_network = \"internet\"\n"
+             [[uplink]]\nname = \"wan0\"\ninterface = \"eth9\"\nphysical_network = \"internet\"\n{tables}"
         );
         std::fs::write(directory.path().join("edgestackd.toml"), config)
             .expect("the configuration is written");

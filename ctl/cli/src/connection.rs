@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
-use edgestack_client::{Client, DEFAULT_SOCKET};
+use edgestack_client::{Client, DEFAULT_SOCKET, Remote};
 
 use crate::config::{Config, Context};
 use crate::error::CliError;
@@ -117,19 +117,26 @@ fn resolve(
 
 /// The client of a context. Reads the files that it names.
 pub(crate) fn from_context(context: &Context) -> Result<Client, CliError> {
-    let needs_https = [&context.server, &context.token, &context.project].iter().any(|field| field.is_some());
-    if needs_https || context.cert.is_some() {
-        return Err(CliError::usage(
-            "this version reaches daemons by their control sockets alone",
-            "leave out --server, --token, --cert and --project",
-        ));
+    let mut client = match &context.server {
+        Some(url) => Client::remote(&Remote {
+            url: url.clone(),
+            authority: context.ca.clone(),
+            certificate: context.cert.clone().zip(context.key.clone()),
+        })?,
+        None => Client::new(context.socket.clone().unwrap_or_else(|| DEFAULT_SOCKET.into())),
+    };
+    if let Some(token) = &context.token {
+        client = client.with_token(token)?;
     }
-    Ok(Client::new(context.socket.clone().unwrap_or_else(|| DEFAULT_SOCKET.into())))
+    if let Some(project) = &context.project {
+        client = client.with_project(project)?;
+    }
+    Ok(client)
 }
 
 /// Where a client's daemon is, for people.
 pub(crate) fn place(client: &Client) -> String {
-    client.socket().display().to_string()
+    client.place()
 }
 
 /// The token in a file; - is standard input.

@@ -122,6 +122,11 @@ impl SiteReader {
                 "rules stand in their group here".to_owned(),
                 Some("security_group: {name: web, rules: ['ingress tcp 80']}".to_owned()),
             ),
+            (Some(Kind::Token), _) => self.refuse(
+                place,
+                "a token is shown once, to who makes it; it cannot be described by a file".to_owned(),
+                None,
+            ),
             (Some(kind), Value::Array(items)) if key == kind.plural() => {
                 for (index, item) in items.into_iter().enumerate() {
                     self.object(&format!("{place}, {key}/{index}"), kind, item);
@@ -219,9 +224,10 @@ pub(crate) fn field_error(pointer: String, message: String, hint: Option<String>
     FieldError { pointer, code: "invalid_site".to_owned(), message, hint }
 }
 
-/// The kinds that have a place in a site, the ones that others refer to first.
+/// The kinds that have a place in a site, the ones that others refer to first. Who may do what is not part of it.
 pub(crate) fn kinds() -> impl DoubleEndedIterator<Item = Kind> {
-    Kind::ALL.into_iter().filter(|kind| *kind != Kind::SecurityGroupRule)
+    let apart = |kind: &Kind| matches!(kind, Kind::SecurityGroupRule | Kind::Token | Kind::RoleBinding);
+    Kind::ALL.into_iter().filter(move |kind| !apart(kind))
 }
 
 fn keys() -> String {

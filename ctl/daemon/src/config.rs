@@ -2,12 +2,16 @@
 //!
 //! `config/edgestackd.toml` documents every field; a test loads it and holds it against the defaults here.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use edgestack_model::limits::LIMIT_MAX;
 use edgestack_model::port::Attach;
+use edgestack_model::project::{DEFAULT_PROJECT, SYSTEM_PROJECT};
+use edgestack_model::{Kind, Limits, Role};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -34,6 +38,10 @@ pub struct Config {
     pub log: Log,
     /// The HTTPS listener.
     pub api: Api,
+    /// The audit log.
+    pub audit: Audit,
+    /// How many objects of a kind a project may have that has no limits of its own.
+    pub quotas: BTreeMap<String, Spanned<u64>>,
     /// The metrics listener.
     pub metrics: Metrics,
     /// The dataplane.
@@ -64,7 +72,7 @@ pub enum LogFormat {
 }
 
 /// The HTTPS listener of the API.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Api {
     /// Address and port; no listener where left out.
@@ -77,6 +85,42 @@ pub struct Api {
     pub key: Option<Spanned<PathBuf>>,
     /// Authority of the certificates that clients may show; the daemon's own where that made the certificate.
     pub client_ca: Option<PathBuf>,
+    /// Requests per second that one caller may make in the long run.
+    pub requests_per_second: Spanned<u32>,
+    /// Requests that one caller may make at once.
+    pub requests_burst: Spanned<u32>,
+    /// Users of this host beside its administrators, who may use the control socket too.
+    pub local_users: Vec<LocalUser>,
+}
+
+/// A user of this host, and a role.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalUser {
+    /// The number of the user.
+    pub uid: u32,
+    /// What the user may do.
+    pub role: Role,
+    /// Where; the default project, or the site for roles of the site, where left out.
+    pub project: Option<String>,
+}
+
+impl LocalUser {
+    /// The project that a binding of the role would be in.
+    pub fn project(&self) -> &str {
+        let standard = if self.role.is_of_the_site() { SYSTEM_PROJECT } else { DEFAULT_PROJECT };
+        self.project.as_deref().unwrap_or(standard)
+    }
+}
+
+/// The audit log.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// Size at which a file is closed and the next one begun, in MiB.
+    pub file_mib: Spanned<u32>,
+    /// Files that are kept.
+    pub files: Spanned<u32>,
 }
 
 /// A TCP listener that serves metrics and health, and nothing else.
@@ -173,10 +217,33 @@ impl Default for Config {
             socket: None,
             log: Log::default(),
             api: Api::default(),
+            audit: Audit::default(),
+            quotas: BTreeMap::new(),
             metrics: Metrics::default(),
             dataplane: Dataplane::default(),
             uplink: Vec::new(),
         }
+    }
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            names: Vec::new(),
+            certificate: None,
+            key: None,
+            client_ca: None,
+            requests_per_second: spanless(50),
+            requests_burst: spanless(200),
+            local_users: Vec::new(),
+        }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { file_mib: spanless(16), files: spanless(16) }
     }
 }
 
@@ -303,6 +370,16 @@ impl Config {
         self.socket.clone().unwrap_or_else(|| self.run_dir.join("edgestackd.sock"))
     }
 
+    /// The directory of the audit log.
+    pub fn audit_directory(&self) -> PathBuf {
+        self.state_dir.join("audit")
+    }
+
+    /// How much a project may have that has no limits of its own.
+    pub fn limits(&self) -> Limits {
+        Limits(self.quotas.iter().map(|(kind, limit)| (kind.clone(), *limit.get_ref())).collect())
+    }
+
     /// The directory of the daemon's own authority.
     pub fn tls_directory(&self) -> PathBuf {
         self.state_dir.join("tls")
@@ -356,6 +433,13 @@ impl Check<'_> {
             self.refuse("log.level", &config.log.level, "write error, warn, info, debug or trace");
         }
         self.api(&config.api);
+        self.quotas(&config.quotas);
+        if !(1..=1024).contains(config.audit.file_mib.get_ref()) {
+            self.refuse("audit.file_mib", &config.audit.file_mib, "from 1 to 1024");
+        }
+        if !(2..=1000).contains(config.audit.files.get_ref()) {
+            self.refuse("audit.files", &config.audit.files, "from 2 to 1000");
+        }
         self.dataplane(&config.dataplane);
         self.uplinks(&config.uplink);
     }
@@ -368,6 +452,25 @@ impl Check<'_> {
                 self.refuse("api.names", name, "a host name or an address");
             }
         }
+        for (field, value) in [
+            ("api.requests_per_second", &api.requests_per_second),
+            ("api.requests_burst", &api.requests_burst),
+        ] {
+            if !(1..=1_000_000).contains(value.get_ref()) {
+                self.refuse(field, value, "from 1 to 1000000");
+            }
+        }
+        for user in &api.local_users {
+            if (user.project() == SYSTEM_PROJECT) != user.role.is_of_the_site() {
+                let message = format!(
+                    "`api.local_users` of uid {}: the role {} is given {}",
+                    user.uid,
+                    user.role,
+                    if user.role.is_of_the_site() { "without a project" } else { "in a project" }
+                );
+                self.mistakes.push(mistake(self.text, &(0..0), message));
+            }
+        }
         let alone = match (&api.certificate, &api.key) {
             (Some(certificate), None) => Some(("api.certificate", certificate, "`key` is missing beside it")),
             (None, Some(key)) => Some(("api.key", key, "`certificate` is missing beside it")),
@@ -376,6 +479,20 @@ impl Check<'_> {
         if let Some((field, path, fix)) = alone {
             let shown = Spanned::new(path.span(), path.get_ref().display().to_string());
             self.refuse(field, &shown, fix);
+        }
+    }
+
+    fn quotas(&mut self, quotas: &BTreeMap<String, Spanned<u64>>) {
+        for (kind, limit) in quotas {
+            let kinds = || Kind::ALL.into_iter().filter(|kind| kind.is_of_projects()).map(Kind::plural);
+            if !kinds().any(|known| known == kind) {
+                let meant = edgestack_model::suggest::nearest(kind, kinds());
+                let hint = meant.map_or_else(String::new, |meant| format!(", did you mean `{meant}`?"));
+                let message = format!("`quotas.{kind}`: projects have no such objects{hint}");
+                self.mistakes.push(mistake(self.text, &limit.span(), message));
+            } else if *limit.get_ref() > LIMIT_MAX {
+                self.refuse(&format!("quotas.{kind}"), limit, &format!("at most {LIMIT_MAX}"));
+            }
         }
     }
 
@@ -520,6 +637,15 @@ mod tests {
             assert_eq!(mistakes(&format!("[log]\nlevel = \"{level}\"\n")).len(), 1, "{level}");
         }
         assert!(Config::parse("[log]\nlevel = \"info,edgestackd=debug\"\n").is_ok());
+        assert_eq!(
+            mistakes("[quotas]\nport = 5\n"),
+            ["c.toml:2:8: `quotas.port`: projects have no such objects, did you mean `ports`?"]
+        );
+        assert_eq!(
+            mistakes("[api]\nlocal_users = [{ uid = 1, role = \"admin\", project = \"x\" }]\n").len(),
+            1
+        );
+        assert_eq!(mistakes("[api]\nrequests_burst = 0\n[audit]\nfiles = 1\n").len(), 2);
         assert_eq!(mistakes("[api]\nnames = [\"a b\"]\nkey = \"k.pem\"\n").len(), 2);
         assert_eq!(mistakes("[dataplane]\nworkers = 3\nworker_cpus = [0, 1]\n").len(), 1);
         assert_eq!(

@@ -3,13 +3,17 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use edgestack_dataplane::runtime::StartError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::access::Access;
+use crate::access::audit::{AuditError, AuditLog};
 use crate::access::authority::AuthorityError;
-use crate::app::App;
+use crate::access::rate::Buckets;
+use crate::app::{App, AppError};
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::http::server::{ControlSocket, ListenError, serve_tcp, serve_tls};
@@ -19,6 +23,9 @@ use crate::metrics::Metrics;
 use crate::reconcile::Progress;
 use crate::reconcile::network::{Reconciler, Uplink};
 use crate::store::{RedbStore, Store, StoreError};
+
+/// How often the audit log is brought to the disk.
+const SYNC_AUDIT_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the daemon could not start, or ended. Nothing of it is left running.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +49,12 @@ pub enum DaemonError {
     /// There is no certificate for the HTTPS listener.
     #[error("the HTTPS listener has no certificate")]
     Certificate(#[from] AuthorityError),
+    /// What is always in the store cannot be made.
+    #[error(transparent)]
+    Prepare(#[from] AppError),
+    /// The audit log cannot be opened.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The dataplane cannot be started.
     #[error("the dataplane cannot be started; `enabled = false` in [dataplane] runs the API without it")]
     Dataplane(#[from] StartError),
@@ -55,7 +68,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
     make_directory(&config.state_dir, "state_dir")?;
     make_directory(&config.run_dir, "run_dir")?;
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&config.store_path())?);
-    let socket = ControlSocket::bind(&config.socket_path())?;
+    let socket = ControlSocket::bind(&config.socket_path(), !config.api.local_users.is_empty())?;
     let metrics_listener = listen(config.metrics.listen, "listen at the `metrics.listen` address").await?;
     let api_listener = listen(config.api.listen, "listen at the `api.listen` address").await?;
     let tls = api_listener.is_some().then(|| Tls::open(&config)).transpose()?;
@@ -63,8 +76,11 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
     let uplinks = uplinks(&config);
     let progress = Arc::new(Progress::default());
     let reserved = uplinks.iter().map(|uplink| uplink.interface.clone()).collect();
+    let app = App::new(Arc::clone(&store), reserved).with_limits(config.limits());
+    app.prepare()?;
+    let access = Arc::new(access(&config, &store)?);
     let api = Api {
-        app: App::new(Arc::clone(&store), reserved),
+        app,
         gateway: Arc::clone(&gateway),
         progress: Arc::clone(&progress),
         uplinks: uplinks.clone().into(),
@@ -73,10 +89,11 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
     let reconciler = Reconciler::new(store, gateway, progress, uplinks);
     let mut reconciling = tokio::spawn(reconciler.run(stop.clone()));
     let metrics_serving = metrics_listener.map(|listener| {
-        let router = http::service::router(Server::new(api.clone()));
+        let router = http::service::router(Server::new(api.clone(), Arc::clone(&access)));
         tokio::spawn(serve_tcp(listener, router, stop.clone()))
     });
-    let router = http::router(Server::new(api));
+    let router = http::router(Server::new(api, Arc::clone(&access)));
+    let syncing = tokio::spawn(sync_audit(Arc::clone(&access), stop.clone()));
     let https_serving = api_listener.zip(tls).map(|(listener, tls)| {
         tokio::spawn(tls.clone().look_after(stop.clone()));
         tokio::spawn(serve_tls(listener, tls, router.clone(), stop.clone()))
@@ -93,13 +110,38 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
             serving.await;
         }
     }
-    for serving in [metrics_serving, https_serving].into_iter().flatten() {
+    for serving in [metrics_serving, https_serving, Some(syncing)].into_iter().flatten() {
         if let Err(error) = serving.await {
             tracing::error!(%error, "a listener failed");
         }
     }
     tracing::info!("edgestackd has stopped; established flows go on in the kernel");
     Ok(())
+}
+
+/// Who may do what, by the configuration.
+fn access(config: &Config, store: &Arc<dyn Store>) -> Result<Access, AuditError> {
+    let audit = &config.audit;
+    let file_bytes_max = u64::from(*audit.file_mib.get_ref()) << 20;
+    let log = AuditLog::open(&config.audit_directory(), file_bytes_max, *audit.files.get_ref() as usize)?;
+    let buckets =
+        Buckets::new(*config.api.requests_per_second.get_ref(), *config.api.requests_burst.get_ref());
+    Ok(Access::new(Arc::clone(store), config.api.local_users.clone(), buckets, log))
+}
+
+/// Brings the audit log to the disk every second, and at the end.
+async fn sync_audit(access: Arc<Access>, mut stop: watch::Receiver<bool>) {
+    let mut stopping = false;
+    while !stopping {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => stopping = true,
+            () = tokio::time::sleep(SYNC_AUDIT_EVERY) => {}
+        }
+        let access = Arc::clone(&access);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || access.audit.sync()).await {
+            tracing::error!(%error, "the audit log cannot be brought to the disk");
+        }
+    }
 }
 
 /// Opens a TCP listener, where there is to be one.

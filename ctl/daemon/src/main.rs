@@ -3,9 +3,13 @@
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use edgestack_dataplane::fastpath::Finding;
+use edgestack_model::role_binding::is_user;
+use edgestackd::access::audit::{self, Verified};
+use edgestackd::access::authority::Authority;
 use edgestackd::config::{Config, DEFAULT_PATH, LogFormat};
 use edgestackd::daemon;
 use edgestackd::gateway::{Gateway, host_findings};
@@ -22,7 +26,7 @@ const EXIT_CONFIG: u8 = 2;
 #[command(name = "edgestackd", version, about)]
 struct Arguments {
     /// The configuration file.
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH, global = true)]
     config: PathBuf,
     /// Read and check the configuration, say what is wrong with it, and do nothing else.
     #[arg(long)]
@@ -30,6 +34,35 @@ struct Arguments {
     /// Detach the kernel programs of this configuration's instance and remove its tables: traffic through it stops.
     #[arg(long, conflicts_with = "check")]
     unpin: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What is done instead of running the daemon.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The audit log
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Make a certificate by which a client is a user, from the daemon's own authority
+    IssueCertificate {
+        /// The user: letters, digits and `.@_-`
+        #[arg(long, value_name = "NAME")]
+        user: String,
+        /// How long it is good, in days
+        #[arg(long, value_name = "DAYS", default_value = "90", value_parser = clap::value_parser!(u64).range(1..=3650))]
+        days: u64,
+        /// Where NAME.pem and NAME-key.pem are written
+        #[arg(long, value_name = "DIRECTORY", default_value = ".")]
+        output: PathBuf,
+    },
+}
+
+/// What is done with the audit log.
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Check that no line was changed or taken out
+    Verify,
 }
 
 fn main() -> ExitCode {
@@ -45,6 +78,18 @@ fn main() -> ExitCode {
         report(&arguments.config, &config);
         return ExitCode::SUCCESS;
     }
+    if let Some(command) = &arguments.command {
+        return match run_command(command, &config) {
+            Ok(message) => {
+                println!("{message}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("edgestackd: {}", chain(error.as_ref()));
+                ExitCode::FAILURE
+            }
+        };
+    }
     start_log(&config);
     if arguments.unpin {
         return unpin(&config);
@@ -54,6 +99,25 @@ fn main() -> ExitCode {
         Err(error) => {
             tracing::error!(error = %chain(error.as_ref()), "edgestackd cannot run");
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_command(command: &Command, config: &Config) -> Result<String, Box<dyn std::error::Error>> {
+    match command {
+        Command::Audit(AuditCommand::Verify) => {
+            let Verified { lines, first, last, digest } = audit::verify(&config.audit_directory())?;
+            Ok(format!("{lines} lines are as they were written: {first} to {last}, whose digest is {digest}"))
+        }
+        Command::IssueCertificate { user, days, output } => {
+            if !is_user(user) {
+                return Err(format!("`{user}` is no name of a user: letters, digits and `.@_-`").into());
+            }
+            let authority = Authority::open(&config.tls_directory())?;
+            let lifetime = Duration::from_hours(24 * days);
+            let issued = authority.client(user, lifetime, SystemTime::now())?;
+            let (certificate, key) = issued.write(output, user)?;
+            Ok(format!("{} and {} are for {days} days", certificate.display(), key.display()))
         }
     }
 }

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::{
-    FieldError, FloatingIpSpec, Kind, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec,
-    SecurityGroupSpec, Spec, read_draft,
+    FieldError, FloatingIpSpec, Kind, NetworkSpec, PortSpec, ProjectSpec, RoleBindingSpec, RouterSpec,
+    SecurityGroupRuleSpec, SecurityGroupSpec, Spec, TokenSpec, read_draft,
 };
 
 /// Reads a wrapped body of any kind: its labels and fields as the API would show them, or everything that is wrong with
@@ -17,6 +17,9 @@ pub fn read_any(kind: Kind, body: &Value) -> Result<Value, Vec<FieldError>> {
         Kind::FloatingIp => read::<FloatingIpSpec>(body),
         Kind::SecurityGroup => read::<SecurityGroupSpec>(body),
         Kind::SecurityGroupRule => read::<SecurityGroupRuleSpec>(body),
+        Kind::Project => read::<ProjectSpec>(body),
+        Kind::Token => read::<TokenSpec>(body),
+        Kind::RoleBinding => read::<RoleBindingSpec>(body),
     }
 }
 

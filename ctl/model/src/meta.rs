@@ -33,17 +33,26 @@ pub enum Kind {
     SecurityGroup,
     /// One entry of such a list.
     SecurityGroupRule,
+    /// A tenant.
+    Project,
+    /// A secret that stands for a role.
+    Token,
+    /// What a user may do in a project.
+    RoleBinding,
 }
 
 impl Kind {
     /// Every kind, the ones that others refer to first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
+        Self::Project,
         Self::Network,
         Self::SecurityGroup,
         Self::SecurityGroupRule,
         Self::Port,
         Self::Router,
         Self::FloatingIp,
+        Self::Token,
+        Self::RoleBinding,
     ];
 
     /// The word that wraps one object in a body.
@@ -55,6 +64,9 @@ impl Kind {
             Self::FloatingIp => "floating_ip",
             Self::SecurityGroup => "security_group",
             Self::SecurityGroupRule => "security_group_rule",
+            Self::Project => "project",
+            Self::Token => "token",
+            Self::RoleBinding => "role_binding",
         }
     }
 
@@ -67,6 +79,24 @@ impl Kind {
             Self::FloatingIp => "floating_ips",
             Self::SecurityGroup => "security_groups",
             Self::SecurityGroupRule => "security_group_rules",
+            Self::Project => "projects",
+            Self::Token => "tokens",
+            Self::RoleBinding => "role_bindings",
+        }
+    }
+
+    /// Whether objects of the kind belong to a project; the others are the site's.
+    pub const fn is_of_projects(self) -> bool {
+        match self {
+            Self::Project => false,
+            Self::Network
+            | Self::Port
+            | Self::Router
+            | Self::FloatingIp
+            | Self::SecurityGroup
+            | Self::SecurityGroupRule
+            | Self::Token
+            | Self::RoleBinding => true,
         }
     }
 }
@@ -86,6 +116,14 @@ pub trait Spec:
     /// False where the server makes up a name when none is given.
     const NAME_REQUIRED: bool = true;
 
+    /// True where some objects of the kind are for all projects to use: their names are then nobody else's.
+    const MAY_BE_SHARED: bool = false;
+
+    /// Whether all projects may use the object.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Reads the fields. None where one of them, or how they fit together, was refused.
     fn read(reader: &mut Reader<'_>) -> Option<Self>;
 }
@@ -96,8 +134,11 @@ pub trait Spec:
 pub struct Object<S: Spec> {
     /// Identifier given by the server, never reused.
     pub id: Id,
-    /// Name given by the user, unique among the objects of the kind, never changed.
+    /// Name given by the user, unique among the objects of the kind in the project, never changed.
     pub name: String,
+    /// The project that it belongs to; none where it is the site's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
     /// Words of the user's, to find it again. A change of them changes the entity tag, not the generation.
     #[serde(default)]
     pub labels: Labels,
@@ -185,6 +226,8 @@ pub struct Draft<S> {
     pub id: Option<Id>,
     /// The name in the body.
     pub name: Option<String>,
+    /// The project in the body; never used to choose one.
+    pub project: Option<String>,
     /// The labels in the body.
     pub labels: Labels,
     /// The fields.
@@ -222,9 +265,10 @@ fn read_fields<S: Spec>(reader: &mut Reader<'_>) -> Option<Draft<S>> {
     } else {
         reader.optional("name", value::name)
     };
+    let project = if S::KIND.is_of_projects() { reader.optional("project", value::name) } else { None };
     let labels = labels::read(reader);
     let spec = S::read(reader)?;
-    Some(Draft { id, name, labels, spec })
+    Some(Draft { id, name, project, labels, spec })
 }
 
 /// The names of the fields that an object of the kind has on the wire, as far as requests may have them.
@@ -235,6 +279,9 @@ pub fn field_names<S: Spec>() -> Vec<&'static str> {
         // What is missing is of no interest here; what was asked for is.
         let _refused = S::read(&mut reader);
         names.extend(reader.known());
+    }
+    if S::KIND.is_of_projects() {
+        names.push("project");
     }
     names.extend(SERVER_FIELDS);
     names

@@ -171,6 +171,12 @@ impl NetworkSpec {
 
 impl Spec for NetworkSpec {
     const KIND: Kind = Kind::Network;
+    const MAY_BE_SHARED: bool = true;
+
+    /// Every project reaches the outside by the external networks.
+    fn is_shared(&self) -> bool {
+        self.external
+    }
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let network_type = read_type(reader);

@@ -196,6 +196,7 @@ impl SecurityGroupRuleSpec {
         reader.ignore(&[
             "id",
             "name",
+            "project",
             "labels",
             "security_group_id",
             "generation",

@@ -68,6 +68,17 @@ pub struct Issued {
     pub key: String,
 }
 
+impl Issued {
+    /// Writes `NAME.pem` and `NAME-key.pem` into a directory.
+    pub fn write(&self, directory: &Path, name: &str) -> Result<(PathBuf, PathBuf), AuthorityError> {
+        let (certificate, key) =
+            (directory.join(format!("{name}.pem")), directory.join(format!("{name}-key.pem")));
+        write(&key, &self.key, 0o600)?;
+        write(&certificate, &self.certificate, 0o644)?;
+        Ok((certificate, key))
+    }
+}
+
 impl Authority {
     /// Opens the authority in `directory`, which is made where there is none.
     pub fn open(directory: &Path) -> Result<Self, AuthorityError> {
@@ -167,7 +178,7 @@ fn read(path: &Path) -> Result<String, AuthorityError> {
 
 /// Writes a file whole or not at all, with these permissions from its first moment on.
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), AuthorityError> {
-    let unfinished = path.with_extension("new");
+    let unfinished = path.with_extension("pem.new");
     let _ = fs::remove_file(&unfinished);
     let written = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished);
     let written = written.and_then(|mut file| {
@@ -210,8 +221,8 @@ mod tests {
             Authority::open(&place).unwrap().server(names, now).unwrap();
             fs::read_to_string(&certificate).unwrap()
         };
-        assert_eq!(again(&names, now + Duration::from_secs(60)), first, "a restart keeps it");
-        let late = now + SERVER_LIFETIME - RENEW_BEFORE + Duration::from_secs(60);
+        assert_eq!(again(&names, now + Duration::from_mins(1)), first, "a restart keeps it");
+        let late = now + SERVER_LIFETIME - RENEW_BEFORE + Duration::from_mins(1);
         let renewed = again(&names, late);
         assert_ne!(renewed, first, "thirty days before its end there is another");
         assert_ne!(again(&names[..1], late), renewed, "other names are another certificate");

@@ -1,12 +1,13 @@
 //! Who is at the other end of a connection: what the transport itself knows, before any token is looked at.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use edgestack_model::role_binding::is_user;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
-/// Letters of a user's name.
-pub const USER_LETTERS_MAX: usize = 64;
+/// Members of this group may do everything on this host.
+pub const ADMIN_GROUP: &str = "edgestack";
 
 /// The other end of a connection; every request carries it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,27 @@ pub enum Peer {
     },
 }
 
+impl Peer {
+    /// The other end for the audit log.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Local { uid, .. } => format!("local uid {uid}"),
+            Self::Remote { address, .. } => address.to_string(),
+        }
+    }
+
+    /// What is limited where nobody knows who it is: the address, of IPv6 the network of a site.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Local { uid, .. } => format!("uid:{uid}"),
+            Self::Remote { address, .. } => match address.ip().to_canonical() {
+                IpAddr::V4(address) => format!("address:{address}"),
+                IpAddr::V6(address) => format!("address:{:x}", address.to_bits() >> 64),
+            },
+        }
+    }
+}
+
 /// The user that a certificate is of: its common name, else its first e-mail address or host name. None where that is
 /// no name of a user.
 pub fn user_of_certificate(certificate: &[u8]) -> Option<String> {
@@ -45,17 +67,44 @@ pub fn user_of_certificate(certificate: &[u8]) -> Option<String> {
     is_user(&user).then_some(user)
 }
 
-/// Whether a text can be the name of a user: letters, digits and `.@_-`, so that it never needs quoting.
-pub fn is_user(text: &str) -> bool {
-    (1..=USER_LETTERS_MAX).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".@_-".contains(&byte))
+/// Whether a user of this host may do everything: root, the daemon's own user, and members of [`ADMIN_GROUP`]. Groups
+/// are those of /etc/group; a process that only has the group by other means is not one of them.
+pub fn is_local_admin(uid: u32, gid: u32) -> bool {
+    if uid == 0 || uid == rustix::process::geteuid().as_raw() {
+        return true;
+    }
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    is_member(&groups, &users, uid, gid)
+}
+
+fn is_member(groups: &str, users: &str, uid: u32, gid: u32) -> bool {
+    let Some(group) = groups.lines().find(|line| line.split(':').next() == Some(ADMIN_GROUP)) else {
+        return false;
+    };
+    let mut fields = group.split(':').skip(2);
+    let id = fields.next().and_then(|id| id.parse().ok());
+    let members: Vec<&str> = fields.next().unwrap_or_default().split(',').collect();
+    let is_user = |line: &&str| line.split(':').nth(2).and_then(|id| id.parse().ok()) == Some(uid);
+    let name = users.lines().find(is_user).and_then(|line| line.split(':').next());
+    id == Some(gid) || name.is_some_and(|name| !name.is_empty() && members.contains(&name))
 }
 
 #[cfg(test)]
 mod tests {
     use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 
-    use super::user_of_certificate;
+    use super::{is_member, user_of_certificate};
+
+    #[test]
+    fn members_of_the_group_are_found_by_either_file() {
+        let groups = "root:x:0:\nedgestack:x:990:ann,bob\nother:x:991:eve\n";
+        let users = "root:x:0:0::/:/bin/sh\nann:x:1000:1000::/:/bin/sh\neve:x:1001:1001::/:/bin/sh\n";
+        assert!(is_member(groups, users, 1000, 1000), "named in the group");
+        assert!(is_member(groups, users, 1002, 990), "with it as the first group");
+        assert!(!is_member(groups, users, 1001, 1001) && !is_member("", users, 1000, 990));
+        assert!(!is_member("edgestack:x:990:\n", "", 1000, 1000), "nobody is a member of an empty group");
+    }
 
     fn certificate(common_name: Option<&str>, mail: Option<&str>) -> Vec<u8> {
         let mut parameters = CertificateParams::default();

@@ -23,7 +23,7 @@ impl App {
         if_match: Option<&str>,
     ) -> Result<Record<S>, AppError> {
         self.attempt(|| {
-            let entry = self.entry::<S>(reference)?;
+            let entry = self.own_entry::<S>(reference)?;
             check_etag(&entry, if_match)?;
             let preview = Preview::new(Arc::clone(self.store()));
             let steps = self.over(Arc::clone(&preview) as _);
@@ -45,8 +45,8 @@ fn remove<S: Noun>(steps: &App, entry: &Entry<S>, removed: &mut usize) -> Result
             Some(Kind::FloatingIp) => remove_user::<FloatingIpSpec>(steps, &user.id, removed),
             Some(Kind::SecurityGroup) => remove_user::<SecurityGroupSpec>(steps, &user.id, removed),
             Some(Kind::SecurityGroupRule) => remove_user::<SecurityGroupRuleSpec>(steps, &user.id, removed),
-            // Of a newer program: it stays, and so does what it uses.
-            None => Ok(()),
+            // Nobody uses these; or it is of a newer program, and stays with what it uses.
+            Some(Kind::Project | Kind::Token | Kind::RoleBinding) | None => Ok(()),
         }?;
     }
     *removed += 1;
@@ -63,8 +63,8 @@ fn remove<S: Noun>(steps: &App, entry: &Entry<S>, removed: &mut usize) -> Result
 }
 
 fn remove_user<S: Noun>(steps: &App, id: &str, removed: &mut usize) -> Result<(), AppError> {
-    // It may have gone with another user.
-    match write::find::<S>(steps.store().as_ref(), id)? {
+    // It may have gone with another user, or be of another project: then what it uses is not removed either.
+    match write::find::<S>(steps.store().as_ref(), steps.scope(), id)? {
         Some(entry) => remove(steps, &entry, removed),
         None => Ok(()),
     }

@@ -52,6 +52,26 @@ pub enum AppError {
         /// The fields that differ.
         differences: Vec<String>,
     },
+    /// The object is seen, but it is not the caller's to change.
+    #[error("the {kind} `{name}` is for all projects, and not yours to change")]
+    NotYours {
+        /// The kind.
+        kind: Kind,
+        /// The object.
+        name: String,
+    },
+    /// The project has as many objects as it may have.
+    #[error("the project `{project}` has {used} of at most {limit} {}", kind.replace('_', " "))]
+    QuotaExceeded {
+        /// The project.
+        project: String,
+        /// The plural of the kind.
+        kind: String,
+        /// How many there are.
+        used: u64,
+        /// How many there may be.
+        limit: u64,
+    },
     /// Others need the object.
     #[error("the {kind} `{name}` is used by {}", list(users))]
     InUse {
@@ -84,6 +104,9 @@ pub enum AppError {
         /// The entity tag of the object.
         found: String,
     },
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers for a secret")]
+    NoRandomness,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

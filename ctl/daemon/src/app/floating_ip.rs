@@ -137,7 +137,8 @@ fn find_router(
         return Ok(());
     };
     if let Some(given) = &spec.router
-        && find::<RouterSpec>(write.store(), given)?.is_none_or(|given| given.record.id != router.record.id)
+        && find::<RouterSpec>(write.store(), write.scope(), given)?
+            .is_none_or(|given| given.record.id != router.record.id)
     {
         let message = format!("the router of the instance's network is `{}`", router.record.name);
         write.refuse("router", Refusal::new("mismatch", message, "leave router out"));

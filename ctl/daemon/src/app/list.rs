@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::AppError;
 use super::record::{Entry, object_prefix, status_key};
-use super::{App, Noun, decode_status};
+use super::{App, Noun, Scope, decode_status};
 use crate::hexadecimal;
 use crate::store::Store;
 
@@ -75,7 +75,7 @@ impl App {
     /// Some objects of a kind.
     pub fn list<S: Noun>(&self, query: &ListQuery) -> Result<Page<S>, AppError> {
         let store = self.store.as_ref();
-        let (objects, revision) = read_objects::<S>(store)?;
+        let (objects, revision) = read_objects::<S>(store, self.scope())?;
         check_fields(query, objects.first())?;
         let start = match &query.start {
             Start::Continue(token) => Some(read_token::<S>(token, query)?),
@@ -110,14 +110,20 @@ impl App {
     }
 }
 
-/// All objects of a kind with their statuses, in the order they were made, and the revision that they are from.
-pub(super) fn read_objects<S: Noun>(store: &dyn Store) -> Result<(Vec<Object<S>>, u64), AppError> {
+/// All objects of a kind that are seen, with their statuses, in the order they were made, and the revision that they are from.
+pub(super) fn read_objects<S: Noun>(
+    store: &dyn Store,
+    scope: &Scope,
+) -> Result<(Vec<Object<S>>, u64), AppError> {
     let statuses = store.list(&status_key(S::KIND.plural(), ""))?;
     let revision = statuses.revision;
     let mut statuses = statuses.entries.into_iter().peekable();
     let mut objects = Vec::new();
     for stored in store.list(&object_prefix::<S>())?.entries {
         let record = Entry::<S>::decode(&stored)?.record;
+        if !scope.sees(&record) {
+            continue;
+        }
         // Both listings are in the order of the ids.
         let key = status_key(S::KIND.plural(), &record.id);
         while statuses.next_if(|status| status.key < key).is_some() {}

@@ -12,22 +12,29 @@ pub mod idempotency;
 pub mod list;
 mod network;
 mod port;
+mod project;
 pub mod record;
 mod router;
+pub mod scope;
 mod security_group;
 mod security_group_rule;
+pub mod token;
+pub mod usage;
 pub mod write;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use edgestack_model::{Draft, Object, Reference, Spec, Status};
+use edgestack_model::project::DEFAULT_PROJECT;
+use edgestack_model::reader::Refusal;
+use edgestack_model::{Draft, Labels, Limits, Object, ProjectSpec, Reference, Spec, Status};
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
 pub use error::AppError;
 use idempotency::Mark;
-use record::{Entry, Record, object_key, reference, status_key, uses_prefix};
+use record::{Entry, Record, name_key, object_key, project_of_owner, reference, status_key, uses_prefix};
+pub use scope::{Reach, Scope};
 use write::Write;
 
 use crate::store::{Preview, Store, StoreError, Transaction};
@@ -89,6 +96,10 @@ pub struct App {
     reserved_interfaces: Arc<[String]>,
     /// Goes into the store with a change, so that the request that made it is known.
     mark: Option<Arc<Mark>>,
+    /// How much a project may have that has no limits of its own.
+    limits: Arc<Limits>,
+    /// What may be reached.
+    scope: Scope,
 }
 
 /// An object with its entity tag.
@@ -112,7 +123,14 @@ pub enum Created<S: Spec> {
 impl App {
     /// The rules over `store`, on a host whose uplinks have `reserved_interfaces`.
     pub fn new(store: Arc<dyn Store>, reserved_interfaces: Vec<String>) -> Self {
-        Self { store, writer: Arc::default(), reserved_interfaces: reserved_interfaces.into(), mark: None }
+        Self {
+            store,
+            writer: Arc::default(),
+            reserved_interfaces: reserved_interfaces.into(),
+            mark: None,
+            limits: Arc::default(),
+            scope: Scope::default(),
+        }
     }
 
     /// The same rules, each of whose changes is marked.
@@ -132,12 +150,73 @@ impl App {
         Self { store, mark: None, ..self.clone() }
     }
 
-    /// Commits a change of `record`, or of what belongs to it.
+    /// Commits a change of `record`, or of what belongs to it, counted.
     fn commit<S: Spec>(&self, mut transaction: Transaction, record: &Record<S>) -> Result<(), AppError> {
+        usage::count(self.store.as_ref(), &mut transaction, &self.limits)?;
         if let Some(mark) = &self.mark {
             transaction.put(mark.key.clone(), mark.kept(&record.id, &record.name));
         }
         self.store.commit(&transaction)?;
+        Ok(())
+    }
+
+    /// The same, with these limits for projects that have none of their own.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits: Arc::new(limits), ..self }
+    }
+
+    /// The same rules for somebody who may reach less.
+    #[must_use]
+    pub fn within(&self, scope: Scope) -> Self {
+        Self { scope, ..self.clone() }
+    }
+
+    /// What may be reached.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// How much a project may have that has no limits of its own.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether there is a project.
+    pub fn has_project(&self, name: &str) -> Result<bool, AppError> {
+        Ok(self.store.get(&name_key::<ProjectSpec>(None, name))?.is_some())
+    }
+
+    /// How much a project has of each kind, and how much it may have.
+    pub fn usage(&self, project: &str) -> Result<(usage::Counts, Limits), AppError> {
+        let (counts, _) = usage::counts(self.store.as_ref(), project)?;
+        Ok((counts, usage::limits(self.store.as_ref(), project, &self.limits)?))
+    }
+
+    /// Gives a project limits of its own. What it has already stays, also where it is more.
+    pub fn set_limits(&self, project: &str, limits: &Limits) -> Result<(), AppError> {
+        self.attempt(|| {
+            let key = usage::limits_key(project);
+            let value = serde_json::to_vec(limits)
+                .map_err(|source| AppError::Corrupt { key: key.clone(), source })?;
+            let mut transaction = Transaction::default();
+            if let Some(stored) = self.store.get(&name_key::<ProjectSpec>(None, project))? {
+                // Not of a project that goes meanwhile.
+                transaction.require(stored.key, stored.revision);
+            }
+            self.store.commit(transaction.put(key, value))?;
+            Ok(())
+        })
+    }
+
+    /// Makes what is always there.
+    pub fn prepare(&self) -> Result<(), AppError> {
+        let name = Some(DEFAULT_PROJECT.to_owned());
+        let description = "The project of requests that name none.".to_owned();
+        let spec = ProjectSpec { description };
+        if write::find::<ProjectSpec>(self.store.as_ref(), &self.scope, DEFAULT_PROJECT)?.is_none() {
+            self.create(&Draft { id: None, name, project: None, labels: Labels::new(), spec })?;
+        }
         Ok(())
     }
 
@@ -163,9 +242,14 @@ impl App {
     fn try_create<S: Noun>(&self, id: &str, draft: &Draft<S>) -> Result<(Entry<S>, bool), AppError> {
         let mut write = self.write::<S>(id);
         if let Some(name) = &draft.name
-            && let Some(existing) = write::find::<S>(self.store.as_ref(), name)?
+            && let Some(existing) = write::find::<S>(self.store.as_ref(), &self.scope, name)?
         {
             return Ok((self.same_or_refuse(existing, draft)?, false));
+        }
+        let project = self.scope.project_of::<S>();
+        if draft.project.is_some() && draft.project.as_deref() != project {
+            let hint = "name the project of the request: ?project=NAME";
+            write.refuse("project", Refusal::new("mismatch", "the request is for another project", hint));
         }
         let mut spec = draft.spec.clone();
         spec.resolve(None, &mut write)?;
@@ -174,13 +258,14 @@ impl App {
         }
         write.finish_refusals()?;
         let name = draft.name.clone().unwrap_or_else(|| spec.default_name(id));
-        if let Some(existing) = write::find::<S>(self.store.as_ref(), &name)? {
+        if let Some(existing) = write::find::<S>(self.store.as_ref(), &self.scope, &name)? {
             return Ok((self.same_or_refuse(existing, draft)?, false));
         }
         let now = Timestamp::now();
         let record = Record {
             id: id.to_owned(),
             name,
+            project: project.map(str::to_owned),
             labels: draft.labels.clone(),
             generation: 1,
             created_at: now,
@@ -196,7 +281,7 @@ impl App {
 
     /// The existing object if it is what the draft asks for.
     fn same_or_refuse<S: Noun>(&self, existing: Entry<S>, draft: &Draft<S>) -> Result<Entry<S>, AppError> {
-        let mut write = self.write::<S>(&existing.record.id).for_comparison();
+        let mut write = self.write_of(&existing.record).for_comparison();
         let mut wanted = draft.spec.clone();
         wanted.resolve(Some(&existing.record.spec), &mut write)?;
         write.finish_refusals()?;
@@ -229,7 +314,7 @@ impl App {
         change: impl Fn(&Object<S>) -> Result<Draft<S>, AppError>,
     ) -> Result<Shown<S>, AppError> {
         let entry = self.attempt(|| {
-            let previous = self.entry::<S>(reference)?;
+            let previous = self.own_entry::<S>(reference)?;
             check_etag(&previous, if_match)?;
             let draft = change(&self.show(previous.clone())?.object)?;
             self.try_update(&previous, &draft)
@@ -238,7 +323,10 @@ impl App {
     }
 
     fn try_update<S: Noun>(&self, previous: &Entry<S>, draft: &Draft<S>) -> Result<Entry<S>, AppError> {
-        let mut write = self.write::<S>(&previous.record.id);
+        let mut write = self.write_of(&previous.record);
+        if draft.project.is_some() && draft.project != previous.record.project {
+            write.refuse_change("project", previous.record.project.as_deref().unwrap_or_default());
+        }
         for (field, given, kept) in
             [("id", &draft.id, &previous.record.id), ("name", &draft.name, &previous.record.name)]
         {
@@ -275,7 +363,7 @@ impl App {
     /// Removes an object that nobody uses.
     pub fn delete<S: Noun>(&self, reference: &str, if_match: Option<&str>) -> Result<Record<S>, AppError> {
         self.attempt(|| {
-            let entry = self.entry::<S>(reference)?;
+            let entry = self.own_entry::<S>(reference)?;
             check_etag(&entry, if_match)?;
             self.delete_now(&entry)?;
             Ok(entry.record)
@@ -283,7 +371,7 @@ impl App {
     }
 
     fn delete_now<S: Noun>(&self, entry: &Entry<S>) -> Result<(), AppError> {
-        let mut write = self.write::<S>(&entry.record.id);
+        let mut write = self.write_of(&entry.record);
         let users = self.users(entry)?;
         if !users.is_empty() {
             return Err(AppError::InUse { kind: S::KIND, name: entry.record.name.clone(), users });
@@ -295,13 +383,28 @@ impl App {
     /// Who stands in the way of the removal of an object.
     fn users<S: Noun>(&self, entry: &Entry<S>) -> Result<Vec<Reference>, AppError> {
         let listing = self.store.list(&uses_prefix::<S>(&entry.record.id))?;
-        let users = listing.entries.iter().filter_map(|user| reference(&user.value));
-        Ok(users.filter(|user| user.id != entry.record.id).collect())
+        let users = listing.entries.iter().filter_map(|user| {
+            let hidden = !self.scope.may_hear_of(project_of_owner(&user.value));
+            let user = reference(&user.value).filter(|user| user.id != entry.record.id)?;
+            // That there is one must be said; which one is not for the caller.
+            let name = "of another project".to_owned();
+            Some(if hidden { Reference { id: String::new(), name, ..user } } else { user })
+        });
+        Ok(users.collect())
     }
 
     fn entry<S: Noun>(&self, reference: &str) -> Result<Entry<S>, AppError> {
-        let entry = write::find(self.store.as_ref(), reference)?;
+        let entry = write::find(self.store.as_ref(), &self.scope, reference)?;
         entry.ok_or_else(|| AppError::NotFound { kind: S::KIND, reference: reference.to_owned() })
+    }
+
+    /// The object that `reference` stands for, if it may be changed.
+    fn own_entry<S: Noun>(&self, reference: &str) -> Result<Entry<S>, AppError> {
+        let entry = self.entry::<S>(reference)?;
+        if self.scope.may_change(&entry.record) {
+            return Ok(entry);
+        }
+        Err(AppError::NotYours { kind: S::KIND, name: entry.record.name })
     }
 
     fn show<S: Noun>(&self, entry: Entry<S>) -> Result<Shown<S>, AppError> {
@@ -315,7 +418,13 @@ impl App {
     }
 
     fn write<S: Noun>(&self, id: &str) -> Write<'_> {
-        Write::new(self.store.as_ref(), S::KIND, id, &self.reserved_interfaces)
+        Write::new(self.store.as_ref(), self.scope.clone(), S::KIND, id, &self.reserved_interfaces)
+    }
+
+    /// A write of an object that there is, in its own project.
+    fn write_of<S: Noun>(&self, record: &Record<S>) -> Write<'_> {
+        let scope = self.scope.moved_to(record.project.as_deref());
+        Write::new(self.store.as_ref(), scope, S::KIND, &record.id, &self.reserved_interfaces)
     }
 
     /// Runs a write, again where the store says that something it had looked at has changed.

@@ -20,6 +20,13 @@ impl Noun for NetworkSpec {
         self.ip_pool = Some(self.effective_pool());
         self.ipv6_gateway_ip = self.effective_ipv6_gateway();
         self.ipv6_ip_pool = self.effective_ipv6_pool();
+        match previous {
+            None => require_host(self, write),
+            Some(previous) if previous.physnet_name != self.physnet_name => {
+                write.require_host("physnet_name", "a physical network");
+            }
+            Some(_) => {}
+        }
         choose_segment(self, previous, write)?;
         if let (NetworkType::Flat, Some(physnet)) = (self.network_type, &self.physnet_name) {
             let what = format!("the physical network `{physnet}`, which carries one FLAT network");
@@ -85,6 +92,19 @@ fn keep_what_is_used(
         write.conflict("physnet_name", Refusal::new("in_use", message, "remove what uses the network first"));
     }
     Ok(())
+}
+
+/// What is outside, or on a physical network, is the site's.
+fn require_host(spec: &NetworkSpec, write: &mut Write<'_>) {
+    if spec.external {
+        write.require_host("external", "an external network");
+    }
+    if matches!(spec.network_type, NetworkType::Flat | NetworkType::Vlan) {
+        write.require_host("type", "a network on a physical one");
+    }
+    if spec.segment_id.is_some() {
+        write.require_host("segment_id", "the choice of a segment");
+    }
 }
 
 /// Takes the lowest free identifier where a tunnel network names none, and claims the one it has.

@@ -7,7 +7,7 @@ use edgestack_model::{NetworkSpec, PortSpec, SecurityGroupSpec};
 
 use super::error::AppError;
 use super::network::require_external;
-use super::record::{Entry, name_key, parse_owner};
+use super::record::{Entry, names_prefix, parse_owner};
 use super::write::{Write, mac_key};
 use super::{Noun, security_group};
 
@@ -35,6 +35,9 @@ impl Noun for PortSpec {
             }
         }
         resolve_groups(self, write)?;
+        if self.interface.is_some() && previous.is_none_or(|previous| previous.interface != self.interface) {
+            write.require_host("interface", "an interface of this host");
+        }
         if let Some(interface) = &self.interface {
             if write.is_reserved_interface(interface) {
                 let message = format!("the interface `{interface}` is an uplink of this host");
@@ -163,7 +166,7 @@ fn keep_floating_ip(write: &mut Write<'_>) -> Result<(), AppError> {
 }
 
 fn refuse_too_many(write: &mut Write<'_>) -> Result<(), AppError> {
-    let count = write.store().list(&name_key::<PortSpec>(""))?.entries.len();
+    let count = write.store().list(&names_prefix::<PortSpec>())?.entries.len();
     if count >= PORTS_MAX {
         let message = format!("this host has {count} ports already");
         write.conflict("name", Refusal::new("too_many", message, format!("at most {PORTS_MAX}")));

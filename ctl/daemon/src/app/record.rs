@@ -4,17 +4,20 @@
 //! | --- | --- |
 //! | `objects/<plural>/<id>` | the [`Record`] |
 //! | `status/<plural>/<id>` | its status, written by reconcilers |
-//! | `names/<plural>/<name>` | the owner |
+//! | `names/<plural>/<project>/<name>` | the owner; without the project for kinds that are the site's |
+//! | `shared/<plural>/<name>` | the owner of the name in all projects: an object that all may use |
 //! | `claims/...` | the owner of something that only one object may have (an address, an interface, ...) |
 //! | `uses/<plural>/<id>/<user plural>/<user id>` | an owner that refers to the object |
 //!
-//! An owner is `<plural>/<id>/<name>`. A record lists the keys of the last three groups that are its own, so that
-//! they go with it.
+//! An owner is `<plural>/<id>/<name>/<project>`. A record lists the keys of the last groups that are its own, so that
+//! they go with it. What each project has is counted in `usage/<project>` ([`super::usage`]).
 
+use edgestack_model::project::DEFAULT_PROJECT;
 use edgestack_model::{Kind, Labels, Object, Reference, Spec, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Scope;
 use super::error::AppError;
 use crate::store::{Stored, Transaction};
 
@@ -31,6 +34,9 @@ pub struct Record<S: Spec> {
     pub id: String,
     /// Name.
     pub name: String,
+    /// The project that it belongs to; none where it is the site's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
     /// Words of the user's.
     pub labels: Labels,
     /// Raised with each change of `spec`, and of the rules of a security group.
@@ -77,8 +83,8 @@ impl<S: Spec> Record<S> {
 
     /// The object as the API shows it.
     pub fn into_object(self, status: Status) -> Object<S> {
-        let Self { id, name, labels, generation, created_at, updated_at, spec, keys: _ } = self;
-        Object { id, name, labels, spec, generation, created_at, updated_at, status }
+        let Self { id, name, project, labels, generation, created_at, updated_at, spec, keys: _ } = self;
+        Object { id, name, project, labels, spec, generation, created_at, updated_at, status }
     }
 
     /// Adds the writing of the record itself to a transaction.
@@ -92,7 +98,21 @@ impl<S: Spec> Record<S> {
 
     /// What the object's own keys hold.
     pub fn owner(&self) -> String {
-        format!("{}/{}/{}", S::KIND.plural(), self.id, self.name)
+        format!(
+            "{}/{}/{}/{}",
+            S::KIND.plural(),
+            self.id,
+            self.name,
+            self.project.as_deref().unwrap_or_default()
+        )
+    }
+
+    /// The name for people and for the dataplane: with the project, where that is not the default one.
+    pub fn shown_name(&self) -> String {
+        match self.project.as_deref() {
+            None | Some(DEFAULT_PROJECT) => self.name.clone(),
+            Some(project) => format!("{project}/{}", self.name),
+        }
     }
 }
 
@@ -111,9 +131,22 @@ pub fn status_key(plural: &str, id: &str) -> String {
     format!("{STATUSES}{plural}/{id}")
 }
 
-/// Key of a name.
-pub fn name_key<S: Spec>(name: &str) -> String {
-    format!("names/{}/{name}", S::KIND.plural())
+/// Key of a name within a project.
+pub fn name_key<S: Spec>(project: Option<&str>, name: &str) -> String {
+    match project {
+        Some(project) => format!("names/{}/{project}/{name}", S::KIND.plural()),
+        None => format!("names/{}/{name}", S::KIND.plural()),
+    }
+}
+
+/// Prefix of the names of a kind, in all projects.
+pub fn names_prefix<S: Spec>() -> String {
+    format!("names/{}/", S::KIND.plural())
+}
+
+/// Key of a name that is the same object for all projects.
+pub fn shared_key<S: Spec>(name: &str) -> String {
+    format!("shared/{}/{name}", S::KIND.plural())
 }
 
 /// Prefix of those that use an object.
@@ -123,7 +156,7 @@ pub fn uses_prefix<S: Spec>(id: &str) -> String {
 
 /// An owner taken apart: plural, id and name.
 pub fn parse_owner(value: &[u8]) -> Option<(&str, &str, &str)> {
-    let mut parts = std::str::from_utf8(value).ok()?.splitn(3, '/');
+    let mut parts = std::str::from_utf8(value).ok()?.split('/');
     Some((parts.next()?, parts.next()?, parts.next()?))
 }
 
@@ -135,10 +168,22 @@ pub fn reference(value: &[u8]) -> Option<Reference> {
     Some(Reference { kind, id: id.to_owned(), name: name.to_owned() })
 }
 
-/// An owner for people: `port web`.
-pub fn describe_owner(value: &[u8]) -> String {
+/// The project of an owner; empty where it is the site's. What was written before there were projects is of the default one.
+pub fn project_of_owner(value: &[u8]) -> &str {
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    text.split('/').nth(3).unwrap_or(DEFAULT_PROJECT)
+}
+
+/// An owner for people: `port web`. Who may not hear of it learns no name.
+pub fn describe_owner(value: &[u8], scope: &Scope) -> String {
+    let project = project_of_owner(value);
     match parse_owner(value) {
-        Some((plural, _, name)) => format!("{} {name}", plural.trim_end_matches('s').replace('_', " ")),
+        _ if !project.is_empty() && !scope.may_hear_of(project) => "object of another project".to_owned(),
+        Some((plural, _, name)) => {
+            let shown = format!("{} {name}", plural.trim_end_matches('s').replace('_', " "));
+            let elsewhere = !project.is_empty() && project != scope.project();
+            if elsewhere { format!("{shown} of the project {project}") } else { shown }
+        }
         None => "another object".to_owned(),
     }
 }

@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use super::error::AppError;
 use super::list::read_objects;
-use super::record::{Entry, Record, name_key};
+use super::record::{Entry, Record, name_key, object_key, status_key};
 use super::write::Write;
-use super::{Noun, decode_status, security_group_rule};
-use crate::store::Store;
+use super::{Noun, Scope, decode_status, security_group_rule};
+use crate::store::{Store, Transaction};
 
 impl Noun for SecurityGroupSpec {
     fn resolve(&mut self, _previous: Option<&Self>, _write: &mut Write<'_>) -> Result<(), AppError> {
@@ -32,8 +32,7 @@ impl Noun for SecurityGroupSpec {
         let Some(wanted) = &wanted.wanted_rules else { return Ok(Vec::new()) };
         let mut identities = BTreeSet::new();
         for rule in wanted {
-            let rule =
-                security_group_rule::inline(rule.clone(), &entry.record.id, &entry.record.name, store)?;
+            let rule = security_group_rule::inline(rule.clone(), &entry.record, store)?;
             identities.insert(rule.identity());
         }
         let rules = security_group_rule::of_group(store, &entry.record.id)?;
@@ -65,6 +64,7 @@ impl Noun for SecurityGroupSpec {
             for key in [
                 "id",
                 "name",
+                "project",
                 "labels",
                 "security_group_id",
                 "generation",
@@ -82,8 +82,7 @@ impl Noun for SecurityGroupSpec {
         if let [object] = objects {
             let mut rules = Vec::new();
             for rule in security_group_rule::of_group(store, &object.id)? {
-                let status =
-                    store.get(&super::status_key(SecurityGroupRuleSpec::KIND.plural(), &rule.record.id))?;
+                let status = store.get(&status_key(SecurityGroupRuleSpec::KIND.plural(), &rule.record.id))?;
                 rules.push(
                     rule.record.into_object(decode_status(status.as_ref().map(|status| &*status.value))),
                 );
@@ -92,7 +91,7 @@ impl Noun for SecurityGroupSpec {
             return Ok(());
         }
         let mut rules: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for rule in read_objects::<SecurityGroupRuleSpec>(store)?.0 {
+        for rule in read_objects::<SecurityGroupRuleSpec>(store, &Scope::default())?.0 {
             rules.entry(rule.spec.security_group_id.clone()).or_default().push(rule);
         }
         for object in objects {
@@ -122,26 +121,54 @@ fn replace_rules(
         }
     }
     for rule in missing.into_values() {
-        security_group_rule::add(rule, write.transaction())?;
+        security_group_rule::add(rule, group.project.clone(), write.transaction())?;
     }
     Ok(())
+}
+
+/// Adds the removal of a group and of its rules to the write of its project.
+pub(super) fn remove_with_rules(
+    group: &Entry<SecurityGroupSpec>,
+    rules: &[Entry<SecurityGroupRuleSpec>],
+    write: &mut Write<'_>,
+) {
+    for rule in rules {
+        security_group_rule::remove(rule, write);
+    }
+    let key = object_key::<SecurityGroupSpec>(&group.record.id);
+    let transaction = write.transaction();
+    transaction.require(key.clone(), group.revision).delete(key);
+    transaction.delete(status_key(SecurityGroupSpec::KIND.plural(), &group.record.id));
+    for key in &group.record.keys {
+        transaction.delete(key.clone());
+    }
 }
 
 /// Makes the `default` group where there is none: egress to everywhere, ingress from the group itself. It comes with
 /// the object that is written, so not with one that is refused. Says whether there was none.
 pub(super) fn make_default(write: &mut Write<'_>) -> Result<bool, AppError> {
-    let key = name_key::<SecurityGroupSpec>(DEFAULT_GROUP);
+    let project = write.scope().project().to_owned();
+    let key = name_key::<SecurityGroupSpec>(Some(&project), DEFAULT_GROUP);
     if write.store().get(&key)?.is_some() {
         return Ok(false);
     }
     if write.is_comparison() {
         return Ok(true);
     }
+    let id = add_default(&project, write.transaction())?;
+    write.uses::<SecurityGroupSpec>("security_groups", &id);
+    Ok(true)
+}
+
+/// Adds the `default` group of a project to a transaction, and returns its id.
+pub(super) fn add_default(project: &str, transaction: &mut Transaction) -> Result<String, AppError> {
+    let key = name_key::<SecurityGroupSpec>(Some(project), DEFAULT_GROUP);
     let id = Uuid::now_v7().to_string();
     let now = Timestamp::now();
     let record = Record {
         id: id.clone(),
         name: DEFAULT_GROUP.to_owned(),
+        project: Some(project.to_owned()),
         labels: Labels::new(),
         generation: 1,
         created_at: now,
@@ -154,8 +181,6 @@ pub(super) fn make_default(write: &mut Write<'_>) -> Result<bool, AppError> {
         },
         keys: vec![key.clone()],
     };
-    write.uses::<SecurityGroupSpec>("security_groups", &id);
-    let transaction = write.transaction();
     transaction.require(key.clone(), 0).put(key, record.owner());
     record.put(transaction)?;
     let rule = |direction, remote_group_id| SecurityGroupRuleSpec {
@@ -169,7 +194,8 @@ pub(super) fn make_default(write: &mut Write<'_>) -> Result<bool, AppError> {
         remote_group_id,
         description: String::new(),
     };
-    security_group_rule::add(rule(Direction::Egress, None), transaction)?;
-    security_group_rule::add(rule(Direction::Ingress, Some(id.clone())), transaction)?;
-    Ok(true)
+    let project = record.project;
+    security_group_rule::add(rule(Direction::Egress, None), project.clone(), transaction)?;
+    security_group_rule::add(rule(Direction::Ingress, Some(id.clone())), project, transaction)?;
+    Ok(id)
 }

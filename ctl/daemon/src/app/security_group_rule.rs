@@ -10,10 +10,10 @@ use edgestack_model::{Labels, SecurityGroupRuleSpec, SecurityGroupSpec};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::Noun;
 use super::error::AppError;
 use super::record::{Entry, Record, name_key, object_key, parse_owner, status_key, uses_prefix};
 use super::write::{Write, find};
+use super::{Noun, Scope};
 use crate::store::{Store, Transaction};
 
 impl Noun for SecurityGroupRuleSpec {
@@ -50,13 +50,13 @@ impl Noun for SecurityGroupRuleSpec {
     fn twin(&self, write: &Write<'_>) -> Result<Option<Entry<Self>>, AppError> {
         let owner = write.store().get(&claim_key(self))?;
         match owner.as_ref().and_then(|owner| parse_owner(&owner.value)) {
-            Some((_, id, _)) => find(write.store(), id),
+            Some((_, id, _)) => find(write.store(), write.scope(), id),
             None => Ok(None),
         }
     }
 
     fn after_put(record: &Record<Self>, _wanted: &Self, write: &mut Write<'_>) -> Result<(), AppError> {
-        let stored = find::<Self>(write.store(), &record.id)?;
+        let stored = find::<Self>(write.store(), write.scope(), &record.id)?;
         if stored.is_some_and(|stored| stored.record == *record) {
             return Ok(());
         }
@@ -99,15 +99,15 @@ pub(super) fn resolve_remote(
 /// A rule that stands in its group, with ids in place of names; unknown names stay, so that they equal no rule.
 pub(super) fn inline(
     mut rule: SecurityGroupRuleSpec,
-    group_id: &str,
-    group_name: &str,
+    group: &Record<SecurityGroupSpec>,
     store: &dyn Store,
 ) -> Result<SecurityGroupRuleSpec, AppError> {
-    group_id.clone_into(&mut rule.security_group_id);
+    group.id.clone_into(&mut rule.security_group_id);
     if let Some(remote) = &rule.remote_group_id {
-        if remote == group_name {
-            rule.remote_group_id = Some(group_id.to_owned());
-        } else if let Some(group) = find::<SecurityGroupSpec>(store, remote)? {
+        let scope = Scope::of_project(group.project.as_deref().unwrap_or_default());
+        if *remote == group.name {
+            rule.remote_group_id = Some(group.id.clone());
+        } else if let Some(group) = find::<SecurityGroupSpec>(store, &scope, remote)? {
             rule.remote_group_id = Some(group.record.id);
         }
     }
@@ -122,23 +122,28 @@ pub(super) fn of_group(
     let mut rules = Vec::new();
     for claim in store.list(&group_prefix(group_id))?.entries {
         if let Some((_, id, _)) = parse_owner(&claim.value) {
-            rules.extend(find(store, id)?);
+            rules.extend(find(store, &Scope::default(), id)?);
         }
     }
     Ok(rules)
 }
 
 /// Adds a resolved rule to a transaction.
-pub(super) fn add(rule: SecurityGroupRuleSpec, transaction: &mut Transaction) -> Result<(), AppError> {
+pub(super) fn add(
+    rule: SecurityGroupRuleSpec,
+    project: Option<String>,
+    transaction: &mut Transaction,
+) -> Result<(), AppError> {
     let id = Uuid::now_v7().to_string();
     let now = Timestamp::now();
-    let mut keys = vec![claim_key(&rule), name_key::<SecurityGroupRuleSpec>(&id)];
+    let mut keys = vec![claim_key(&rule), name_key::<SecurityGroupRuleSpec>(project.as_deref(), &id)];
     if let Some(remote) = rule.remote_group_id.as_ref().filter(|remote| **remote != rule.security_group_id) {
         keys.push(format!("{}security_group_rules/{id}", uses_prefix::<SecurityGroupSpec>(remote)));
     }
     let record = Record {
         name: id.clone(),
         id,
+        project,
         labels: Labels::new(),
         generation: 1,
         created_at: now,

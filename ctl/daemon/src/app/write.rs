@@ -12,16 +12,19 @@ use edgestack_model::address::MacAddress;
 use edgestack_model::reader::Refusal;
 use edgestack_model::{FieldError, Kind, NetworkSpec, Spec};
 
+use super::Scope;
 use super::addresses::{self, address_key, peer_key};
 use super::error::AppError;
 use super::record::{
-    Entry, Record, describe_owner, name_key, object_key, parse_owner, status_key, uses_prefix,
+    Entry, Record, describe_owner, name_key, names_prefix, object_key, parse_owner, shared_key, status_key,
+    uses_prefix,
 };
 use crate::store::{Store, Transaction};
 
 /// A write in the making, for one object.
 pub struct Write<'a> {
     store: &'a dyn Store,
+    scope: Scope,
     kind: Kind,
     id: String,
     transaction: Transaction,
@@ -41,10 +44,17 @@ struct Claim {
 }
 
 impl<'a> Write<'a> {
-    /// A write of the object `id`.
-    pub fn new(store: &'a dyn Store, kind: Kind, id: &str, reserved_interfaces: &'a [String]) -> Self {
+    /// A write of the object `id`, in the project of `scope`.
+    pub fn new(
+        store: &'a dyn Store,
+        scope: Scope,
+        kind: Kind,
+        id: &str,
+        reserved_interfaces: &'a [String],
+    ) -> Self {
         Self {
             store,
+            scope,
             kind,
             id: id.to_owned(),
             transaction: Transaction::default(),
@@ -66,6 +76,19 @@ impl<'a> Write<'a> {
     /// Whether nothing will be written.
     pub fn is_comparison(&self) -> bool {
         self.comparison
+    }
+
+    /// What the write may reach.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Notes that only those who run the host may set the field `field`, unless the caller does.
+    pub fn require_host(&mut self, field: &str, what: &str) {
+        if !self.scope.may_name_the_host() {
+            let message = format!("{what} is for those who run the site");
+            self.refuse(field, Refusal::new("not_permitted", message, "leave it out, or ask a netadmin"));
+        }
     }
 
     /// Id of the object that is written.
@@ -105,7 +128,7 @@ impl<'a> Write<'a> {
 
     /// The object that `reference` (a name or an id) stands for. The write will only happen if it is unchanged then.
     pub fn find<S: Spec>(&mut self, reference: &str) -> Result<Option<Entry<S>>, AppError> {
-        let entry = find::<S>(self.store, reference)?;
+        let entry = find::<S>(self.store, &self.scope, reference)?;
         if let Some(entry) = &entry {
             self.transaction.require(object_key::<S>(&entry.record.id), entry.revision);
         }
@@ -156,7 +179,7 @@ impl<'a> Write<'a> {
     pub fn other_owner(&self, key: &str) -> Result<Option<String>, AppError> {
         let Some(stored) = self.store.get(key)? else { return Ok(None) };
         let mine = parse_owner(&stored.value).is_some_and(|(_, id, _)| id == self.id);
-        Ok((!mine).then(|| describe_owner(&stored.value)))
+        Ok((!mine).then(|| describe_owner(&stored.value, &self.scope)))
     }
 
     /// Claims an IPv4 address of a network: `wanted`, or the lowest free one of its pool.
@@ -225,7 +248,7 @@ impl<'a> Write<'a> {
     fn peer_of(&self, network_id: &str, address: Ipv4Addr) -> Result<Option<String>, AppError> {
         let peers = self.store.list(&peer_key(network_id, address, ""))?.entries;
         let others = peers.iter().find(|peer| !peer.key.ends_with(&format!("/{}", self.id)));
-        Ok(others.map(|peer| describe_owner(&peer.value)))
+        Ok(others.map(|peer| describe_owner(&peer.value, &self.scope)))
     }
 
     /// Adds to the transaction what belongs to the object: other objects that come and go with it.
@@ -247,7 +270,13 @@ impl<'a> Write<'a> {
         let owner = record.owner();
         let claims = std::mem::take(&mut self.claims);
         let mut keys: Vec<String> = claims.keys().cloned().collect();
-        keys.push(name_key::<S>(&record.name));
+        keys.push(name_key::<S>(record.project.as_deref(), &record.name));
+        if previous.is_none() && S::MAY_BE_SHARED {
+            self.keep_shared_names_apart(&record)?;
+        }
+        if record.spec.is_shared() {
+            keys.push(shared_key::<S>(&record.name));
+        }
         let old: &[String] = previous.map_or(&[], |previous| &previous.record.keys);
         for (key, claim) in &claims {
             if old.contains(key) {
@@ -272,6 +301,31 @@ impl<'a> Write<'a> {
         self.transaction.require(object_key::<S>(&record.id), revision);
         record.put(&mut self.transaction)?;
         Ok(self.transaction)
+    }
+
+    /// A name that is shared is nobody else's in any project, so that a reference never means two objects.
+    fn keep_shared_names_apart<S: Spec>(&mut self, record: &Record<S>) -> Result<(), AppError> {
+        let shared = shared_key::<S>(&record.name);
+        if !record.spec.is_shared() {
+            // Whether it is taken was looked at before; it must still be so when this is committed.
+            self.transaction.require(shared, 0);
+            return Ok(());
+        }
+        if self.store.get(&shared)?.is_some() {
+            let message = format!("the name `{}` is shared by another {}", record.name, S::KIND);
+            self.conflict("name", Refusal::new("name_in_use", message, "choose another name"));
+        }
+        let suffix = format!("/{}", record.name);
+        let own = name_key::<S>(record.project.as_deref(), &record.name);
+        for taken in self.store.list(&names_prefix::<S>())?.entries {
+            if taken.key.ends_with(&suffix) && taken.key != own {
+                let owner = describe_owner(&taken.value, &self.scope);
+                let message = format!("what all projects see cannot have the name of the {owner}");
+                self.conflict("name", Refusal::new("name_in_use", message, "choose another name"));
+            }
+        }
+        // Whoever takes the name in another project meanwhile demands that it is not shared.
+        Ok(())
     }
 
     /// Finishes the removal of an object.
@@ -301,11 +355,20 @@ impl<'a> Write<'a> {
     }
 }
 
-/// The object that `reference` (a name or an id) stands for.
-pub fn find<S: Spec>(store: &dyn Store, reference: &str) -> Result<Option<Entry<S>>, AppError> {
-    let by_name = store.get(&name_key::<S>(reference))?;
+/// The object that `reference` (a name or an id) stands for, where it is seen. A name means an object of the scope's
+/// project before one that all projects share.
+pub fn find<S: Spec>(
+    store: &dyn Store,
+    scope: &Scope,
+    reference: &str,
+) -> Result<Option<Entry<S>>, AppError> {
+    let mut by_name = store.get(&name_key::<S>(scope.project_of::<S>(), reference))?;
+    if by_name.is_none() && S::MAY_BE_SHARED {
+        by_name = store.get(&shared_key::<S>(reference))?;
+    }
     let id = by_name.as_ref().and_then(|owner| parse_owner(&owner.value)).map_or(reference, |(_, id, _)| id);
-    store.get(&object_key::<S>(id))?.as_ref().map(Entry::decode).transpose()
+    let entry: Option<Entry<S>> = store.get(&object_key::<S>(id))?.as_ref().map(Entry::decode).transpose()?;
+    Ok(entry.filter(|entry| scope.sees(&entry.record)))
 }
 
 /// Key of the claim on a MAC address of a network.

@@ -1,5 +1,7 @@
 //! What a refusal looks like over HTTP: the one place where errors become statuses and problem documents.
 
+use std::time::Duration;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgestack_model::{FieldError, Problem};
@@ -18,7 +20,13 @@ const USERS_SHOWN_MAX: usize = 100;
 pub struct Failure {
     /// The document.
     pub problem: Box<Problem>,
+    /// Seconds after which the request may be repeated, where that is known.
+    retry_after: Option<u64>,
 }
+
+/// The code of a problem, kept with the answer for those who note it.
+#[derive(Clone, Debug)]
+pub(super) struct Code(pub(super) String);
 
 impl Failure {
     /// A failure of the kind `code`.
@@ -32,7 +40,7 @@ impl Failure {
             errors: Vec::new(),
             users: Vec::new(),
         };
-        Self { problem: Box::new(problem) }
+        Self { problem: Box::new(problem), retry_after: None }
     }
 
     /// Adds the fields that are wrong.
@@ -48,11 +56,29 @@ impl Failure {
     }
 
     /// Nobody knows who is asking.
-    pub fn unauthenticated() -> Self {
+    pub fn unauthenticated(detail: impl Into<String>) -> Self {
         let title = "The request does not say who is asking";
-        let detail =
-            "send a token (Authorization: Bearer ...), or show a client certificate that is trusted here";
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", title, detail)
+    }
+
+    /// The caller is known, and may not.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "That is not permitted", detail)
+    }
+
+    /// The caller asks more often than allowed.
+    pub fn too_often(wait: Duration) -> Self {
+        let title = "Too many requests";
+        let detail = format!("requests come faster than allowed; go on in {:.1} seconds", wait.as_secs_f32());
+        let mut failure = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", title, detail);
+        failure.retry_after = Some(wait.as_secs() + 1);
+        failure
+    }
+
+    /// The change could not be noted, so it is not made.
+    pub fn audit_unavailable(detail: impl Into<String>) -> Self {
+        let title = "The audit log cannot be written";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "audit_unavailable", title, detail)
     }
 
     /// The dataplane is needed and does not run.
@@ -71,14 +97,16 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self.problem).unwrap_or_default();
+        let retry_after = self.retry_after.or((status == StatusCode::SERVICE_UNAVAILABLE).then_some(1));
         let mut response = (status, body).into_response();
+        response.extensions_mut().insert(Code(self.problem.code));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -123,6 +151,12 @@ impl From<AppError> for Failure {
                 failure.problem.users = users;
                 failure
             }
+            AppError::NotYours { .. } => Self::forbidden(detail),
+            AppError::QuotaExceeded { .. } => {
+                let title = "The project has as many as it may have";
+                Self::new(StatusCode::FORBIDDEN, "quota_exceeded", title, detail)
+            }
+            AppError::NoRandomness => Self::internal(detail),
             AppError::Protected { .. } => conflict("protected", "The object is protected"),
             AppError::Changed { .. } => {
                 let title = "The object has changed meanwhile";

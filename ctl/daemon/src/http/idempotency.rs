@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use super::Server;
 use super::body::BODY_BYTES_MAX;
 use super::error::Failure;
+use super::guard::Granted;
 use crate::app::idempotency::{Answer, KEPT, Kept, Mark};
 use crate::hexadecimal;
 use crate::store::{Store, StoreError, Transaction, VALUE_BYTES_MAX};
@@ -156,7 +157,7 @@ pub(super) async fn answer_once(
 }
 
 async fn once(server: &Server, request: Request, next: Next) -> Result<Response, Failure> {
-    let key = storage_key(request.headers())?;
+    let key = storage_key(&request)?;
     let (mut parts, body) = request.into_parts();
     let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
         let detail = format!("a request with an Idempotency-Key has at most {BODY_BYTES_MAX} bytes");
@@ -178,7 +179,9 @@ async fn once(server: &Server, request: Request, next: Next) -> Result<Response,
     let (server, dry_run) = (server.clone(), is_dry_run(target));
     let work = tokio::spawn(async move {
         let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-        let done = if response.status().is_success() && !dry_run {
+        let is_secret =
+            response.headers().get(header::CACHE_CONTROL).is_some_and(|value| value == "no-store");
+        let done = if response.status().is_success() && !dry_run && !is_secret {
             keep(&server, key, request, now, response).await
         } else {
             Ok(response)
@@ -194,7 +197,8 @@ fn is_dry_run(target: &str) -> bool {
 }
 
 /// The key in the store: users' own keys are not for listings and logs.
-fn storage_key(headers: &HeaderMap) -> Result<String, Failure> {
+fn storage_key(request: &Request) -> Result<String, Failure> {
+    let headers: &HeaderMap = request.headers();
     let refuse = |detail: String| {
         let title = "The Idempotency-Key is wrong";
         Failure::new(StatusCode::BAD_REQUEST, "invalid_idempotency_key", title, detail)
@@ -208,7 +212,11 @@ fn storage_key(headers: &HeaderMap) -> Result<String, Failure> {
         let detail = format!("the header Idempotency-Key has 1 to {KEY_LETTERS_MAX} letters, such as a UUID");
         return Err(refuse(detail));
     }
-    Ok(format!("{KEPT}{}", digest(&[key.as_bytes()])))
+    // A key is its caller's own, in each project: nobody is answered what another was.
+    let granted = request.extensions().get::<Granted>();
+    let (caller, project) =
+        granted.map_or(("", ""), |granted| (&granted.caller.name, granted.scope.project()));
+    Ok(format!("{KEPT}{}", digest(&[caller.as_bytes(), project.as_bytes(), key.as_bytes()])))
 }
 
 /// A digest of parts that cannot be mistaken for one another.

@@ -3,15 +3,20 @@
 //! Nothing here decides anything about objects: the rules are in `app/`, the traffic is in the dataplane. The same
 //! router serves the control socket; the metrics listener has only what `service.rs` offers without secrets.
 
+mod audit;
 mod body;
 mod dataplane;
 pub mod error;
 mod floating_ip;
+mod guard;
 mod idempotency;
 mod network;
 mod objects;
 mod parameters;
 mod port;
+mod project;
+mod quota;
+mod role_binding;
 mod router;
 pub mod routes;
 mod security_group;
@@ -19,6 +24,7 @@ mod security_group_rule;
 pub mod server;
 pub mod service;
 pub mod tls;
+mod token;
 mod write_call;
 
 use std::sync::Arc;
@@ -31,13 +37,14 @@ use axum::http::request::Parts;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
-use crate::access::identity::Peer;
+use crate::access::Access;
 use crate::app::App;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::reconcile::Progress;
 use crate::reconcile::network::Uplink;
 use error::Failure;
+use guard::{Granted, Table, guard};
 use idempotency::Keys;
 use routes::Routes;
 
@@ -69,12 +76,14 @@ pub struct Server {
     api: Api,
     /// Keys of requests that can be sent again.
     keys: Arc<Keys>,
+    access: Arc<Access>,
+    table: Arc<Table>,
 }
 
 impl Server {
-    /// A server of `api`.
-    pub fn new(api: Api) -> Self {
-        Self { api, keys: Arc::default() }
+    /// A server of `api`, for whom `access` says.
+    pub fn new(api: Api, access: Arc<Access>) -> Self {
+        Self { api, keys: Arc::default(), access, table: Arc::new(Table::new(&routes())) }
     }
 }
 
@@ -82,10 +91,10 @@ impl FromRequestParts<Server> for Api {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, server: &Server) -> Result<Self, Self::Rejection> {
-        match parts.extensions.get::<Peer>() {
-            Some(Peer::Local { .. }) => Ok(server.api.clone()),
-            _ => Err(Failure::unauthenticated()),
-        }
+        let Some(Granted { scope, .. }) = parts.extensions.get() else {
+            return Err(Failure::internal("the request was not looked at by the guard"));
+        };
+        Ok(Self { app: server.api.app.within(scope.clone()), ..server.api.clone() })
     }
 }
 
@@ -99,6 +108,11 @@ pub fn routes() -> Routes {
         .merge(security_group::routes())
         .merge(security_group_rule::routes())
         .merge(dataplane::routes())
+        .merge(project::routes())
+        .merge(token::routes())
+        .merge(role_binding::routes())
+        .merge(quota::routes())
+        .merge(audit::routes())
         .merge(service::routes())
 }
 
@@ -109,6 +123,7 @@ pub fn router(server: Server) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(no_such_path)
         .layer(middleware::from_fn_with_state(server.clone(), idempotency::answer_once))
+        .layer(middleware::from_fn_with_state(server.clone(), guard))
         .layer(middleware::from_fn_with_state(server.clone(), observe))
         .with_state(server)
 }

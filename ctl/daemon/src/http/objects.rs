@@ -5,6 +5,7 @@
 
 use axum::body::Body;
 use axum::extract::Path;
+use axum::handler::Handler;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgestack_model::{Object, read_draft};
@@ -16,7 +17,7 @@ use super::error::Failure;
 use super::parameters::Parameters;
 use super::routes::Routes;
 use super::write_call::{WriteCall, Written, answer_dry};
-use super::{Api, PREFIX};
+use super::{Api, PREFIX, Server};
 use crate::app::list::Page;
 use crate::app::{App, AppError, Created, Noun};
 
@@ -37,6 +38,17 @@ pub(super) fn routes_without_put<S: Noun>() -> Routes {
         .change(&one, S::KIND, change::<S>)
         .delete(&one, S::KIND, delete::<S>)
         .read(&format!("{one}/manifest"), S::KIND, manifest::<S>)
+}
+
+/// The paths of a kind whose objects are made by `create` and never changed.
+pub(super) fn routes_without_change<S: Noun, T: 'static>(create: impl Handler<T, Server>) -> Routes {
+    let collection = format!("{PREFIX}/{}", S::KIND.plural());
+    let one = format!("{collection}/{{name}}");
+    Routes::default()
+        .read(&collection, S::KIND, list::<S>)
+        .create(&collection, S::KIND, create)
+        .read(&one, S::KIND, show::<S>)
+        .delete(&one, S::KIND, delete::<S>)
 }
 
 /// Runs rules on a thread that may block.

@@ -68,7 +68,7 @@ async fn set_peer(
             }
             let mut spec = router.spec.clone();
             spec.peer_router = Some(peer.clone());
-            Ok(Draft { id: None, name: None, labels: router.labels.clone(), spec })
+            Ok(Draft { id: None, name: None, project: None, labels: router.labels.clone(), spec })
         })
     });
     let written = written.await?;
@@ -83,7 +83,7 @@ async fn remove_peer(call: WriteCall, Path((name, ip)): Path<(String, String)>) 
             let mut spec = router.spec.clone();
             match spec.peer_router.take() {
                 Some(peer) if peer.ip.to_string() == ip => {
-                    Ok(Draft { id: None, name: None, labels: router.labels.clone(), spec })
+                    Ok(Draft { id: None, name: None, project: None, labels: router.labels.clone(), spec })
                 }
                 _ => Err(AppError::NotFoundPeer { router: router.name.clone(), ip: ip.clone() }),
             }

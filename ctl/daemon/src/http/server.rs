@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::tls::Tls;
-use crate::access::identity::Peer;
+use crate::access::identity::{ADMIN_GROUP, Peer};
 
 /// Connections of one listener at a time.
 const CONNECTIONS_MAX: usize = 512;
@@ -36,9 +36,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed accept: out of descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Members of this group may use the control socket.
-const SOCKET_GROUP: &str = "edgestack";
+const SOCKET_GROUP: &str = ADMIN_GROUP;
 /// Permissions of the control socket.
 const SOCKET_MODE: u32 = 0o660;
+/// The same where users beside the administrators may use it.
+const SOCKET_MODE_FOR_EVERYBODY: u32 = 0o666;
 
 /// Why a listener could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +84,8 @@ impl Drop for ControlSocket {
 
 impl ControlSocket {
     /// Binds the socket at `path`. A socket that nobody answers at is replaced.
-    pub fn bind(path: &Path) -> Result<Self, ListenError> {
+    /// `for_everybody` lets every user of this host connect; who they are decides what they may.
+    pub fn bind(path: &Path, for_everybody: bool) -> Result<Self, ListenError> {
         let failed = |action| {
             let place = path.display().to_string();
             move |source| ListenError::System { action, place, source }
@@ -93,8 +96,9 @@ impl ControlSocket {
         let bound = UnixListener::bind(path);
         rustix::process::umask(umask);
         let listener = bound.map_err(failed("listen at"))?;
+        let mode = if for_everybody { SOCKET_MODE_FOR_EVERYBODY } else { SOCKET_MODE };
         let socket = Self { listener, path: path.to_owned() };
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
             .map_err(failed("set the permissions of"))?;
         if let Some(group) = group_id(SOCKET_GROUP) {
             // Who is neither root nor a member cannot give it away; the socket is good for its owner all the same.
@@ -334,9 +338,9 @@ mod tests {
         let path = directory.path().join("s.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "the file of a dead listener stays");
-        let socket = ControlSocket::bind(&path).unwrap();
+        let socket = ControlSocket::bind(&path, false).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-        assert!(matches!(ControlSocket::bind(&path), Err(ListenError::InUse { .. })));
+        assert!(matches!(ControlSocket::bind(&path, false), Err(ListenError::InUse { .. })));
         drop(socket);
         assert!(!path.exists());
     }
@@ -361,7 +365,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         std::fs::write(&path, "mine").unwrap();
-        assert!(matches!(ControlSocket::bind(&path), Err(ListenError::NoSocket { .. })));
+        assert!(matches!(ControlSocket::bind(&path, false), Err(ListenError::NoSocket { .. })));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     }
 }

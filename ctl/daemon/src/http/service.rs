@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::error::Failure;
+use super::guard::Granted;
 use super::routes::Routes;
 use super::{Api, Server};
-use crate::access::identity::Peer;
 use crate::access::table::Resource;
 
 /// Media type of Prometheus' text format.
@@ -18,14 +18,14 @@ const METRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// The router of the metrics listener: what is here, for everybody who can reach its address.
 pub fn router(server: Server) -> Router {
-    let everybody = Peer::Local { uid: 0, gid: 0 };
-    routes().into_router().layer(Extension(everybody)).with_state(server)
+    routes().into_router().layer(Extension(Granted::to_everybody())).with_state(server)
 }
 
 /// The paths.
 pub(super) fn routes() -> Routes {
     Routes::default()
         .read("/version", Resource::Version, version)
+        .read("/whoami", Resource::Version, whoami)
         .read("/healthz", Resource::Health, health)
         .read("/readyz", Resource::Health, ready)
         .read("/metrics", Resource::Metrics, metrics)
@@ -39,6 +39,13 @@ async fn version(api: Api) -> Response {
         "schema_version": crate::store::SCHEMA_VERSION,
         "dataplane": api.gateway.state(),
     });
+    axum::Json(body).into_response()
+}
+
+/// Who the caller is, and which roles they have.
+async fn whoami(Extension(granted): Extension<Granted>) -> Response {
+    let Granted { caller, scope } = granted;
+    let body = json!({ "name": caller.name, "roles": caller.describe_grants(), "project": scope.project() });
     axum::Json(body).into_response()
 }
 

@@ -99,7 +99,7 @@ impl Tls {
             match tokio::task::spawn_blocking(move || shown.refresh(SystemTime::now())).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::error!(%error, "the certificate cannot be renewed; the one before stays")
+                    tracing::error!(%error, "the certificate cannot be renewed; the one before stays");
                 }
                 Err(error) => tracing::error!(%error, "looking after the certificate failed"),
             }
@@ -119,7 +119,7 @@ struct Shown {
 #[derive(Debug)]
 enum Source {
     /// The daemon's own authority.
-    Own { authority: Authority, names: Vec<String> },
+    Own { authority: Box<Authority>, names: Vec<String> },
     /// Files that somebody else keeps.
     Files { certificate: PathBuf, key: PathBuf },
 }
@@ -130,7 +130,10 @@ impl Shown {
             (Some(certificate), Some(key)) => {
                 Source::Files { certificate: certificate.get_ref().clone(), key: key.get_ref().clone() }
             }
-            _ => Source::Own { authority: Authority::open(&config.tls_directory())?, names: names(config) },
+            _ => Source::Own {
+                authority: Box::new(Authority::open(&config.tls_directory())?),
+                names: names(config),
+            },
         };
         let current = ArcSwap::from_pointee(source.load(provider, SystemTime::now())?);
         Ok(Self { source, provider: Arc::clone(provider), current })

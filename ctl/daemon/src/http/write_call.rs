@@ -39,7 +39,7 @@ impl FromRequestParts<Server> for WriteCall {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, server: &Server) -> Result<Self, Self::Rejection> {
-        let Ok(mut api) = Api::from_request_parts(parts, server).await;
+        let mut api = Api::from_request_parts(parts, server).await?;
         let Ok(mut parameters) = Parameters::from_request_parts(parts, server).await;
         let dry_run = parameters.flag("dry_run");
         let cascade = parts.method == Method::DELETE && parameters.flag("cascade");

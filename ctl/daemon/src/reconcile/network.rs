@@ -316,16 +316,30 @@ pub fn build(mirror: &Mirror, uplinks: &[Uplink]) -> Config {
 
 /// Ids by name: objects refer to each other by name, the dataplane by id.
 struct Names<'a> {
-    networks: HashMap<&'a str, &'a str>,
-    ports: HashMap<&'a str, &'a str>,
-    routers: HashMap<&'a str, &'a str>,
-    groups: HashMap<&'a str, &'a str>,
+    networks: Index<'a>,
+    ports: Index<'a>,
+    routers: Index<'a>,
+    groups: Index<'a>,
 }
+
+/// Ids by project and name.
+type Index<'a> = HashMap<(&'a str, &'a str), &'a str>;
+
+/// In place of a project: the name is shared by all.
+const SHARED: &str = "";
 
 impl<'a> Names<'a> {
     fn new(mirror: &'a Mirror) -> Self {
-        fn index<S: edgestack_model::Spec>(records: &BTreeMap<String, Record<S>>) -> HashMap<&str, &str> {
-            records.values().map(|record| (record.name.as_str(), record.id.as_str())).collect()
+        fn index<S: edgestack_model::Spec>(records: &BTreeMap<String, Record<S>>) -> Index<'_> {
+            let mut index = Index::with_capacity(records.len());
+            for record in records.values() {
+                let project = record.project.as_deref().unwrap_or(SHARED);
+                index.insert((project, record.name.as_str()), record.id.as_str());
+                if record.spec.is_shared() {
+                    index.insert((SHARED, record.name.as_str()), record.id.as_str());
+                }
+            }
+            index
         }
         Self {
             networks: index(&mirror.networks),
@@ -336,14 +350,16 @@ impl<'a> Names<'a> {
     }
 }
 
-fn id(names: &HashMap<&str, &str>, name: &str) -> Option<String> {
-    names.get(name).map(|id| (*id).to_owned())
+/// The id of what `record` calls `name`: an object of its project, or one that all share.
+fn id<S: edgestack_model::Spec>(names: &Index<'_>, record: &Record<S>, name: &str) -> Option<String> {
+    let project = record.project.as_deref().unwrap_or(SHARED);
+    names.get(&(project, name)).or_else(|| names.get(&(SHARED, name))).map(|id| (*id).to_owned())
 }
 
 fn network(record: &Record<NetworkSpec>) -> Network {
     let spec = &record.spec;
     Network {
-        name: record.name.clone(),
+        name: record.shown_name(),
         gateway_ip: spec.gateway_ip,
         mtu: spec.mtu,
         external: spec.external,
@@ -384,15 +400,16 @@ fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) ->
         attach: wanted_attach,
         description: _,
     } = &record.spec;
-    let groups = security_groups.iter().flatten().filter_map(|group| id(&names.groups, group)).collect();
+    let groups =
+        security_groups.iter().flatten().filter_map(|group| id(&names.groups, record, group)).collect();
     let pairs = allowed_address_pairs.iter().filter_map(|pair| {
         let mac_address = pair.mac_address.map(|mac| MacAddress(mac.0));
         Some(AddressPair { ip_address: ipv4(pair.ip_address)?, mac_address })
     });
     Some(Port {
         id: record.id.clone(),
-        name: record.name.clone(),
-        network: id(&names.networks, network)?,
+        name: record.shown_name(),
+        network: id(&names.networks, record, network)?,
         // An uplink that the configuration got after the port: the host's way out goes before.
         interface: interface
             .clone()
@@ -415,26 +432,26 @@ fn router(record: &Record<RouterSpec>, names: &Names<'_>) -> Router {
             enable_snat: *enable_snat,
             peer_ip: peer_router.as_ref().map(|peer| peer.ip),
             peer_mac: peer_router.as_ref().and_then(|peer| peer.mac).map(|mac| MacAddress(mac.0)),
-            ..RouterExternal::new(id(&names.networks, &external.network)?, external.ip?)
+            ..RouterExternal::new(id(&names.networks, record, &external.network)?, external.ip?)
         })
     });
     Router {
         id: record.id.clone(),
-        name: record.name.clone(),
+        name: record.shown_name(),
         mac_address: mac.map_or_else(MacAddress::default, |mac| MacAddress(mac.0)),
-        networks: internal.iter().filter_map(|network| id(&names.networks, network)).collect(),
+        networks: internal.iter().filter_map(|network| id(&names.networks, record, network)).collect(),
         external,
     }
 }
 
 fn floating_ip(record: &Record<FloatingIpSpec>, names: &Names<'_>) -> Option<FloatingIp> {
     let spec = &record.spec;
-    let port = spec.instance_name.as_ref().and_then(|instance| id(&names.ports, instance));
-    let router = spec.router.as_ref().and_then(|router| id(&names.routers, router));
+    let port = spec.instance_name.as_ref().and_then(|instance| id(&names.ports, record, instance));
+    let router = spec.router.as_ref().and_then(|router| id(&names.routers, record, router));
     Some(FloatingIp {
         id: record.id.clone(),
         floating_ip: spec.floating_ip?,
-        network: id(&names.networks, &spec.network)?,
+        network: id(&names.networks, record, &spec.network)?,
         target: port.zip(router).map(|(port, router)| FloatingIpTarget { port, router }),
     })
 }
@@ -446,7 +463,7 @@ fn security_groups(mirror: &Mirror) -> Vec<SecurityGroup> {
     }
     let group = |record: &Record<SecurityGroupSpec>| SecurityGroup {
         id: record.id.clone(),
-        name: record.name.clone(),
+        name: record.shown_name(),
         rules: rules.remove(record.id.as_str()).unwrap_or_default(),
     };
     mirror.security_groups.values().map(group).collect()

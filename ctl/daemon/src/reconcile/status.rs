@@ -32,17 +32,17 @@ pub fn compute(mirror: &Mirror, situation: &Situation<'_>) -> BTreeMap<String, S
     let mut statuses = BTreeMap::new();
     // Labels are what the dataplane calls objects when it refuses them: some by name, some by what it knows instead.
     for network in mirror.networks.values() {
-        let label = format!("network {}", network.name);
+        let label = format!("network {}", network.shown_name());
         insert(&mut statuses, network, &label, network_condition(network, situation), situation);
         add(&mut statuses, network, waits::network(&network.spec));
     }
     for port in mirror.ports.values() {
-        let label = format!("port {}", port.name);
+        let label = format!("port {}", port.shown_name());
         insert(&mut statuses, port, &label, port_condition(port, situation), situation);
         add(&mut statuses, port, waits::port(&port.spec));
     }
     for router in mirror.routers.values() {
-        let label = format!("router {}", router.name);
+        let label = format!("router {}", router.shown_name());
         insert(&mut statuses, router, &label, router_condition(router, mirror, situation), situation);
     }
     for floating_ip in mirror.floating_ips.values() {
@@ -51,7 +51,7 @@ pub fn compute(mirror: &Mirror, situation: &Situation<'_>) -> BTreeMap<String, S
         insert(&mut statuses, floating_ip, &format!("floating IP {address}"), finding, situation);
     }
     for group in mirror.security_groups.values() {
-        let label = format!("security group {}", group.name);
+        let label = format!("security group {}", group.shown_name());
         insert(&mut statuses, group, &label, realized(situation), situation);
     }
     for rule in mirror.rules.values() {
@@ -210,7 +210,8 @@ fn router_condition(
     situation: &Situation<'_>,
 ) -> Finding {
     let Some(external) = &router.spec.external else { return realized(situation) };
-    let network = mirror.networks.values().find(|network| network.name == external.network);
+    let network =
+        mirror.networks.values().find(|network| network.spec.external && network.name == external.network);
     match network.map(|network| network_condition(network, situation)) {
         Some(Finding { ready: false, message, reason, .. }) => {
             Finding::pending(reason, format!("the external network `{}`: {message}", external.network))
@@ -227,7 +228,8 @@ fn floating_ip_condition(
     let Some(instance) = &floating_ip.spec.instance_name else {
         return Finding::down("NotAssociated", "it stands for no instance");
     };
-    let port = mirror.ports.values().find(|port| port.name == *instance);
+    let port =
+        mirror.ports.values().find(|port| port.project == floating_ip.project && port.name == *instance);
     match port.map(|port| port_condition(port, situation)) {
         Some(Finding { ready: false, message, reason, .. }) => {
             Finding::pending(reason, format!("the {} `{instance}`: {message}", Kind::Port))

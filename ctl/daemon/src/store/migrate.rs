@@ -27,7 +27,7 @@ pub enum MigrationError {
 type Step = fn(&mut Entries<'_, '_>) -> Result<(), MigrationError>;
 
 /// All steps, the oldest first.
-const STEPS: [Step; 1] = [give_labels];
+const STEPS: [Step; 2] = [give_labels, give_projects];
 
 /// The layout that the steps lead to.
 pub(super) const NEWEST: u64 = STEPS.len() as u64 + 1;
@@ -48,6 +48,31 @@ struct Entries<'a, 'b> {
 }
 
 impl Entries<'_, '_> {
+    /// All entries whose keys start with `prefix`, as they are stored.
+    fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, MigrationError> {
+        let mut listed = Vec::new();
+        for entry in self.table.range(prefix..).map_err(redb::Error::from)? {
+            let (key, value) = entry.map_err(redb::Error::from)?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            listed.push((key.value().to_owned(), value.value().to_vec()));
+        }
+        Ok(listed)
+    }
+
+    /// Writes an entry as it is stored.
+    fn put(&mut self, key: &str, value: &[u8]) -> Result<(), MigrationError> {
+        self.table.insert(key, value).map_err(redb::Error::from)?;
+        Ok(())
+    }
+
+    /// Removes an entry.
+    fn remove(&mut self, key: &str) -> Result<(), MigrationError> {
+        self.table.remove(key).map_err(redb::Error::from)?;
+        Ok(())
+    }
+
     /// Replaces every value whose key starts with `prefix`, a JSON object, by what `change` makes of it.
     fn change_objects(
         &mut self,
@@ -82,4 +107,51 @@ fn give_labels(entries: &mut Entries<'_, '_>) -> Result<(), MigrationError> {
     entries.change_objects("objects/", |object| {
         object.entry("labels").or_insert_with(|| serde_json::Map::new().into());
     })
+}
+
+/// Kinds whose objects belong to projects from version 3 on.
+const KINDS_OF_PROJECTS: [&str; 6] =
+    ["networks", "ports", "routers", "floating_ips", "security_groups", "security_group_rules"];
+
+/// To version 3: what there is belongs to the project `default`, names are within projects, and those of external
+/// networks are shared by all.
+fn give_projects(entries: &mut Entries<'_, '_>) -> Result<(), MigrationError> {
+    for kind in KINDS_OF_PROJECTS {
+        let (old, new) = (format!("names/{kind}/"), format!("names/{kind}/default/"));
+        let shared = format!("shared/{kind}/");
+        let is_shared = |object: &serde_json::Map<String, serde_json::Value>| {
+            kind == "networks" && object.get("spec").is_some_and(|spec| spec["external"] == true)
+        };
+        entries.change_objects(&format!("objects/{kind}/"), |object| {
+            let name =
+                object.get("name").and_then(|name| name.as_str()).map(|name| format!("{shared}{name}"));
+            let shared = name.filter(|_| is_shared(object));
+            object.insert("project".to_owned(), "default".into());
+            if let Some(keys) = object.get_mut("keys").and_then(|keys| keys.as_array_mut()) {
+                for key in keys.iter_mut() {
+                    if let Some(name) = key.as_str().and_then(|key| key.strip_prefix(&old)) {
+                        *key = format!("{new}{name}").into();
+                    }
+                }
+                keys.extend(shared.map(serde_json::Value::from));
+            }
+        })?;
+        for (key, owner) in entries.list(&old)? {
+            entries.remove(&key)?;
+            entries.put(&format!("{new}{}", &key[old.len()..]), &owner)?;
+        }
+        for (key, value) in entries.list(&format!("objects/{kind}/"))? {
+            let (revision, json) = value.split_at(value.len().min(8));
+            let object: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_slice(json).unwrap_or_default();
+            let id = key.rsplit('/').next().unwrap_or_default();
+            if let (true, Some(name)) =
+                (is_shared(&object), object.get("name").and_then(|name| name.as_str()))
+            {
+                let owner = [revision, format!("{kind}/{id}/{name}/default").as_bytes()].concat();
+                entries.put(&format!("{shared}{name}"), &owner)?;
+            }
+        }
+    }
+    Ok(())
 }

@@ -152,15 +152,21 @@ fn write_version_1(path: &std::path::Path, entries: &[(&str, &str)]) {
 fn an_older_schema_is_brought_to_the_newest() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");
-    let record = r#"{"id":"1","name":"a","generation":3}"#;
+    let record = r#"{"id":"1","name":"a","generation":3,"spec":{"external":true},
+        "keys":["claims/x","names/networks/a"]}"#;
     write_version_1(&path, &[("names/networks/a", "networks/1/a"), ("objects/networks/1", record)]);
     for _ in 0..2 {
         let store = RedbStore::open(&path).unwrap();
         assert_eq!(store.revision(), 7);
         let stored = store.get("objects/networks/1").unwrap().unwrap();
         assert_eq!(stored.revision, 5);
-        assert_eq!(stored.value, br#"{"id":"1","name":"a","generation":3,"labels":{}}"#);
-        assert_eq!(store.get("names/networks/a").unwrap().unwrap().value, b"networks/1/a");
+        let wanted = br#"{"id":"1","name":"a","generation":3,"spec":{"external":true},
+            "keys":["claims/x","names/networks/default/a","shared/networks/a"],"labels":{},"project":"default"}"#;
+        let value = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).unwrap();
+        assert_eq!(value(&stored.value), value(wanted));
+        assert_eq!(store.get("names/networks/a").unwrap(), None);
+        assert_eq!(store.get("names/networks/default/a").unwrap().unwrap().value, b"networks/1/a");
+        assert_eq!(store.get("shared/networks/a").unwrap().unwrap().value, b"networks/1/a/default");
     }
 }
 

@@ -1,5 +1,6 @@
 //! The API over its real HTTP stack, on a socket of its own, with the dataplane off: needs no root.
 
+mod audit;
 mod bodies;
 mod cascade;
 mod crash;
@@ -11,8 +12,12 @@ mod labels;
 mod list;
 mod network;
 mod port;
+mod project;
+mod quota;
+mod roles;
 mod router;
 mod security_group;
 mod security_group_rule;
 mod service;
 mod support;
+mod token;

@@ -120,6 +120,21 @@ impl Daemon {
         self.request("DELETE", path, &[], "")
     }
 
+    /// A token for a role in a project, made by the admin that the test is.
+    pub(crate) fn token(&self, role: &str, project: &str) -> String {
+        let body = serde_json::json!({"token": {"name": format!("{role}-token"), "role": role}});
+        let answer = self.post(&format!("tokens?project={project}"), &body);
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        answer.body["secret"].as_str().expect("the secret is shown once").to_owned()
+    }
+
+    /// A request by the bearer of a token.
+    pub(crate) fn request_as(&self, token: &str, method: &str, path: &str, body: &Value) -> Answer {
+        let header = format!("Authorization: Bearer {token}");
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.request(method, path, &[&header], &body)
+    }
+
     /// POST of a JSON body that must create an object; returns the object.
     pub(crate) fn create(&self, path: &str, body: &Value) -> Value {
         let answer = self.post(path, body);

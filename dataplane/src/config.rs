@@ -29,6 +29,8 @@ pub struct Config {
     pub routers: Vec<Arc<Router>>,
     /// External addresses mapped one to one to addresses of tenants.
     pub floating_ips: Vec<Arc<FloatingIp>>,
+    /// Addresses that stand for several workloads.
+    pub load_balancers: Vec<Arc<LoadBalancer>>,
     /// Groups of firewall rules.
     pub security_groups: Vec<Arc<SecurityGroup>>,
     /// Sets of addresses that rules name.
@@ -310,6 +312,16 @@ pub struct FloatingIp {
     /// The workload port and the router by which it is reached; none while not associated.
     #[serde(default)]
     pub target: Option<FloatingIpTarget>,
+    /// In place of a workload: the load balancer that it stands for.
+    #[serde(default)]
+    pub load_balancer: Option<FloatingIpLoadBalancer>,
+}
+
+impl FloatingIp {
+    /// A floating IP that stands for nobody yet.
+    pub fn new(id: impl Into<Id>, network: impl Into<Id>, floating_ip: Ipv4Addr) -> Self {
+        Self { id: id.into(), floating_ip, network: network.into(), target: None, load_balancer: None }
+    }
 }
 
 /// What a floating IP stands for.
@@ -320,6 +332,103 @@ pub struct FloatingIpTarget {
     pub port: Id,
     /// The router that connects the port's network to the external one.
     pub router: Id,
+}
+
+/// The load balancer that a floating IP stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FloatingIpLoadBalancer {
+    /// The load balancer, whose virtual address is in a tenant network.
+    pub load_balancer: Id,
+    /// The router that connects that network to the external one.
+    pub router: Id,
+}
+
+/// A virtual address whose connections are spread over members.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadBalancer {
+    /// Unique identifier.
+    pub id: Id,
+    /// Name for people.
+    pub name: String,
+    /// The network of the virtual address: a tenant's or an external one.
+    pub network: Id,
+    /// The virtual address.
+    pub vip: IpAddr,
+    /// The router that the members are behind and that answers for the address, when the network is external.
+    #[serde(default)]
+    pub router: Option<Id>,
+    /// What is balanced; of other packets a ping is answered and nothing else.
+    #[serde(default)]
+    pub rules: Vec<LoadBalancerRule>,
+    /// Who gets the connections.
+    #[serde(default)]
+    pub members: Vec<LoadBalancerMember>,
+    /// New connections of a client go where its last one went, for so long after that; none: each goes its own way.
+    #[serde(default)]
+    pub affinity_seconds: Option<u32>,
+    /// Clients are told by RST or ICMP when no member takes new connections; false: they hear nothing.
+    #[serde(default)]
+    pub reject: bool,
+    /// False: no new connections.
+    #[serde(default = "default_true")]
+    pub admin_state_up: bool,
+}
+
+/// What a load balancer balances.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadBalancerRule {
+    /// Unique identifier.
+    pub id: Id,
+    /// IP protocol number; none is any. ICMP is the version's own.
+    #[serde(default)]
+    pub protocol: Option<u8>,
+    /// Smallest port; none is any.
+    #[serde(default)]
+    pub port_range_min: Option<u16>,
+    /// Largest port.
+    #[serde(default)]
+    pub port_range_max: Option<u16>,
+    /// The members' port for `port_range_min`, those of the others follow; the same where left out.
+    #[serde(default)]
+    pub target_port: Option<u16>,
+}
+
+/// A member of a load balancer, known by its address and port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadBalancerMember {
+    /// Its address. It need not exist yet.
+    pub address: IpAddr,
+    /// In place of the rules' target port.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Its share of connections; 0: it keeps those that it has and gets no more.
+    #[serde(default = "default_weight")]
+    pub weight: u16,
+    /// It gets connections only while no other member does.
+    #[serde(default)]
+    pub backup: bool,
+    /// False: as weight 0.
+    #[serde(default = "default_true")]
+    pub admin_state_up: bool,
+}
+
+impl LoadBalancerMember {
+    /// A member at this address, and the defaults for all else.
+    pub fn new(address: IpAddr) -> Self {
+        Self { address, port: None, weight: default_weight(), backup: false, admin_state_up: true }
+    }
+
+    /// What it is known by: its address, with its port where it has one of its own.
+    pub fn name(&self) -> String {
+        match self.port {
+            Some(port) => std::net::SocketAddr::new(self.address, port).to_string(),
+            None => self.address.to_string(),
+        }
+    }
 }
 
 /// A stateful list of what is allowed.
@@ -439,6 +548,10 @@ fn default_mtu() -> u16 {
 
 fn default_lease_seconds() -> u32 {
     86_400
+}
+
+fn default_weight() -> u16 {
+    1
 }
 
 fn default_true() -> bool {

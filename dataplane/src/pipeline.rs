@@ -18,6 +18,7 @@ use crate::stages::connection::{Belongs, Stale};
 use crate::stages::fragment::Part;
 use crate::stages::route::NextHop;
 use crate::stages::{admit, connection, destination, firewall, fragment, output, respond, route, source};
+use crate::tables::affinity_table::{AffinityTable, Choice, Client};
 use crate::tables::flow_table::{EntryIndex, FlowTable};
 use crate::tables::fragment_table::{DatagramKey, FragmentTable};
 use crate::tables::neighbour_table::{Asker, NeighbourKey, NeighbourTable};
@@ -26,6 +27,7 @@ use crate::tables::port_table::PortTable;
 use crate::tables::session_table::SessionTable;
 use crate::trace::Trace;
 use crate::tuple::{Tuple, Tuples};
+use crate::wire::TCP_RST;
 use crate::wire::arp::Arp;
 use crate::wire::dhcp4::MessageType;
 use crate::wire::headers::{self, Fragment, Headers, Ip, Network, Transport};
@@ -33,7 +35,7 @@ use crate::wire::icmp::IcmpError;
 use crate::wire::neighbour::Neighbour;
 
 /// The stages in the order in which a packet meets them, pinned by a test. The services to come have their places:
-/// decapsulation after `Parse`, load balancing in `Destination`, metering and encapsulation before `Output`.
+/// decapsulation after `Parse`, metering and encapsulation before `Output`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Stage {
@@ -47,7 +49,7 @@ pub enum Stage {
     Fragment,
     /// Does it belong to a known connection?
     Connection,
-    /// Where does it really go: another workload, a floating IP's workload, outside?
+    /// Where does it really go: another workload, a floating IP's workload, a load balancer's member, outside?
     Destination,
     /// May the sender send it?
     FirewallEgress,
@@ -116,6 +118,10 @@ pub struct Context<'a> {
     pub allocator: &'a PortAllocator,
     /// The neighbours of external networks.
     pub neighbours: &'a NeighbourTable,
+    /// Where clients of load balancers went before.
+    pub affinities: &'a AffinityTable,
+    /// The engine's clock.
+    pub now_ticks: u32,
     /// A random number.
     pub random: u32,
 }
@@ -153,6 +159,8 @@ pub enum Stop {
     Drop(DropReason),
     /// Dropped, and the sender is told.
     Tell(DropReason, IcmpError),
+    /// Dropped, and the sender is told by RST or ICMP as by the host that it was for.
+    Refuse(DropReason),
     /// Its next hop must be found first.
     Hold(NeighbourKey, Asker),
 }
@@ -164,6 +172,8 @@ pub enum Decision {
     Drop(Stage, DropReason),
     /// It ends at a stage, and the gateway tells its sender, from this address.
     Tell(Stage, DropReason, IcmpError, (std::net::IpAddr, MacAddress)),
+    /// It ends at a stage, and its sender gets a RST of the address that it was for.
+    Reset(Stage, DropReason),
     /// It waits for its next hop.
     Hold(NeighbourKey, Asker),
     /// The gateway answers.
@@ -234,10 +244,12 @@ pub struct NewSession {
     pub original_verdict: FlowVerdict,
     /// What happens to answers.
     pub reply_verdict: FlowVerdict,
-    /// `SESSION_SNAT`, `SESSION_FLOATING_IP`.
+    /// `SESSION_SNAT`, `SESSION_FLOATING_IP`, `SESSION_LOAD_BALANCED`.
     pub kind: u8,
     /// The translated port to take.
     pub allocation: Option<(Endpoint, u16)>,
+    /// The choice of a load balancer's member to remember.
+    pub affinity: Option<(Client, Choice)>,
     /// The neighbour that the first direction is sent to.
     pub next_hop: Option<NextHop>,
 }
@@ -308,6 +320,7 @@ pub fn decide(context: &Context<'_>, frame: &[u8], in_port: u16, trace: &mut Tra
             let decision = match stop {
                 Stop::Drop(reason) => Decision::Drop(stage, reason),
                 Stop::Hold(neighbour, asker) => Decision::Hold(neighbour, asker),
+                Stop::Refuse(reason) => refuse(stage, reason, &headers, ip),
                 Stop::Tell(reason, error) => {
                     let is_ipv6 = ip.source.is_ipv6();
                     match respond::own_address(context, port, headers.ethernet_destination, is_ipv6) {
@@ -335,8 +348,24 @@ fn later_part(
     match output::check(context, ip, &verdict, trace) {
         Ok(()) => Decision::Part(key, part, entry).into(),
         // Who sent the first part was told.
-        Err(Stop::Drop(reason) | Stop::Tell(reason, _)) => Decision::Drop(Stage::Output, reason).into(),
+        Err(Stop::Drop(reason) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
+            Decision::Drop(Stage::Output, reason).into()
+        }
         Err(Stop::Hold(neighbour, asker)) => Decision::Hold(neighbour, asker).into(),
+    }
+}
+
+/// The answer of a host that nobody listens at: a RST, or an error from the address that the packet was for.
+fn refuse(stage: Stage, reason: DropReason, headers: &Headers, ip: &Ip) -> Decision {
+    let own = (ip.destination, headers.ethernet_destination);
+    match ip.transport {
+        Transport::Tcp { flags, .. } if flags & TCP_RST != 0 => Decision::Drop(stage, reason),
+        Transport::Tcp { .. } => Decision::Reset(stage, reason),
+        // RFC 1122, section 3.2.2: no error about an error, or about a later part of a datagram.
+        Transport::IcmpError { .. } | Transport::LaterFragment => Decision::Drop(stage, reason),
+        Transport::Udp { .. } | Transport::IcmpEcho { .. } => {
+            Decision::Tell(stage, reason, IcmpError::PortUnreachable, own)
+        }
     }
 }
 
@@ -359,6 +388,16 @@ fn forward(
                 let new = renew(context, &stale, trace).map_err(|(stage, stop)| ended(stage, stop, None))?;
                 related.verdict = stale.renewed(new).verdict;
             }
+            (Decision::Related(related), related.verdict, None)
+        }
+        Belongs::Forgotten { subject, inner } => {
+            let new =
+                decide_new(context, &subject, trace).map_err(|(stage, stop)| ended(stage, stop, None))?;
+            if new.allocation.is_some() {
+                // The port that the connection was translated to is not known any more.
+                return Err(ended(Stage::Connection, Stop::Drop(DropReason::RelatedUnknown), None));
+            }
+            let related = connection::related_to(&new, inner);
             (Decision::Related(related), related.verdict, None)
         }
         Belongs::Stale(stale) => {
@@ -387,11 +426,12 @@ fn decide_new(
     trace: &mut Trace,
 ) -> Result<NewSession, (Stage, Stop)> {
     let at = |stage: Stage| move |reason: DropReason| (stage, Stop::Drop(reason));
-    let destination = destination::run(context, subject, trace).map_err(at(Stage::Destination))?;
+    let destination = destination::run(context, subject, trace).map_err(|stop| (Stage::Destination, stop))?;
     firewall::egress(context, subject, &destination, trace).map_err(at(Stage::FirewallEgress))?;
     let route = route::run(context, subject, &destination, trace).map_err(|stop| (Stage::Route, stop))?;
     let source = source::run(context, subject, &destination, &route, trace).map_err(at(Stage::Source))?;
-    firewall::ingress(context, subject, &route, &source, trace).map_err(at(Stage::FirewallIngress))?;
+    firewall::ingress(context, subject, &destination, &route, &source, trace)
+        .map_err(at(Stage::FirewallIngress))?;
     Ok(output::run(context, subject, &destination, &route, &source))
 }
 

@@ -173,6 +173,7 @@ impl Patch {
             config.ports.retain(|object| &object.id != id);
             config.routers.retain(|object| &object.id != id);
             config.floating_ips.retain(|object| &object.id != id);
+            config.load_balancers.retain(|object| &object.id != id);
             config.security_groups.retain(|object| &object.id != id);
             config.address_groups.retain(|object| &object.id != id);
             if count(config) == before {
@@ -184,6 +185,7 @@ impl Patch {
         merge(&mut config.ports, set.ports, |object| &object.id);
         merge(&mut config.routers, set.routers, |object| &object.id);
         merge(&mut config.floating_ips, set.floating_ips, |object| &object.id);
+        merge(&mut config.load_balancers, set.load_balancers, |object| &object.id);
         merge(&mut config.security_groups, set.security_groups, |object| &object.id);
         merge(&mut config.address_groups, set.address_groups, |object| &object.id);
         Ok(())
@@ -195,6 +197,7 @@ fn count(config: &Config) -> usize {
         + config.ports.len()
         + config.routers.len()
         + config.floating_ips.len()
+        + config.load_balancers.len()
         + config.security_groups.len()
         + config.address_groups.len()
 }

@@ -157,6 +157,6 @@ pub(crate) fn config(attach: Attach) -> Config {
                 SecurityGroupRule::new("out", Direction::Egress),
             ],
         })],
-        address_groups: Vec::new(),
+        ..Config::default()
     }
 }

@@ -221,6 +221,6 @@ fn config() -> Config {
                 rule("dns", Direction::Egress, Some(17), Some(53)),
             ],
         })],
-        address_groups: Vec::new(),
+        ..Config::default()
     }
 }

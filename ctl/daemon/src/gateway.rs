@@ -183,6 +183,7 @@ fn settings(config: &Config) -> DataplaneSettings {
                 icmp_seconds: *timeouts.icmp_seconds.get_ref(),
             },
             icmp_errors_per_second: *icmp_errors_per_second,
+            ..EngineSettings::default()
         },
         workers: if *workers.get_ref() == 0 { worker_cpus.get_ref().len() } else { *workers.get_ref() },
         worker_cpus: worker_cpus.get_ref().clone(),

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
-    AddressPair, Attach, Config, Direction, FloatingIp, FloatingIpTarget, Network, Port, PortKind, Remote,
-    Router, RouterExternal, SecurityGroup, SecurityGroupRule, Workload,
+    AddressPair, Attach, Config, Direction, FloatingIp, FloatingIpTarget, LoadBalancer, LoadBalancerMember,
+    LoadBalancerRule, Network, Port, PortKind, Remote, Router, RouterExternal, SecurityGroup,
+    SecurityGroupRule, Workload,
 };
 
 /// Ports that packets come in by; the last does not exist.
@@ -130,7 +131,8 @@ pub fn config(variant: u16) -> Config {
         security_groups: [group("open", bit(10), bit(11)), group("clients", false, bit(12))]
             .map(Arc::new)
             .into(),
-        address_groups: Vec::new(),
+        load_balancers: vec![Arc::new(load_balancer(bit(13), bit(14)))],
+        ..Config::default()
     }
 }
 
@@ -183,6 +185,39 @@ fn floating_ip(id: &str, address: Ipv4Addr, target: Option<(&str, &str)>) -> Flo
         network: "ext".to_owned(),
         target: target
             .map(|(port, router)| FloatingIpTarget { port: port.to_owned(), router: router.to_owned() }),
+        load_balancer: None,
+    }
+}
+
+/// At the address that workloads of red-a may use too.
+fn load_balancer(has_backup: bool, drained: bool) -> LoadBalancer {
+    let rule = |id: &str, protocol, ports: Option<(u16, u16)>| LoadBalancerRule {
+        id: id.to_owned(),
+        protocol,
+        port_range_min: ports.map(|(first, _)| first),
+        port_range_max: ports.map(|(_, last)| last),
+        target_port: ports.map(|(first, _)| first + 1),
+    };
+    let member = |port: &str, weight, backup| LoadBalancerMember {
+        weight,
+        backup,
+        ..LoadBalancerMember::new(own_ip(port).into())
+    };
+    LoadBalancer {
+        id: "balanced".to_owned(),
+        name: "balanced".to_owned(),
+        network: "red-a".to_owned(),
+        vip: ADDRESSES[5].into(),
+        router: None,
+        rules: vec![
+            rule("tcp", Some(6), Some((2000, 2002))),
+            rule("udp", Some(17), Some((2000, 2002))),
+            rule("ping", Some(1), None),
+        ],
+        members: vec![member("red-1", u16::from(!drained), false), member("red-2", 3, has_backup)],
+        affinity_seconds: has_backup.then_some(2),
+        reject: drained,
+        admin_state_up: true,
     }
 }
 

@@ -18,6 +18,7 @@ use super::{Engine, EngineError, EngineSettings, RateWindow, ServiceRate, SlowPa
 use crate::address::MacAddress;
 use crate::exchange::Exchange;
 use crate::snapshot::Snapshot;
+use crate::tables::affinity_table::AffinityTable;
 use crate::tables::control::ControlRecord;
 use crate::tables::flow_table::FlowTable;
 use crate::tables::fragment_table::FragmentTable;
@@ -52,6 +53,7 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
         allocator,
         neighbours,
         fragments: FragmentTable::default(),
+        affinities: AffinityTable::default(),
         bindings: hashbrown::HashMap::new(),
         announcements: Vec::new(),
         new_flows: vec![RateWindow::default(); usize::from(ports.capacity())],

@@ -14,6 +14,7 @@ use super::timers::Announcement;
 use super::{ApplyReport, ConfigError, Engine, InterfaceBinding, SlowPath};
 use crate::address::MacAddress;
 use crate::config::Config;
+use crate::snapshot::load_balancer::Health;
 use crate::snapshot::{Network, Owner, Port, Snapshot, id_hash};
 
 impl Engine {
@@ -25,6 +26,7 @@ impl Engine {
         let numbers = self.number_ports(config);
         let new = Arc::new(Snapshot::compile(config, &numbers)?);
         let old = self.snapshot.load_full();
+        new.select_members(&old, self.settings.maglev_places);
         let mut slow = self.slow();
         self.snapshot.store(Arc::clone(&new));
         let mut report = ApplyReport::default();
@@ -47,6 +49,34 @@ impl Engine {
         slow.forget_neighbours(&new);
         slow.announce(&old, &new);
         Ok(report)
+    }
+
+    /// Tells which members of load balancers answer, by the load balancer's id and the member's name, as checks have found.
+    /// Connections without a handshake of their own are decided again where their member has fallen ill. The names that
+    /// nobody has any more are left out.
+    pub fn set_health(&self, found: &[(String, String, Health)]) {
+        let _turn = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = self.snapshot.load_full();
+        for load_balancer in &snapshot.load_balancers {
+            let before = load_balancer.selection();
+            let mut healths = before.healths.clone();
+            let mut ill = Vec::new();
+            for (_, name, health) in found.iter().filter(|(id, ..)| *id == load_balancer.id) {
+                let Some(position) = load_balancer.member_named(name) else { continue };
+                if healths[position] != *health && *health == Health::Unhealthy {
+                    ill.extend(load_balancer.members[position].port_number);
+                }
+                healths[position] = *health;
+            }
+            if healths == before.healths {
+                continue;
+            }
+            load_balancer.select(healths, before.table(), self.settings.maglev_places);
+            let _slow = self.slow();
+            for port in ill {
+                self.ports.update(port, |port| port.epoch = port.epoch.wrapping_add(1));
+            }
+        }
     }
 
     /// A number for every port: the one that it has, else the lowest free one.
@@ -217,10 +247,7 @@ fn answered<'a>(
     network: &'a Network,
 ) -> impl Iterator<Item = (IpAddr, MacAddress, Option<u16>)> + 'a {
     network.owned_addresses().filter_map(|(address, owner)| {
-        let router = match owner {
-            Owner::Router(router) => router,
-            Owner::FloatingIp(index) => snapshot.floating_ips[index].target?.1,
-        };
+        let router = snapshot.router_of(owner)?;
         Some((address, snapshot.routers[router].mac_address, network.uplink))
     })
 }

@@ -32,7 +32,7 @@ use crate::wire::fragment;
 use crate::wire::headers::{self, Ip, Network};
 use crate::wire::icmp::{self, IcmpError};
 use crate::wire::neighbour::{self, Neighbour};
-use crate::wire::udp;
+use crate::wire::{tcp, udp};
 
 /// A UDP flow that was used within this time does not give way to a new flow.
 const UDP_SAFE_TICKS: u32 = 300;
@@ -64,6 +64,7 @@ impl Hands<'_> {
                 self.tell(&packet, error, own);
                 self.discard(packet, stage, reason);
             }
+            Decision::Reset(stage, reason) => self.reset(packet, stage, reason),
             Decision::Hold(neighbour, asker) => self.hold(packet, neighbour, asker),
             Decision::Respond(response) => self.respond(packet, response),
             Decision::Learn(neighbour, mac) => {
@@ -115,6 +116,19 @@ impl Hands<'_> {
         self.pool.write(&mut message, &buffer[..length]);
         self.worker.counters.responses.add(1);
         self.send(packet.in_port, message);
+    }
+
+    /// Turns a segment that opens a connection into the RST that refuses it; it counts as dropped.
+    fn reset(&mut self, mut packet: Packet, stage: Stage, reason: DropReason) {
+        self.worker.counters.dropped(stage, reason, packet.in_port);
+        if !self.slow.icmp_errors.admit(self.now_ticks, self.engine.settings.icmp_errors_per_second) {
+            return self.discard(packet, Stage::Output, DropReason::IcmpRate);
+        }
+        let length = self.ip(&packet).and_then(|ip| tcp::reset_in_place(self.pool.data_mut(&packet), &ip));
+        let Some(length) = length else { return self.pool.free(packet) };
+        packet.length = length as u16;
+        self.worker.counters.responses.add(1);
+        self.send(packet.in_port, packet);
     }
 
     fn hold(&mut self, packet: Packet, neighbour: NeighbourKey, asker: Asker) {
@@ -433,6 +447,9 @@ impl Hands<'_> {
         })?;
         if let Some((endpoint, port)) = new.allocation {
             self.slow.allocator.take(endpoint, port);
+        }
+        if let Some((client, choice)) = new.affinity {
+            self.slow.affinities.remember(client, choice, self.now_ticks);
         }
         let session = Session {
             original: original_key,

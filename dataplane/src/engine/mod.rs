@@ -30,6 +30,7 @@ use crate::packet::{BATCH_SIZE, FramePool, Packet};
 use crate::pipeline::{self, Context, Stage};
 use crate::rewrite;
 use crate::snapshot::Snapshot;
+use crate::tables::affinity_table::AffinityTable;
 use crate::tables::control::ControlRecord;
 use crate::tables::flow_table::{FlowTable, Found};
 use crate::tables::fragment_table::{DatagramKey, FragmentTable};
@@ -41,6 +42,8 @@ use crate::tables::session_table::SessionTable;
 use crate::trace::Trace;
 use crate::wire::headers::{fast_key, ipv6_words};
 use crate::wire::{ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH};
+
+pub(crate) use timers::TICKS_PER_SECOND;
 
 pub use settings::{
     ApplyReport, ConfigError, ConfigProblem, EngineError, EngineSettings, InterfaceBinding, Timeouts,
@@ -90,6 +93,7 @@ struct SlowPath {
     allocator: PortAllocator,
     neighbours: NeighbourTable,
     fragments: FragmentTable,
+    affinities: AffinityTable,
     bindings: HashMap<u16, InterfaceBinding>,
     announcements: Vec<timers::Announcement>,
     /// New flows per port in the present second.
@@ -392,6 +396,8 @@ impl Engine {
             allocator: &slow.allocator,
             neighbours: &slow.neighbours,
             fragments: &slow.fragments,
+            affinities: &slow.affinities,
+            now_ticks: self.control.now_ticks(),
             random,
         }
     }

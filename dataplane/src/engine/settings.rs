@@ -1,6 +1,7 @@
 //! What the engine is told at its start and what it answers to a configuration: plain types.
 
 use crate::address::MacAddress;
+use crate::tables::maglev;
 
 /// How an engine is set up; the defaults suit a small edge host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct EngineSettings {
     pub timeouts: Timeouts,
     /// ICMP messages per second that the gateway sends of its own accord (errors); 0 is no limit.
     pub icmp_errors_per_second: u32,
+    /// Places of a load balancer's table, a prime: more make shares finer and take more memory.
+    pub maglev_places: u32,
 }
 
 /// Idle times in seconds after which a session ends, by the state of its connection.
@@ -46,6 +49,7 @@ impl Default for EngineSettings {
             new_flows_per_second_per_port: 50_000,
             timeouts: Timeouts::default(),
             icmp_errors_per_second: 1000,
+            maglev_places: maglev::PLACES_DEFAULT,
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::wire::arp::Arp;
 use crate::wire::neighbour::{ALL_NODES, Neighbour, multicast_mac};
 
 /// Ticks in a second.
-pub(super) const TICKS_PER_SECOND: u32 = 1000 / TICK_MS;
+pub(crate) const TICKS_PER_SECOND: u32 = 1000 / TICK_MS;
 /// Within so many ticks every session is looked at.
 pub(super) const SWEEP_TICKS: u32 = 50;
 /// Sessions that a sweep visits at least.

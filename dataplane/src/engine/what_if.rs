@@ -76,7 +76,7 @@ impl Engine {
             steps: trace.into_steps(),
         };
         let forwarded = match decision {
-            Decision::Drop(_, reason) | Decision::Tell(_, reason, ..) => {
+            Decision::Drop(_, reason) | Decision::Tell(_, reason, ..) | Decision::Reset(_, reason) => {
                 "drop".clone_into(&mut report.verdict);
                 report.reason = Some(reason.label().to_owned());
                 None
@@ -204,14 +204,14 @@ fn next_hop(snapshot: &Snapshot, port: &Port, destination: IpAddr) -> MacAddress
     if port.workload.is_none() {
         // From outside the destination's owner answers ARP.
         let router = match network.owner(destination) {
-            Some(crate::snapshot::Owner::Router(router)) => Some(router),
-            Some(crate::snapshot::Owner::FloatingIp(index)) => {
-                snapshot.floating_ips[index].target.map(|(_, router)| router)
-            }
+            Some(owner) => snapshot.router_of(owner),
             // IPv6 is routed to the router that it is behind.
             None => network.routers().find(|router| snapshot.is_behind_router(*router, destination)),
         };
         return router.map_or(MacAddress::default(), |router| snapshot.routers[router].mac_address);
+    }
+    if network.load_balancer(destination).is_some() {
+        return snapshot.gateway_mac(port.network);
     }
     let neighbour = network
         .contains(destination)

@@ -7,6 +7,7 @@
 mod address_set;
 mod compile;
 mod fingerprint;
+pub mod load_balancer;
 pub mod plan;
 mod rule_index;
 pub mod security_group;
@@ -20,6 +21,7 @@ use crate::address::{Cidr, MacAddress};
 use crate::config::Config;
 use crate::wire::neighbour::link_local;
 use address_set::AddressSet;
+use load_balancer::LoadBalancer;
 use security_group::SecurityGroup;
 use services::Services;
 
@@ -40,13 +42,15 @@ pub struct Snapshot {
     pub routers: Vec<Router>,
     /// The floating IPs.
     pub floating_ips: Vec<FloatingIp>,
+    /// The load balancers.
+    pub load_balancers: Vec<LoadBalancer>,
     /// The security groups.
     pub security_groups: Vec<SecurityGroup>,
     /// What the address groups hold.
     address_sets: Vec<AddressSet>,
 }
 
-/// Position of a network, router, floating IP or group in its list of the snapshot.
+/// Position of a network, router, floating IP, load balancer or group in its list of the snapshot.
 pub type Index = usize;
 
 /// A port.
@@ -107,6 +111,8 @@ pub struct Network {
     /// What the gateway serves its workloads itself.
     pub services: Services,
     port_by_ip: HashMap<IpAddr, u16>,
+    /// Of a tenant network: load balancers by their virtual addresses.
+    load_balancer_by_ip: HashMap<IpAddr, Index>,
     port_by_mac: HashMap<MacAddress, u16>,
     /// Of an external network: addresses that the gateway answers for.
     owners: HashMap<IpAddr, Owner>,
@@ -130,6 +136,8 @@ pub enum Owner {
     Router(Index),
     /// A floating IP.
     FloatingIp(Index),
+    /// A load balancer, for its virtual address.
+    LoadBalancer(Index),
 }
 
 /// A router.
@@ -173,6 +181,8 @@ pub struct FloatingIp {
     pub network: Index,
     /// Port and router of the workload that it stands for.
     pub target: Option<(u16, Index)>,
+    /// The load balancer that it stands for, and the router by which.
+    pub load_balancer: Option<(Index, Index)>,
 }
 
 impl Snapshot {
@@ -237,6 +247,19 @@ impl Snapshot {
         self.routers[router].networks.iter().any(|network| self.networks[*network].contains(address))
     }
 
+    /// The router that answers for an address of an external network; none for a floating IP that stands for nobody.
+    pub fn router_of(&self, owner: Owner) -> Option<Index> {
+        match owner {
+            Owner::Router(router) => Some(router),
+            Owner::FloatingIp(index) => {
+                let floating_ip = &self.floating_ips[index];
+                let of_target = floating_ip.target.map(|(_, router)| router);
+                of_target.or(floating_ip.load_balancer.map(|(_, router)| router))
+            }
+            Owner::LoadBalancer(index) => self.load_balancers[index].router,
+        }
+    }
+
     /// The floating IP of a workload, where it is reached through `router`.
     pub fn floating_ip_of(&self, workload: &Workload, router: Index) -> Option<&FloatingIp> {
         let floating_ip = &self.floating_ips[workload.floating_ip?];
@@ -287,6 +310,11 @@ impl Network {
     /// The number of the port with this MAC address.
     pub fn port_by_mac(&self, mac: MacAddress) -> Option<u16> {
         self.port_by_mac.get(&mac).copied()
+    }
+
+    /// The load balancer with this virtual address in the tenant network.
+    pub fn load_balancer(&self, address: IpAddr) -> Option<Index> {
+        self.load_balancer_by_ip.get(&address).copied()
     }
 
     /// Who answers for an address of an external network.

@@ -19,7 +19,7 @@ use crate::tables::flow_table::Found;
 use crate::trace::Trace;
 use crate::tuple::{Tuple, Tuples};
 use crate::wire::headers::{Headers, Inner, Ip, Transport};
-use crate::wire::{TCP_ACK, TCP_SYN};
+use crate::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, TCP_ACK, TCP_SYN};
 
 /// What a packet belongs to.
 #[derive(Debug)]
@@ -34,6 +34,14 @@ pub enum Belongs<'a> {
         related: Related,
         /// The connection, when its verdict is out of date.
         stale: Option<Box<Stale<'a>>>,
+    },
+    /// None that is known any more, as an error about a packet from a load balancer's virtual address: it is for the
+    /// member that a connection like that is sent to.
+    Forgotten {
+        /// The first packet of the connection.
+        subject: Subject<'a>,
+        /// The packet that the error is about.
+        inner: Inner,
     },
     /// None yet.
     New {
@@ -103,6 +111,9 @@ pub fn run<'a>(
             )
         }
         Ok(Belongs::Related { .. }) => "an error about a packet of a known connection".to_owned(),
+        Ok(Belongs::Forgotten { .. }) => {
+            "an error to a load balancer about a connection of before".to_owned()
+        }
         Ok(Belongs::New { replaced: None, .. }) => "new".to_owned(),
         Ok(Belongs::New { replaced: Some(session), .. }) => {
             format!("new, in place of the closed session {session}")
@@ -121,7 +132,14 @@ fn find<'a>(
     let tuple = match (ip.transport, ip.tuple(port.number)) {
         // The quote of an error in parts cannot be translated: its checksum is over all of them.
         (Transport::IcmpError { .. }, _) if ip.fragment.is_some() => return Err(DropReason::RelatedUnknown),
-        (Transport::IcmpError { inner, .. }, _) => return related(context, ip, port, inner),
+        (Transport::IcmpError { inner, .. }, _) => {
+            return match related(context, ip, port, inner) {
+                Err(DropReason::RelatedUnknown) => {
+                    forgotten(context, headers, ip, port, inner).ok_or(DropReason::RelatedUnknown)
+                }
+                result => result,
+            };
+        }
         (_, Some(tuple)) => tuple,
         (_, None) => return Err(DropReason::UnknownProtocol),
     };
@@ -259,4 +277,43 @@ fn related<'a>(context: &Context<'a>, ip: &Ip, port: &Port, inner: Inner) -> Res
     }
     let stale = stale(context, &known_as_it_is(index, &session, &found), session, None)?;
     Ok(Belongs::Related { related, stale: Some(Box::new(stale)) })
+}
+
+/// The connection of a packet that a load balancer's member seems to have sent, though nothing is known of it: a restart
+/// or another host's table may have lost it, and path MTU discovery must not hang on that.
+fn forgotten<'a>(
+    context: &Context<'a>,
+    headers: &Headers,
+    ip: &Ip,
+    port: &'a Port,
+    inner: Inner,
+) -> Option<Belongs<'a>> {
+    context.snapshot.load_balancer_for(port, headers.ethernet_destination, inner.source)?;
+    // A ping by the virtual address is no answer of a member's. And an error goes to the sender of what it is about.
+    let is_ping = matches!(inner.protocol, PROTOCOL_ICMP | PROTOCOL_ICMPV6) && inner.source_port != 0;
+    if ip.destination != inner.source || is_ping {
+        return None;
+    }
+    let tuple = inner.opposite_tuple(port.number);
+    // A connection that is known is not guessed at.
+    let is_unknown = context.flows.find(&tuple).is_none();
+    is_unknown.then_some(Belongs::Forgotten {
+        subject: Subject {
+            port,
+            ethernet_destination: headers.ethernet_destination,
+            ethernet_source: headers.ethernet_source,
+            tuple,
+            keep: None,
+        },
+        inner,
+    })
+}
+
+/// What happens to an error about an answer of a connection that is decided like `new`. From outside it keeps its own
+/// source, as it is a router's on the way; from inside it has the one that the connection has.
+pub fn related_to(new: &NewSession, inner: Inner) -> Related {
+    Related {
+        verdict: new.original_verdict,
+        rewrite: ErrorRewrite { inner, outer_source: None, quoted: new.tuples.reply },
+    }
 }

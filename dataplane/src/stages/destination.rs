@@ -1,17 +1,22 @@
 //! Destination: where does the packet really go?
 //!
-//! Within its network, by MAC address; to a router; or to a floating IP, whose workload's address then takes the
-//! destination's place. A floating IP works from inside as from outside. (Virtual addresses of load balancers will be
-//! looked up here too.)
+//! Within its network, by MAC address; to a router; to a floating IP, whose workload's address then takes the
+//! destination's place; or to a load balancer, whose member's does. Floating IPs and load balancers work from inside as
+//! from outside.
 //!
-//! Drops: `NotOurMac`, `UnknownDestination`, `NoMapping`, `NoListener`.
+//! Drops: `NotOurMac`, `UnknownDestination`, `NoMapping`, `NoListener`, `NoMember`.
+
+mod balanced;
 
 use std::net::IpAddr;
 
 use edgestack_abi::DropReason;
 
-use crate::pipeline::{Context, Stage, Subject};
+pub use balanced::Balanced;
+
+use crate::pipeline::{Context, Stage, Stop, Subject};
 use crate::snapshot::{Index, Owner};
+use crate::stages::output;
 use crate::trace::Trace;
 
 /// Where a packet goes.
@@ -19,6 +24,8 @@ use crate::trace::Trace;
 pub struct Destination {
     /// The destination address, after translation.
     pub address: IpAddr,
+    /// The destination port, after translation; network byte order.
+    pub port: u16,
     /// By what way.
     pub way: Way,
 }
@@ -45,14 +52,12 @@ pub enum Way {
         /// The sender's own router, when the sender is a workload.
         sender_router: Option<Index>,
     },
+    /// To a member of a load balancer.
+    Balanced(Balanced),
 }
 
 /// Finds out where a packet goes.
-pub fn run(
-    context: &Context<'_>,
-    subject: &Subject<'_>,
-    trace: &mut Trace,
-) -> Result<Destination, DropReason> {
+pub fn run(context: &Context<'_>, subject: &Subject<'_>, trace: &mut Trace) -> Result<Destination, Stop> {
     let result = find(context, subject);
     trace.step(Stage::Destination, || match result {
         Ok(Destination { way: Way::Switched { port }, .. }) => {
@@ -61,13 +66,22 @@ pub fn run(
         Ok(Destination { way: Way::Routed { router }, .. }) => {
             format!("router {}", context.snapshot.routers[router].name)
         }
-        Ok(Destination { way: Way::FloatingIp { port, router, .. }, address }) => format!(
+        Ok(Destination { way: Way::FloatingIp { port, router, .. }, address, .. }) => format!(
             "floating IP {} of port {}: destination becomes {address} behind router {}",
             subject.tuple.destination,
             name_of(context, port),
             context.snapshot.routers[router].name
         ),
-        Err(reason) => reason.description().to_owned(),
+        Ok(Destination { way: Way::Balanced(balanced), address, port }) => {
+            let load_balancer = &context.snapshot.load_balancers[balanced.addressed.load_balancer];
+            let member = output::endpoint(address, u16::from_be(port));
+            let name = name_of(context, balanced.port);
+            format!("load balancer {}: destination becomes member {member}, port {name}", load_balancer.name)
+        }
+        Err(Stop::Drop(reason) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
+            reason.description().to_owned()
+        }
+        Err(Stop::Hold(..)) => "waits for its next hop".to_owned(),
     });
     result
 }
@@ -76,9 +90,19 @@ fn name_of<'a>(context: &Context<'a>, port: u16) -> &'a str {
     context.snapshot.port(port).map_or("?", |port| port.name.as_str())
 }
 
-fn find(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destination, DropReason> {
+fn find(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destination, Stop> {
     let snapshot = context.snapshot;
     let address = subject.tuple.destination;
+    match snapshot.load_balancer_for(subject.port, subject.ethernet_destination, address) {
+        Some(addressed) => balanced::find(context, subject, addressed),
+        None => unbalanced(context, subject).map_err(Stop::Drop),
+    }
+}
+
+fn unbalanced(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destination, DropReason> {
+    let snapshot = context.snapshot;
+    let address = subject.tuple.destination;
+    let to = |address: IpAddr, way| Destination { address, port: subject.tuple.destination_port, way };
     let network = &snapshot.networks[subject.port.network];
     let Some(router) = snapshot.router_at(subject.port.network, subject.ethernet_destination) else {
         let port =
@@ -91,7 +115,7 @@ fn find(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destination, Dro
         if !is_its_own {
             return Err(DropReason::UnknownDestination);
         }
-        return Ok(Destination { address, way: Way::Switched { port: port.number } });
+        return Ok(to(address, Way::Switched { port: port.number }));
     };
     let is_workload = subject.port.workload.is_some();
     let outside = if is_workload {
@@ -106,15 +130,15 @@ fn find(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destination, Dro
                 snapshot.port(port).and_then(|port| port.workload.as_ref()).ok_or(DropReason::NoMapping)?;
             let sender_router = is_workload.then_some(router);
             let way = Way::FloatingIp { router: through, port, sender_router };
-            Ok(Destination { address: workload.ip_address.into(), way })
+            Ok(to(workload.ip_address.into(), way))
         }
         // IPv6 is routed from outside as from inside.
         None if !is_workload && address.is_ipv6() && snapshot.is_behind_router(router, address) => {
-            Ok(Destination { address, way: Way::Routed { router } })
+            Ok(to(address, Way::Routed { router }))
         }
         _ if !is_workload => Err(DropReason::NoMapping),
-        Some(Owner::Router(_)) => Err(DropReason::NoListener),
+        Some(Owner::Router(_) | Owner::LoadBalancer(_)) => Err(DropReason::NoListener),
         None if snapshot.is_router_address(router, address) => Err(DropReason::NoListener),
-        None => Ok(Destination { address, way: Way::Routed { router } }),
+        None => Ok(to(address, Way::Routed { router })),
     }
 }

@@ -33,13 +33,16 @@ pub fn egress(
         Way::FloatingIp { port, router, sender_router } if sender_router == Some(router) => {
             context.snapshot.port(port)
         }
-        Way::FloatingIp { .. } => None,
+        Way::Balanced(balanced) if balanced.addressed.crosses.is_none() => {
+            context.snapshot.port(balanced.port)
+        }
+        Way::FloatingIp { .. } | Way::Balanced(_) => None,
         Way::Routed { router } => context.snapshot.port_behind_router(router, destination.address),
     };
     let question = Question {
         direction: Direction::Egress,
         protocol: subject.tuple.protocol,
-        selector: selector(subject),
+        selector: selector(subject, subject.tuple.destination_port),
         remote_address: subject.tuple.destination,
         remote_port: receiver,
     };
@@ -47,32 +50,38 @@ pub fn egress(
 }
 
 /// May the receiver receive this? Its rules see the sender's address as it arrives; a translated sender counts as a
-/// member of no group.
+/// member of no group. Of a load balancer's client they see the client, whatever the member does.
 pub fn ingress(
     context: &Context<'_>,
     subject: &Subject<'_>,
+    destination: &Destination,
     route: &Route,
     source: &Source,
     trace: &mut Trace,
 ) -> Result<(), DropReason> {
     let Some(receiver) = context.snapshot.port(route.port) else { return Ok(()) };
-    let sender = if source.is_translated() { None } else { Some(subject.port) };
+    let is_masked = matches!(destination.way, Way::Balanced(balanced) if balanced.is_masked);
+    let (address, sender) = match source.is_translated() {
+        true if is_masked => (subject.tuple.source, Some(subject.port)),
+        true => (source.address, None),
+        false => (source.address, Some(subject.port)),
+    };
     let question = Question {
         direction: Direction::Ingress,
         protocol: subject.tuple.protocol,
-        selector: selector(subject),
-        remote_address: source.address,
+        selector: selector(subject, destination.port),
+        remote_address: address,
         remote_port: sender,
     };
     ask(context, receiver, &question, trace)
 }
 
 /// The destination port; of ICMP type and code, and only requests, whose code is 0, open a connection.
-fn selector(subject: &Subject<'_>) -> u16 {
+fn selector(subject: &Subject<'_>, destination_port: u16) -> u16 {
     match subject.tuple.protocol {
         PROTOCOL_ICMP => icmp_selector(ECHO_REQUEST, 0),
         PROTOCOL_ICMPV6 => icmp_selector(ECHO_REQUEST_IPV6, 0),
-        _ => u16::from_be(subject.tuple.destination_port),
+        _ => u16::from_be(destination_port),
     }
 }
 

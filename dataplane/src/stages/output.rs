@@ -6,10 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use edgestack_abi::flow::{DECREMENT_TTL, REPLY, REWRITE_ETHERNET, TRANSLATE};
 use edgestack_abi::port::PORT_UP;
-use edgestack_abi::session::SESSION_FLOATING_IP;
+use edgestack_abi::session::{SESSION_FLOATING_IP, SESSION_LOAD_BALANCED};
 use edgestack_abi::{DropReason, FlowVerdict};
 
-use super::destination::{Destination, Way};
+use super::destination::{Balanced, Destination, Way};
 use super::route::Route;
 use super::source::Source;
 use crate::pipeline::{Context, NewSession, Stage, Stop, Subject};
@@ -32,7 +32,7 @@ pub fn run(
     let reply = Tuple {
         source: destination.address,
         destination: source.address,
-        source_port: original.destination_port,
+        source_port: destination.port,
         destination_port: source.port,
         in_port: route.port,
         protocol: original.protocol,
@@ -41,7 +41,17 @@ pub fn run(
         Some(ethernet) => (ethernet.destination, ethernet.source),
         None => (subject.ethernet_destination, subject.ethernet_source),
     };
-    let routed = if route.ethernet.is_some() { DECREMENT_TTL | REWRITE_ETHERNET } else { 0 };
+    let (by, affinity) = match destination.way {
+        Way::FloatingIp { .. } => (SESSION_FLOATING_IP, None),
+        Way::Balanced(balanced) => (SESSION_LOAD_BALANCED, balanced.affinity),
+        Way::Switched { .. } | Way::Routed { .. } => (0, None),
+    };
+    let stays = matches!(destination.way, Way::Balanced(Balanced { is_adjacent: true, .. }));
+    let routed = match route.ethernet {
+        None => 0,
+        Some(_) if stays => REWRITE_ETHERNET,
+        Some(_) => DECREMENT_TTL | REWRITE_ETHERNET,
+    };
     let epoch = context.ports.flow_epoch(original.in_port, route.port);
     let original_verdict = FlowVerdict {
         epoch,
@@ -64,13 +74,13 @@ pub fn run(
         ..FlowVerdict::default()
     };
     let seed = context.flows.seed();
-    let by_floating_ip = matches!(destination.way, Way::FloatingIp { .. });
     NewSession {
         tuples: Tuples { original, reply },
         original_verdict: translating(original_verdict, &original, &reply, seed),
         reply_verdict: translating(reply_verdict, &reply, &original, seed),
-        kind: source.kind | if by_floating_ip { SESSION_FLOATING_IP } else { 0 },
+        kind: source.kind | by,
         allocation: source.allocation,
+        affinity,
         next_hop: route.next_hop,
     }
 }
@@ -120,7 +130,9 @@ pub fn check(context: &Context<'_>, ip: &Ip, verdict: &FlowVerdict, trace: &mut 
         Err(Stop::Tell(DropReason::PacketTooBig, _)) => {
             format!("larger than the MTU of {mtu}; the sender is told by ICMP")
         }
-        Err(Stop::Drop(reason) | Stop::Tell(reason, _)) => reason.description().to_owned(),
+        Err(Stop::Drop(reason) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
+            reason.description().to_owned()
+        }
         Err(Stop::Hold(..)) => "waits for its next hop".to_owned(),
     });
     result

@@ -173,6 +173,9 @@ fn inside_owner(context: &Context<'_>, port: &Port, address: IpAddr) -> Option<(
     if network.services.has_address(address) {
         return Some((context.snapshot.gateway_mac(port.network), true));
     }
+    if network.load_balancer(address).is_some() {
+        return Some((context.snapshot.gateway_mac(port.network), false));
+    }
     let owner = context.snapshot.port_in_network(port.network, address)?;
     Some((owner.workload.as_ref()?.mac_address, false))
 }
@@ -229,12 +232,9 @@ fn learn(context: &Context<'_>, port: &Port, ip_address: IpAddr, mac: MacAddress
     Decision::Respond(Response::Silence)
 }
 
-/// The MAC address that answers for an address of an external network; none for a floating IP that stands for nobody.
+/// The MAC address that answers for an address of an external network.
 pub fn owner_mac(context: &Context<'_>, owner: Owner) -> Option<MacAddress> {
-    let router = match owner {
-        Owner::Router(router) => router,
-        Owner::FloatingIp(index) => context.snapshot.floating_ips[index].target?.1,
-    };
+    let router = context.snapshot.router_of(owner)?;
     Some(context.snapshot.routers[router].mac_address)
 }
 
@@ -249,6 +249,10 @@ fn is_ping_of_gateway(context: &Context<'_>, headers: &Headers, ip: &Ip, port: &
         && snapshot.gateway_mac(port.network) == headers.ethernet_destination
     {
         return true;
+    }
+    if let Some(found) = snapshot.load_balancer_for(port, headers.ethernet_destination, ip.destination) {
+        let load_balancer = &snapshot.load_balancers[found.load_balancer];
+        return load_balancer.up && !load_balancer.balances_pings();
     }
     let Some(router) = snapshot.router_at(port.network, headers.ethernet_destination) else {
         return false;

@@ -8,7 +8,7 @@
 
 use edgestack_abi::DropReason;
 
-use super::destination::{Destination, Way};
+use super::destination::{Balanced, Destination, Way};
 use crate::address::MacAddress;
 use crate::pipeline::{Context, Stage, Stop, Subject};
 use crate::snapshot::{Index, Port};
@@ -62,7 +62,9 @@ pub fn run(
         Err(Stop::Hold(neighbour, _)) => {
             format!("next hop {} is not resolved: asking for it", neighbour.ip_address)
         }
-        Err(Stop::Drop(reason) | Stop::Tell(reason, _)) => reason.description().to_owned(),
+        Err(Stop::Drop(reason) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
+            reason.description().to_owned()
+        }
     });
     result
 }
@@ -83,6 +85,7 @@ fn find(context: &Context<'_>, subject: &Subject<'_>, destination: &Destination)
             Some(port) => to_workload(context, router, port),
             None => Err(Stop::Drop(DropReason::UnknownDestination)),
         },
+        Way::Balanced(balanced) => to_member(context, subject, &balanced),
         Way::Routed { router } => {
             if let Some(port) = snapshot.port_behind_router(router, destination.address) {
                 return to_workload(context, router, port);
@@ -99,6 +102,20 @@ fn to_workload(context: &Context<'_>, router: Index, port: &Port) -> Result<Rout
     let workload = port.workload.as_ref().ok_or(Stop::Drop(DropReason::UnknownDestination))?;
     let ethernet =
         Ethernet { destination: workload.mac_address, source: context.snapshot.routers[router].mac_address };
+    Ok(Route { port: port.number, ethernet: Some(ethernet), leaves_by: None, next_hop: None })
+}
+
+/// To a member: from the gateway, or within one network as from the client, so that answers are sent to whoever the
+/// member takes the client to be.
+fn to_member(context: &Context<'_>, subject: &Subject<'_>, balanced: &Balanced) -> Result<Route, Stop> {
+    let port = context.snapshot.port(balanced.port).ok_or(Stop::Drop(DropReason::UnknownDestination))?;
+    let workload = port.workload.as_ref().ok_or(Stop::Drop(DropReason::UnknownDestination))?;
+    let source = if balanced.is_adjacent && !balanced.is_masked {
+        subject.ethernet_source
+    } else {
+        context.snapshot.gateway_mac(port.network)
+    };
+    let ethernet = Ethernet { destination: workload.mac_address, source };
     Ok(Route { port: port.number, ethernet: Some(ethernet), leaves_by: None, next_hop: None })
 }
 

@@ -1,8 +1,10 @@
 //! The tables that packets are looked up in. None of them does I/O or reads a clock.
 
+pub mod affinity_table;
 pub mod control;
 pub mod flow_table;
 pub mod fragment_table;
+pub mod maglev;
 pub mod neighbour_table;
 pub mod port_allocator;
 pub mod port_table;

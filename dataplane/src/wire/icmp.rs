@@ -52,6 +52,8 @@ pub enum IcmpError {
         /// Largest packet that would have passed.
         mtu: u16,
     },
+    /// Nobody takes what was sent to the port (RFC 1122, section 3.2.2.1).
+    PortUnreachable,
 }
 
 /// Turns the echo request in `frame` into its reply, in place. `ip` describes the request.
@@ -137,6 +139,7 @@ fn error_ipv4(
     let (kind, code, mtu) = match error {
         IcmpError::TtlExceeded => (TIME_EXCEEDED, 0, 0),
         IcmpError::FragmentationNeeded { mtu } => (UNREACHABLE, 4, mtu),
+        IcmpError::PortUnreachable => (UNREACHABLE, 3, 0),
     };
     write_message(packet, IPV4_LENGTH, (kind, code, mtu), quote);
     length
@@ -157,6 +160,7 @@ fn error_ipv6(
     let (kind, code, mtu) = match error {
         IcmpError::TtlExceeded => (TIME_EXCEEDED_IPV6, 0, 0),
         IcmpError::FragmentationNeeded { mtu } => (TOO_BIG_IPV6, 0, mtu),
+        IcmpError::PortUnreachable => (UNREACHABLE_IPV6, 4, 0),
     };
     write_message(packet, IPV6_LENGTH, (kind, code, mtu), quote);
     length

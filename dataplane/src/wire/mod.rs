@@ -13,6 +13,7 @@ pub mod fragment;
 pub mod headers;
 pub mod icmp;
 pub mod neighbour;
+pub mod tcp;
 pub mod udp;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

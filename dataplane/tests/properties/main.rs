@@ -4,5 +4,6 @@
 
 mod firewall;
 mod flow_table;
+mod maglev;
 mod port_allocator;
 mod snapshot;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
-    AddressGroup, AddressPair, Attach, Config, Dhcp, Direction, Endpoint, FloatingIp, FloatingIpTarget,
-    HostRoute, Network, Port, PortKind, Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule,
-    Services, Workload,
+    AddressGroup, AddressPair, Attach, Config, Dhcp, Direction, Endpoint, FloatingIp, FloatingIpLoadBalancer,
+    FloatingIpTarget, HostRoute, LoadBalancer, LoadBalancerMember, LoadBalancerRule, Network, Port, PortKind,
+    Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services, Workload,
 };
 use edgestack_dataplane::snapshot::Snapshot;
 use hashbrown::HashMap;
@@ -126,8 +126,48 @@ fn router() -> impl Strategy<Value = Router> {
 
 fn floating_ip() -> impl Strategy<Value = FloatingIp> {
     let target = (id(), id()).prop_map(|(port, router)| FloatingIpTarget { port, router });
-    (id(), address(), id(), prop::option::of(target))
-        .prop_map(|(id, floating_ip, network, target)| FloatingIp { id, floating_ip, network, target })
+    let balanced =
+        (id(), id()).prop_map(|(load_balancer, router)| FloatingIpLoadBalancer { load_balancer, router });
+    (id(), address(), id(), prop::option::of(target), prop::option::weighted(0.3, balanced)).prop_map(
+        |(id, floating_ip, network, target, load_balancer)| FloatingIp {
+            target,
+            load_balancer,
+            ..FloatingIp::new(id, network, floating_ip)
+        },
+    )
+}
+
+fn load_balancer() -> impl Strategy<Value = LoadBalancer> {
+    let port = || prop::option::of(any::<u16>());
+    let protocol = prop::option::of(prop_oneof![Just(1), Just(6), Just(17), any::<u8>()]);
+    let rule = (id(), protocol, port(), port(), port()).prop_map(
+        |(id, protocol, port_range_min, port_range_max, target_port)| LoadBalancerRule {
+            id,
+            protocol,
+            port_range_min,
+            port_range_max,
+            target_port,
+        },
+    );
+    let member =
+        (address(), port(), 0..300_u16, any::<bool>()).prop_map(|(address, port, weight, backup)| {
+            LoadBalancerMember { port, weight, backup, ..LoadBalancerMember::new(address.into()) }
+        });
+    let lists = (prop::collection::vec(rule, 0..3), prop::collection::vec(member, 0..4));
+    (id(), id(), address(), prop::option::of(id()), lists, any::<bool>()).prop_map(
+        |(id, network, vip, router, (rules, members), admin_state_up)| LoadBalancer {
+            name: id.clone(),
+            id,
+            network,
+            vip: vip.into(),
+            router,
+            rules,
+            members,
+            affinity_seconds: None,
+            reject: false,
+            admin_state_up,
+        },
+    )
 }
 
 fn rule() -> impl Strategy<Value = SecurityGroupRule> {
@@ -170,17 +210,23 @@ fn config() -> impl Strategy<Value = Config> {
         prop::collection::vec(port(), 0..5),
         prop::collection::vec(router(), 0..3),
         prop::collection::vec(floating_ip(), 0..3),
+        prop::collection::vec(load_balancer(), 0..3),
         prop::collection::vec(security_group(), 0..3),
         prop::collection::vec(address_group(), 0..2),
     )
-        .prop_map(|(networks, ports, routers, floating_ips, security_groups, address_groups)| Config {
-            networks: shared(networks),
-            ports: shared(ports),
-            routers: shared(routers),
-            floating_ips: shared(floating_ips),
-            security_groups: shared(security_groups),
-            address_groups: shared(address_groups),
-        })
+        .prop_map(
+            |(networks, ports, routers, floating_ips, load_balancers, security_groups, address_groups)| {
+                Config {
+                    networks: shared(networks),
+                    ports: shared(ports),
+                    routers: shared(routers),
+                    floating_ips: shared(floating_ips),
+                    load_balancers: shared(load_balancers),
+                    security_groups: shared(security_groups),
+                    address_groups: shared(address_groups),
+                }
+            },
+        )
 }
 
 fn shared<T>(objects: Vec<T>) -> Vec<Arc<T>> {
@@ -224,6 +270,8 @@ proptest! {
         let mut reversed = config.clone();
         reversed.security_groups.reverse();
         reversed.routers.reverse();
+        reversed.load_balancers.reverse();
+        reversed.floating_ips.reverse();
         reversed.ports.reverse();
         let (first, second) = (Snapshot::compile(&config, &numbers), Snapshot::compile(&reversed, &numbers));
         prop_assert_eq!(first.is_ok(), second.is_ok());

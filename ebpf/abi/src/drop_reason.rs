@@ -71,6 +71,7 @@ drop_reasons! {
     ServiceRate = 38, "service_rate", "The port asks the gateway's own services faster than it may.";
     ServiceBusy = 39, "service_busy", "The gateway's own services had no room for the packet, or do not run.";
     FragmentOverlap = 40, "fragment_overlap", "A part of a datagram that overlaps with another, repeats it, or contradicts its end.";
+    NoMember = 41, "no_member", "The load balancer has no member that takes new connections.";
 }
 
 #[cfg(test)]

@@ -9,10 +9,13 @@ use crate::flow::FlowKey;
 /// The session is in use. Written last when a session is made, cleared first when it is freed.
 pub const SESSION_VALID: u8 = 1;
 
-/// The session's source is translated to a port of a router's external address, which the allocator holds.
+/// The session's source is translated to a port of a router's external address or of a virtual address, which the
+/// allocator holds.
 pub const SESSION_SNAT: u8 = 1 << 0;
 /// A floating IP took part in the translation.
 pub const SESSION_FLOATING_IP: u8 = 1 << 1;
+/// A load balancer chose the destination.
+pub const SESSION_LOAD_BALANCED: u8 = 1 << 2;
 
 /// 64 bytes, one cache line.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,7 +35,7 @@ pub struct Session {
     pub valid: u8,
     /// State of the connection; the engine's `ConnectionState` as a number.
     pub state: u8,
-    /// [`SESSION_SNAT`], [`SESSION_FLOATING_IP`].
+    /// [`SESSION_SNAT`], [`SESSION_FLOATING_IP`], [`SESSION_LOAD_BALANCED`].
     pub kind: u8,
     /// Always 0.
     pub zero: u8,

@@ -57,6 +57,11 @@ impl Names {
         for floating_ip in &config.floating_ips {
             names.addresses.insert(floating_ip.id.clone(), floating_ip.floating_ip);
         }
+        for load_balancer in &config.load_balancers {
+            if let std::net::IpAddr::V4(vip) = load_balancer.vip {
+                names.addresses.insert(load_balancer.id.clone(), vip);
+            }
+        }
         names
     }
 

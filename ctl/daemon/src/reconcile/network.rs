@@ -295,7 +295,7 @@ pub fn build(mirror: &Mirror, uplinks: &[Uplink]) -> Config {
             .map(Arc::new)
             .collect(),
         security_groups: security_groups(mirror).into_iter().map(Arc::new).collect(),
-        address_groups: Vec::new(),
+        ..Config::default()
     };
     for network in mirror.networks.values().filter(|network| network.spec.external) {
         let physnet = network.spec.physnet_name.as_deref();
@@ -453,6 +453,7 @@ fn floating_ip(record: &Record<FloatingIpSpec>, names: &Names<'_>) -> Option<Flo
         floating_ip: spec.floating_ip?,
         network: id(&names.networks, record, &spec.network)?,
         target: port.zip(router).map(|(port, router)| FloatingIpTarget { port, router }),
+        load_balancer: None,
     })
 }
 

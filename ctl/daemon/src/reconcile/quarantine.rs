@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use edgestack_dataplane::config::{AddressGroup, Config, FloatingIp, Network, Port, Router};
+use edgestack_dataplane::config::{AddressGroup, Config, FloatingIp, LoadBalancer, Network, Port, Router};
 use edgestack_dataplane::engine::{ApplyReport, ConfigError};
 
 /// Times that a configuration is tried with less: an object that is out takes out those that refer to it.
@@ -58,12 +58,15 @@ fn without(config: &Config, before: Option<&Config>, error: &ConfigError) -> Con
     let router = |router: &Router| (router.id.clone(), format!("router {}", router.name));
     let floating_ip =
         |floating: &FloatingIp| (floating.id.clone(), format!("floating IP {}", floating.floating_ip));
+    let load_balancer =
+        |balancer: &LoadBalancer| (balancer.id.clone(), format!("load balancer {}", balancer.name));
     let address_group = |group: &AddressGroup| (group.id.clone(), format!("address group {}", group.name));
     let mut reduced = Config {
         networks: keep(&config.networks, &before.networks, network, is_refused),
         ports: keep(&config.ports, &before.ports, port, is_refused),
         routers: keep(&config.routers, &before.routers, router, is_refused),
         floating_ips: keep(&config.floating_ips, &before.floating_ips, floating_ip, is_refused),
+        load_balancers: keep(&config.load_balancers, &before.load_balancers, load_balancer, is_refused),
         security_groups: config.security_groups.clone(),
         address_groups: keep(&config.address_groups, &before.address_groups, address_group, is_refused),
     };

@@ -2,6 +2,7 @@
 //!
 //! All problems are found and told at once, and a configuration with any is refused whole.
 
+mod load_balancers;
 mod security_groups;
 
 use std::net::IpAddr;
@@ -36,6 +37,7 @@ impl Snapshot {
         compiler.security_groups();
         compiler.ports(port_numbers);
         compiler.routers();
+        compiler.load_balancers();
         compiler.floating_ips();
         compiler.peers();
         if !compiler.problems.is_empty() {
@@ -52,6 +54,7 @@ struct Compiler<'a> {
     snapshot: Snapshot,
     network_index: HashMap<&'a str, Index>,
     router_index: HashMap<&'a str, Index>,
+    load_balancer_index: HashMap<&'a str, Index>,
     group_index: HashMap<&'a str, Index>,
     address_group_index: HashMap<&'a str, Index>,
 }
@@ -82,6 +85,7 @@ impl<'a> Compiler<'a> {
             snapshot: Snapshot { config: config.clone(), ..Snapshot::default() },
             network_index: index_by_id(config.networks.iter().map(|network| &network.id)),
             router_index: index_by_id(config.routers.iter().map(|router| &router.id)),
+            load_balancer_index: index_by_id(config.load_balancers.iter().map(|balancer| &balancer.id)),
             group_index: index_by_id(config.security_groups.iter().map(|group| &group.id)),
             address_group_index: index_by_id(config.address_groups.iter().map(|group| &group.id)),
         };
@@ -89,6 +93,7 @@ impl<'a> Compiler<'a> {
         compiler.unique("port", config.ports.iter().map(|port| &port.id));
         compiler.unique("router", config.routers.iter().map(|router| &router.id));
         compiler.unique("floating IP", config.floating_ips.iter().map(|floating_ip| &floating_ip.id));
+        compiler.unique("load balancer", config.load_balancers.iter().map(|balancer| &balancer.id));
         compiler.unique("security group", config.security_groups.iter().map(|group| &group.id));
         compiler.unique("address group", config.address_groups.iter().map(|group| &group.id));
         compiler
@@ -139,6 +144,7 @@ impl<'a> Compiler<'a> {
                 uplink: None,
                 services,
                 port_by_ip: HashMap::new(),
+                load_balancer_by_ip: HashMap::new(),
                 port_by_mac: HashMap::new(),
                 owners: HashMap::new(),
                 router_by_mac: HashMap::new(),
@@ -428,7 +434,11 @@ impl<'a> Compiler<'a> {
         let is_gateway = entry.is_gateway(address);
         let is_taken = entry.owners.insert(address, owner).is_some();
         if is_taken || is_gateway {
-            let by = if is_gateway { "the upstream gateway" } else { "another router or floating IP" };
+            let by = if is_gateway {
+                "the upstream gateway"
+            } else {
+                "another router, floating IP or load balancer"
+            };
             self.problem(object.to_owned(), field, format!("{address} is used by {by}"));
         }
     }
@@ -453,7 +463,17 @@ impl<'a> Compiler<'a> {
             self.own(&object, "floating_ip", network, owned);
             let target =
                 floating_ip.target.as_ref().and_then(|target| self.target(&object, target, network, index));
-            self.snapshot.floating_ips.push(FloatingIp { address: floating_ip.floating_ip, network, target });
+            let load_balancer = floating_ip
+                .load_balancer
+                .as_ref()
+                .and_then(|target| self.balanced_target(&object, target, network));
+            if floating_ip.target.is_some() && floating_ip.load_balancer.is_some() {
+                let message =
+                    "a floating IP stands for a workload or a load balancer, not for both".to_owned();
+                self.problem(object, "load_balancer", message);
+            }
+            let address = floating_ip.floating_ip;
+            self.snapshot.floating_ips.push(FloatingIp { address, network, target, load_balancer });
         }
     }
 
@@ -501,6 +521,41 @@ impl<'a> Compiler<'a> {
             );
         }
         Some((number, router))
+    }
+
+    fn balanced_target(
+        &mut self,
+        object: &str,
+        target: &config::FloatingIpLoadBalancer,
+        network: Index,
+    ) -> Option<(Index, Index)> {
+        let router = self.router_index.get(target.router.as_str()).copied();
+        let external = router.and_then(|router| self.snapshot.routers.get(router)?.external.as_ref());
+        if external.is_none_or(|external| external.network != network) {
+            let message = format!("router `{}` has no leg in the floating IP's network", target.router);
+            self.problem(object.to_owned(), "load_balancer.router", message);
+            return None;
+        }
+        let balancer = self.load_balancer_index.get(target.load_balancer.as_str()).copied();
+        let compiled = balancer.and_then(|balancer| self.snapshot.load_balancers.get(balancer));
+        let message = match compiled {
+            None => Some(format!("there is no load balancer `{}`", target.load_balancer)),
+            Some(balancer) if self.snapshot.networks[balancer.network].external => {
+                Some(format!("{} is an external address already", balancer.vip))
+            }
+            Some(balancer) if balancer.router != router => {
+                Some(format!("load balancer {} is not behind the router", balancer.name))
+            }
+            Some(balancer) if balancer.vip.is_ipv6() => {
+                Some(format!("load balancer {} has an IPv6 address", balancer.name))
+            }
+            Some(_) => None,
+        };
+        if let Some(message) = message {
+            self.problem(object.to_owned(), "load_balancer", message);
+            return None;
+        }
+        balancer.zip(router)
     }
 
     /// Nobody else has the address of a router's next hop, and no workload the MAC address of its router.
@@ -561,6 +616,7 @@ impl<'a> Compiler<'a> {
                 fingerprint::of_router(router, &touched)
             })
             .collect();
+        let of_members = self.member_fingerprints();
         for port in &config.ports {
             let number = self.snapshot.port_numbers[&port.id];
             let Some(compiled) = &mut self.snapshot.ports[usize::from(number)] else { continue };
@@ -571,6 +627,9 @@ impl<'a> Compiler<'a> {
                 related
                     .extend(workload.floating_ip.map(|index| fingerprint::of(&config.floating_ips[index])));
             }
+            let first = of_members.partition_point(|(port, _)| *port < number);
+            let own = of_members[first..].iter().take_while(|(port, _)| *port == number);
+            related.extend(own.map(|(_, fingerprint)| *fingerprint));
             compiled.fingerprint = fingerprint::of_port(port, &related);
         }
     }

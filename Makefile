@@ -25,7 +25,7 @@ FUZZ_SECONDS ?= 30
 ROOT_TEST_THREADS ?= 2
 
 .PHONY: help setup setup-packages setup-linker check-cargo build ebpf test test-unit test-root lint tidy \
-	conformance fuzz bench bench-peers demo demo-up demo-down install clean
+	conformance fuzz bench bench-control bench-peers demo demo-up demo-down install clean
 
 help: ## This list
 	@echo "EdgeStack. Start with: make demo"
@@ -97,6 +97,9 @@ fuzz: ## Every fuzz target for FUZZ_SECONDS each (30), where a nightly toolchain
 
 bench: ## Benchmarks of the engine, in memory
 	$(CARGO) bench --locked -p edgestack-benches
+
+bench-control: ## The control plane with 10,000 ports: start-up, lists, writes, memory
+	$(CARGO) run --release --locked -p edgestack-benches --bin edgestack-bench-control
 
 bench-peers: setup ebpf ## Side by side with nftables and plain XDP redirect, in network namespaces
 	$(CARGO) build --release --locked -p edgestackd -p edgectl -p edgestack-benches

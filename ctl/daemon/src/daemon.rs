@@ -14,12 +14,15 @@ use crate::access::audit::{AuditError, AuditLog};
 use crate::access::authority::AuthorityError;
 use crate::access::rate::Buckets;
 use crate::app::{App, AppError};
+use crate::backups::Backups;
 use crate::config::Config;
+use crate::events::Feed;
 use crate::gateway::Gateway;
 use crate::http::server::{ControlSocket, ListenError, serve_tcp, serve_tls};
 use crate::http::tls::Tls;
 use crate::http::{self, Api, Server};
 use crate::metrics::Metrics;
+use crate::operations::Operations;
 use crate::reconcile::Progress;
 use crate::reconcile::network::{Reconciler, Uplink};
 use crate::store::{RedbStore, Store, StoreError};
@@ -79,11 +82,18 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
     let app = App::new(Arc::clone(&store), reserved).with_limits(config.limits());
     app.prepare()?;
     let access = Arc::new(access(&config, &store)?);
+    // From before the API listens, so that no change is missed.
+    let (events, changes) = Feed::new(Arc::clone(&store), stop.clone())?;
+    tokio::spawn(Arc::clone(&events).run(changes));
+    let operations = Arc::new(Operations::new(Arc::clone(&store))?);
     let api = Api {
         app,
         gateway: Arc::clone(&gateway),
         progress: Arc::clone(&progress),
         uplinks: uplinks.clone().into(),
+        backups: Arc::new(Backups::new(&config.state_dir, Arc::clone(&store), Arc::clone(&operations))),
+        operations,
+        events: Arc::clone(&events),
         metrics: Arc::new(Metrics::new(Arc::clone(&gateway), Arc::clone(&store), Arc::clone(&progress))),
     };
     let reconciler = Reconciler::new(store, gateway, progress, uplinks);

@@ -6,11 +6,14 @@
 
 pub mod access;
 pub mod app;
+pub mod backups;
 pub mod config;
 pub mod daemon;
+pub mod events;
 pub mod gateway;
 pub mod http;
 pub mod metrics;
+pub mod operations;
 pub mod plan;
 pub mod reconcile;
 pub mod store;

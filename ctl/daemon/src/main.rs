@@ -1,5 +1,7 @@
 //! `edgestackd`: reads the command line and the configuration, starts the daemon, and turns signals into its end.
 
+mod commands;
+
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,6 +46,21 @@ enum Command {
     /// The audit log
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Write everything that the store holds to a file, whether the daemon runs or not
+    Backup {
+        /// The file, which is made anew
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Make the store from a backup; the daemon must not run
+    Restore {
+        /// The file that `backup` wrote
+        #[arg(long, value_name = "FILE")]
+        input: PathBuf,
+        /// Move a store that is there aside
+        #[arg(long)]
+        replace: bool,
+    },
     /// Make a certificate by which a client is a user, from the daemon's own authority
     IssueCertificate {
         /// The user: letters, digits and `.@_-`
@@ -109,6 +126,8 @@ fn run_command(command: &Command, config: &Config) -> Result<String, Box<dyn std
             let Verified { lines, first, last, digest } = audit::verify(&config.audit_directory())?;
             Ok(format!("{lines} lines are as they were written: {first} to {last}, whose digest is {digest}"))
         }
+        Command::Backup { output } => commands::back_up(config, output),
+        Command::Restore { input, replace } => commands::restore(config, input, *replace),
         Command::IssueCertificate { user, days, output } => {
             if !is_user(user) {
                 return Err(format!("`{user}` is no name of a user: letters, digits and `.@_-`").into());

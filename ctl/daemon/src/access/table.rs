@@ -17,6 +17,12 @@ pub enum Resource {
     Quotas,
     /// Who wrote what.
     Audit,
+    /// What happened to objects: of all projects.
+    Events,
+    /// What takes longer than a request.
+    Operations,
+    /// Copies of everything that is stored.
+    Backups,
     /// What passes through the dataplane: flows, counters, traces, captures. Packets of all tenants are seen there.
     Traffic,
     /// Numbers about the daemon and the dataplane.
@@ -77,6 +83,9 @@ impl fmt::Display for Resource {
             Self::Object(kind) => kind.plural(),
             Self::Quotas => "quotas",
             Self::Audit => "audit",
+            Self::Events => "events",
+            Self::Operations => "operations",
+            Self::Backups => "backups",
             Self::Traffic => "traffic",
             Self::Metrics => "metrics",
             Self::Version => "version",
@@ -88,7 +97,17 @@ impl fmt::Display for Resource {
 impl Resource {
     /// Every resource.
     pub fn all() -> impl Iterator<Item = Self> {
-        let others = [Self::Quotas, Self::Audit, Self::Traffic, Self::Metrics, Self::Version, Self::Health];
+        let others = [
+            Self::Quotas,
+            Self::Audit,
+            Self::Events,
+            Self::Operations,
+            Self::Backups,
+            Self::Traffic,
+            Self::Metrics,
+            Self::Version,
+            Self::Health,
+        ];
         Kind::ALL.into_iter().map(Self::Object).chain(others)
     }
 
@@ -110,6 +129,9 @@ impl Resource {
             Self::Object(RoleBinding)         => ["rcud", "",      "",     "rcud", "",     "",     "r"],
             Self::Quotas                      => ["ru",   "r",     "r",    "r",    "r",    "r",    "r"],
             Self::Audit                       => ["r",    "",      "",     "",     "",     "",     "r"],
+            Self::Events                      => ["r",    "r",     "r",    "",     "",     "",     "r"],
+            Self::Operations                  => ["rd",   "rd",    "",     "",     "",     "",     "r"],
+            Self::Backups                     => ["rcd",  "",      "",     "",     "",     "",     "" ],
             Self::Traffic                     => ["r",    "r",     "r",    "",     "",     "",     "" ],
             Self::Metrics                     => ["r",    "r",     "r",    "",     "",     "",     "r"],
             Self::Version                     => ["r",    "r",     "r",    "r",    "r",    "r",    "r"],

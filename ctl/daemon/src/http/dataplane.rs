@@ -1,7 +1,5 @@
 //! Paths that look into the dataplane: what is plugged in, what flows, what was dropped and why.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -12,7 +10,6 @@ use edgestack_dataplane::capture::{Capture, CaptureError, SNAP_LENGTH_MAX};
 use edgestack_dataplane::engine::TraceError;
 use edgestack_dataplane::inspect::TraceRequest;
 use edgestack_dataplane::io::pcap_file;
-use hyper::body::Frame;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -20,7 +17,7 @@ use tokio::sync::mpsc;
 use super::body::read_json;
 use super::error::Failure;
 use super::routes::Routes;
-use super::{Api, NETWORK_PREFIX};
+use super::{Api, NETWORK_PREFIX, chunks};
 use crate::access::table::Resource;
 use crate::gateway::{Gateway, GatewayError};
 
@@ -154,7 +151,7 @@ async fn capture(
     let packets = ask(&api, move |gateway| gateway.capture(&port, limit)).await?;
     let (sender, receiver) = mpsc::channel(CAPTURE_CHUNKS);
     tokio::task::spawn_blocking(move || copy_packets(&packets, &sender, limit));
-    let mut response = Body::new(Chunks(receiver)).into_response();
+    let mut response = chunks::body(receiver).into_response();
     let media_type = HeaderValue::from_static("application/vnd.tcpdump.pcap");
     response.headers_mut().insert(header::CONTENT_TYPE, media_type);
     Ok(response)
@@ -181,20 +178,5 @@ fn copy_packets(packets: &Capture, sender: &mpsc::Sender<Bytes>, limit: u64) {
         if sender.blocking_send(Bytes::from(chunk)).is_err() {
             return;
         }
-    }
-}
-
-/// A body that comes in chunks from a thread.
-struct Chunks(mpsc::Receiver<Bytes>);
-
-impl hyper::body::Body for Chunks {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.0.poll_recv(context).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
     }
 }

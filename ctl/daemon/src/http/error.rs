@@ -189,6 +189,7 @@ impl Failure {
                 )
             }
             StoreError::InUse { .. }
+            | StoreError::Exists { .. }
             | StoreError::NewerSchema { .. }
             | StoreError::Migration { .. }
             | StoreError::Backend { .. } => {

@@ -4,14 +4,18 @@
 //! router serves the control socket; the metrics listener has only what `service.rs` offers without secrets.
 
 mod audit;
+mod backups;
 mod body;
+mod chunks;
 mod dataplane;
 pub mod error;
+mod events;
 mod floating_ip;
 mod guard;
 mod idempotency;
 mod network;
 mod objects;
+mod operations;
 mod parameters;
 mod port;
 mod project;
@@ -39,8 +43,11 @@ use axum::response::{IntoResponse, Response};
 
 use crate::access::Access;
 use crate::app::App;
+use crate::backups::Backups;
+use crate::events::Feed;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
+use crate::operations::Operations;
 use crate::reconcile::Progress;
 use crate::reconcile::network::Uplink;
 use error::Failure;
@@ -66,6 +73,12 @@ pub struct Api {
     pub progress: Arc<Progress>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What happened to objects.
+    pub events: Arc<Feed>,
+    /// What takes longer than a request.
+    pub operations: Arc<Operations>,
+    /// Backups of the store.
+    pub backups: Arc<Backups>,
     /// Interfaces to the outside.
     pub uplinks: Arc<[Uplink]>,
 }
@@ -107,6 +120,9 @@ pub fn routes() -> Routes {
         .merge(floating_ip::routes())
         .merge(security_group::routes())
         .merge(security_group_rule::routes())
+        .merge(events::routes())
+        .merge(operations::routes())
+        .merge(backups::routes())
         .merge(dataplane::routes())
         .merge(project::routes())
         .merge(token::routes())

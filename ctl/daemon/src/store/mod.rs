@@ -7,6 +7,7 @@
 //!
 //! Nothing here knows what the values mean; `app/` does, and it is the only caller besides the reconcilers' reads.
 
+pub mod backup;
 mod event_log;
 mod memory;
 mod migrate;
@@ -140,6 +141,12 @@ pub enum StoreError {
         size: usize,
         /// How much there may be.
         limit: usize,
+    },
+    /// There is a store where one was to be made.
+    #[error("there is a store at {path} already")]
+    Exists {
+        /// The file.
+        path: String,
     },
     /// Another process has the store open.
     #[error("the store {path} is open in another process: is edgestackd running already?")]

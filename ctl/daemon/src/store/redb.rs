@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
+use super::backup::Backup;
 use super::migrate::{self, MigrationError};
 use super::{EventLog, Listing, Operation, SCHEMA_VERSION, Store, StoreError, Stored, Transaction, Watch};
 
@@ -67,6 +68,27 @@ impl RedbStore {
         Ok(store)
     }
 
+    /// Makes the store at `path` from a backup: whole, or not at all. Its revisions go on after those that there were, so that
+    /// no entity tag of before stands for something else.
+    pub fn restore(path: &Path, backup: &Backup) -> Result<(), StoreError> {
+        let path_text = path.display().to_string();
+        if path.exists() {
+            return Err(StoreError::Exists { path: path_text });
+        }
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Backend {
+            path: path_text.clone(),
+            action: "be restored",
+            source,
+        };
+        let partial = path.with_extension("restoring");
+        match std::fs::remove_file(&partial) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error.into())),
+            _ => {}
+        }
+        fill(&partial, backup).map_err(|error| failed(error.into()))?;
+        std::fs::rename(&partial, path).map_err(|error| failed(error.into()))
+    }
+
     /// Works with the database; one that failed is opened again, for the next time.
     fn with<T>(
         &self,
@@ -108,6 +130,21 @@ impl RedbStore {
         self.with("be read", |database| read_prefix(database, " "))
             .is_ok_and(|found| found.revision == revision)
     }
+}
+
+/// Makes a store of what a backup holds, in the layout that it was written in.
+fn fill(path: &Path, backup: &Backup) -> Result<(), redb::Error> {
+    let write = builder().create(path)?.begin_write()?;
+    {
+        let mut entries = write.open_table(ENTRIES)?;
+        for Stored { key, value, revision } in &backup.entries {
+            entries.insert(key.as_str(), encode(*revision, value).as_slice())?;
+        }
+        let mut properties = write.open_table(PROPERTIES)?;
+        properties.insert(SCHEMA, backup.header.schema_version)?;
+        properties.insert(REVISION, backup.header.revision + 1)?;
+    }
+    Ok(write.commit()?)
 }
 
 fn builder() -> redb::Builder {
@@ -203,10 +240,7 @@ fn apply(
     for operation in operations {
         match operation {
             Operation::Put { key, value } => {
-                let mut encoded = Vec::with_capacity(8 + value.len());
-                encoded.extend_from_slice(&revision.to_le_bytes());
-                encoded.extend_from_slice(value);
-                entries.insert(key.as_str(), encoded.as_slice())?;
+                entries.insert(key.as_str(), encode(revision, value).as_slice())?;
             }
             Operation::Delete { key } => {
                 entries.remove(key.as_str())?;
@@ -214,6 +248,13 @@ fn apply(
         }
     }
     Ok(())
+}
+
+fn encode(revision: u64, value: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(8 + value.len());
+    encoded.extend_from_slice(&revision.to_le_bytes());
+    encoded.extend_from_slice(value);
+    encoded
 }
 
 fn decode(key: &str, encoded: &[u8]) -> Stored {

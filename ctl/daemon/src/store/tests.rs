@@ -100,6 +100,34 @@ fn a_watch_that_fell_behind_is_told() {
 }
 
 #[test]
+fn a_commit_that_is_partly_out_of_the_log_is_gone_whole() {
+    each(|store| {
+        // Three changes of one revision, then as many as push the first of the three out.
+        let three = Transaction::default().put("a/1", "1").put("a/2", "1").put("a/3", "1").clone();
+        let revision = store.commit(&three).unwrap();
+        let mut before = store.watch("a/", revision - 1);
+        let mut after = store.watch("a/", revision);
+        let mut many = Transaction::default();
+        for number in 0..super::event_log::EVENTS_MAX / 2 - 1 {
+            many.put(format!("b/{number}"), "1");
+        }
+        store.commit(&many).unwrap();
+        assert_eq!(store.watch("a/", revision - 1).pending().unwrap().len(), 3, "all is there still");
+        store.commit(&many).unwrap();
+        assert_eq!(before.pending(), Err(Compacted { wanted: revision - 1, oldest: revision }));
+        assert_eq!(after.pending().unwrap(), [], "who has seen it misses nothing");
+        // Told so, a reader lists and goes on from there, and sees every later change once.
+        let listing = store.list("a/").unwrap();
+        let mut anew = store.watch("a/", listing.revision);
+        store.commit(Transaction::default().delete("a/1").put("a/4", "2")).unwrap();
+        let seen: Vec<(String, bool)> =
+            anew.pending().unwrap().into_iter().map(|event| (event.key, event.value.is_some())).collect();
+        assert_eq!(seen, [("a/1".to_owned(), false), ("a/4".to_owned(), true)]);
+        assert_eq!(anew.pending().unwrap(), []);
+    });
+}
+
+#[test]
 fn the_file_keeps_everything_and_lets_one_process_in() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");

@@ -1,6 +1,6 @@
 //! The end of the process at any instant loses nothing that was acknowledged.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use crate::support::{Daemon, request};
 
 /// Times that the daemon is killed.
 const ROUNDS: u32 = 8;
+/// Rules of each group that is written.
+const RULES: usize = 12;
 /// Clients that write at the same time.
 const CLIENTS: u32 = 4;
 
@@ -90,6 +92,101 @@ fn write_until_killed(
         }
     }
     written
+}
+
+#[test]
+fn a_change_of_many_keys_happens_whole_or_not_at_all_whenever_the_daemon_is_killed() {
+    let mut daemon = Daemon::start();
+    let mut acknowledged: Vec<String> = Vec::new();
+    let mut removed: Vec<String> = Vec::new();
+    for round in 0..ROUNDS {
+        let socket = daemon.socket();
+        let (killed, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let written: Vec<(Vec<String>, Vec<String>)> = thread::scope(|scope| {
+            let clients: Vec<_> = (0..CLIENTS)
+                .map(|client| {
+                    let (socket, killed, done) = (&socket, &killed, &done);
+                    scope.spawn(move || write_groups_until_killed(socket, killed, done, (round, client)))
+                })
+                .collect();
+            // At another moment of the writing each round, however fast the machine is.
+            while done.load(Ordering::Relaxed) < 3 * CLIENTS as usize {
+                thread::sleep(Duration::from_millis(1));
+            }
+            thread::sleep(Duration::from_millis(u64::from(round * 7 % 20)));
+            daemon.kill();
+            killed.store(true, Ordering::Relaxed);
+            clients.into_iter().map(|client| client.join().unwrap()).collect()
+        });
+        for (made, gone) in written {
+            acknowledged.extend(made);
+            removed.extend(gone);
+        }
+        daemon.kill_and_restart();
+        let groups = daemon.get("security_groups").body;
+        let groups = groups["security_groups"].as_array().unwrap();
+        let rules = daemon.get("security_group_rules").body["total"].as_u64().unwrap();
+        for group in groups {
+            let count = group["rules"].as_array().unwrap().len();
+            assert_eq!(count, RULES, "round {round}: the group {} came in part", group["name"]);
+        }
+        assert_eq!(rules as usize, groups.len() * RULES, "round {round}: rules without their group");
+        let is_there = |name: &str| groups.iter().any(|group| group["name"] == name);
+        for name in &acknowledged {
+            assert_eq!(is_there(name), !removed.contains(name), "round {round}: the group {name}");
+        }
+        for name in &removed {
+            assert!(
+                !is_there(name),
+                "round {round}: the group {name} was removed, acknowledged, and is there"
+            );
+        }
+    }
+    assert!(!removed.is_empty(), "of {} groups none was removed", acknowledged.len());
+    // Nothing holds the name of what is gone.
+    let again = daemon.post("security_groups", &json!({"security_group": {"name": removed[0]}}));
+    assert_eq!(again.status, 201, "{}", again.text);
+}
+
+/// Creates groups with their rules, and removes every second, until the daemon is gone; returns those whose making and those
+/// whose removal was acknowledged.
+fn write_groups_until_killed(
+    socket: &std::path::Path,
+    killed: &AtomicBool,
+    done: &AtomicUsize,
+    (round, client): (u32, u32),
+) -> (Vec<String>, Vec<String>) {
+    let (mut made, mut removed) = (Vec::new(), Vec::new());
+    let rules: Vec<serde_json::Value> = (0..RULES)
+        .map(|port| json!({"direction": "ingress", "protocol": "tcp", "port_range_min": port + 1, "port_range_max": port + 1}))
+        .collect();
+    for number in 0.. {
+        if killed.load(Ordering::Relaxed) {
+            break;
+        }
+        let name = format!("g-{round}-{client}-{number}");
+        let body = json!({"security_group": {"name": name, "rules": rules}}).to_string();
+        match request(socket, "POST", "security_groups", &[], &body) {
+            Ok(answer) if answer.status == 201 => done.fetch_add(1, Ordering::Relaxed),
+            Ok(answer) => panic!("{answer:?}"),
+            Err(_) => break,
+        };
+        if number % 2 != 0 {
+            made.push(name);
+            continue;
+        }
+        match request(socket, "DELETE", &format!("security_groups/{name}"), &[], "") {
+            Ok(answer) if answer.status == 200 => {
+                done.fetch_add(1, Ordering::Relaxed);
+                // Both were acknowledged: it was there, and is gone.
+                removed.push(name.clone());
+                made.push(name);
+            }
+            Ok(answer) => panic!("{answer:?}"),
+            Err(_) => break, // Made, and perhaps removed.
+        }
+    }
+    (made, removed)
 }
 
 /// Statuses are written after the answer, so they are left out of comparisons.

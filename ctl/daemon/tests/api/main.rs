@@ -1,10 +1,12 @@
 //! The API over its real HTTP stack, on a socket of its own, with the dataplane off: needs no root.
 
 mod audit;
+mod backup;
 mod bodies;
 mod cascade;
 mod crash;
 mod dry_run;
+mod events;
 mod floating_ip;
 mod https;
 mod idempotency;

@@ -58,6 +58,11 @@ impl Daemon {
     /// Ends the daemon at once, as `kill -9` does, and starts it again on the same store.
     pub(crate) fn kill_and_restart(&mut self) {
         self.kill();
+        self.restart();
+    }
+
+    /// Starts the daemon again after its end.
+    pub(crate) fn restart(&mut self) {
         self.child = spawn(self.directory.path());
         self.wait_ready();
     }

@@ -26,7 +26,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use edgestack_model::project::DEFAULT_PROJECT;
 use edgestack_model::reader::Refusal;
-use edgestack_model::{Draft, Labels, Limits, Object, ProjectSpec, Reference, Spec, Status};
+use edgestack_model::{
+    Condition, ConditionStatus, Draft, Labels, Limits, Object, Phase, ProjectSpec, Reference, Spec, Status,
+};
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
@@ -459,6 +461,20 @@ fn check_etag<S: Spec>(entry: &Entry<S>, if_match: Option<&str>) -> Result<(), A
 fn decode_status(value: Option<&[u8]>) -> Status {
     // A status that cannot be read is as good as none: the reconciler writes it anew.
     value.and_then(|value| serde_json::from_slice(value).ok()).unwrap_or_default()
+}
+
+/// The status of objects that nothing has to be done for: what is stored is in effect.
+fn in_effect<S: Spec>(objects: &mut [Object<S>]) {
+    for object in objects {
+        let ready = Condition {
+            kind: "Ready".to_owned(),
+            status: ConditionStatus::True,
+            reason: "Stored".to_owned(),
+            message: String::new(),
+        };
+        object.status =
+            Status { phase: Phase::Active, observed_generation: object.generation, conditions: vec![ready] };
+    }
 }
 
 /// Names of the fields in which two specs differ.

@@ -2,16 +2,22 @@
 
 use edgestack_model::project::DEFAULT_PROJECT;
 use edgestack_model::security_group::DEFAULT_GROUP;
-use edgestack_model::{Kind, ProjectSpec, Reference, SecurityGroupSpec, Spec};
+use edgestack_model::{Kind, Object, ProjectSpec, Reference, SecurityGroupSpec, Spec};
 
 use super::error::AppError;
 use super::record::{Entry, Record, object_key};
 use super::usage::{counts, limits_key, usage_key};
 use super::write::{Write, find};
-use super::{Noun, Scope, security_group, security_group_rule};
+use super::{Noun, Scope, in_effect, security_group, security_group_rule};
+use crate::store::Store;
 
 impl Noun for ProjectSpec {
     fn resolve(&mut self, _previous: Option<&Self>, _write: &mut Write<'_>) -> Result<(), AppError> {
+        Ok(())
+    }
+
+    fn complete(objects: &mut [Object<Self>], _store: &dyn Store) -> Result<(), AppError> {
+        in_effect(objects);
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use super::write::{Write, mac_key};
 
 impl Noun for RouterSpec {
     fn resolve(&mut self, previous: Option<&Self>, write: &mut Write<'_>) -> Result<(), AppError> {
+        require_host(self, previous, write);
         if self.mac.is_none() {
             let kept = previous.and_then(|previous| previous.mac);
             self.mac = Some(kept.unwrap_or_else(|| MacAddress::generated(write.id(), 0)));
@@ -28,6 +29,17 @@ impl Noun for RouterSpec {
             keep_floating_ips(self, previous, write)?;
         }
         Ok(())
+    }
+}
+
+/// What other machines of the external network would notice is for those who run the site.
+fn require_host(spec: &RouterSpec, previous: Option<&RouterSpec>, write: &mut Write<'_>) {
+    let (mac, peer) = previous.map_or((None, None), |previous| (previous.mac, previous.peer_router.as_ref()));
+    if spec.mac.is_some() && spec.mac != mac {
+        write.require_host("mac", "the choice of a router's MAC address");
+    }
+    if spec.peer_router.is_some() && spec.peer_router.as_ref() != peer {
+        write.require_host("peer_router", "an upstream router");
     }
 }
 
@@ -64,9 +76,14 @@ fn resolve_external(
     };
     external.network.clone_from(&network.record.name);
     require_external(&network.record.spec, true, "external/network", &network.record.name, write);
+    let kept = previous.and_then(|previous| previous.external.as_ref());
+    let kept = kept.filter(|kept| kept.network == external.network).and_then(|kept| kept.ip);
     if external.ip.is_none() {
-        let kept = previous.and_then(|previous| previous.external.as_ref());
-        external.ip = kept.filter(|kept| kept.network == external.network).and_then(|kept| kept.ip);
+        external.ip = kept;
+    }
+    let pool = network.record.spec.effective_pool();
+    if external.ip.is_some_and(|address| Some(address) != kept && !pool.contains(address)) {
+        write.require_host("external/ip", "an address outside of the network's pool");
     }
     let refusal = external.ip.and_then(|address| network.record.spec.refuse_host(address));
     match refusal {

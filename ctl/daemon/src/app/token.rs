@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::error::AppError;
 use super::record::{Entry, parse_owner};
 use super::write::Write;
-use super::{Noun, Scope, write};
+use super::{Noun, Scope, in_effect, write};
 use crate::store::{Store, Transaction};
 
 impl Noun for TokenSpec {
@@ -48,6 +48,7 @@ impl Noun for TokenSpec {
     }
 
     fn complete(objects: &mut [Object<Self>], store: &dyn Store) -> Result<(), AppError> {
+        in_effect(objects);
         for object in objects {
             let stored = store.get(&last_use_key(&object.id))?;
             let text = stored.and_then(|stored| String::from_utf8(stored.value).ok());
@@ -62,6 +63,11 @@ impl Noun for RoleBindingSpec {
         check_role(self.role, write);
         let key = format!("{}{}", bindings_prefix(&self.user), write.id());
         write.claim(key, "user", "in_use", "the binding");
+        Ok(())
+    }
+
+    fn complete(objects: &mut [Object<Self>], _store: &dyn Store) -> Result<(), AppError> {
+        in_effect(objects);
         Ok(())
     }
 }

@@ -31,6 +31,8 @@ const CONNECTIONS_MAX: usize = 512;
 const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 /// How long a client may take to send the head of a request, and to leave a connection idle.
 const HEADER_TIMEOUT: Duration = Duration::from_mins(1);
+/// The same for a client by the network.
+const REMOTE_HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long requests under way may take to end when the daemon stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed accept: out of descriptors, most likely.
@@ -138,7 +140,7 @@ impl ControlSocket {
 
 /// Serves `router` by HTTPS at a TCP address until `stop` says so.
 pub async fn serve_tls(listener: TcpListener, tls: Tls, router: Router, stop: watch::Receiver<bool>) {
-    let connections = Connections::new(router, stop);
+    let connections = Connections { header_timeout: REMOTE_HEADER_TIMEOUT, ..Connections::new(router, stop) };
     let addresses = Addresses::default();
     loop {
         let Some(permit) = connections.slot().await else { break };
@@ -223,12 +225,18 @@ pub async fn serve_tcp(listener: TcpListener, router: Router, stop: watch::Recei
 struct Connections {
     router: Router,
     slots: Arc<Semaphore>,
+    header_timeout: Duration,
     stop: watch::Receiver<bool>,
 }
 
 impl Connections {
     fn new(router: Router, stop: watch::Receiver<bool>) -> Self {
-        Self { router, slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)), stop }
+        Self {
+            router,
+            slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            header_timeout: HEADER_TIMEOUT,
+            stop,
+        }
     }
 
     /// Waits for a place for one more connection; None when it is time to stop.
@@ -247,7 +255,7 @@ impl Connections {
         places: impl Send + 'static,
     ) {
         let inner = TowerToHyperService::new(self.router.clone());
-        let mut stop = self.stop.clone();
+        let (mut stop, header_timeout) = (self.stop.clone(), self.header_timeout);
         tokio::spawn(async move {
             let Some((stream, peer)) = established.await else { return drop(places) };
             let service = service_fn(move |mut request: Request<Incoming>| {
@@ -256,7 +264,7 @@ impl Connections {
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
+                .header_read_timeout(header_timeout)
                 .serve_connection(TokioIo::new(stream), service);
             tokio::pin!(connection);
             let ended = tokio::select! {

@@ -58,6 +58,21 @@ fn who_speaks_no_tls_gets_no_answer() {
     assert!(!answer.starts_with(b"HTTP/"), "{answer:?}");
 }
 
+#[test]
+fn who_is_silent_or_takes_too_many_places_is_let_go() {
+    let (daemon, port) = listening();
+    let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let ends_within = |mut stream: TcpStream, seconds: u64| {
+        stream.set_read_timeout(Some(Duration::from_secs(seconds))).unwrap();
+        matches!(stream.read(&mut [0]), Ok(0)) || stream.take_error().unwrap().is_some()
+    };
+    let silent: Vec<TcpStream> = (0..64).map(|_| connect()).collect();
+    // The listener takes them one after another; the next one is one too many, at once.
+    assert!(ends_within(connect(), 8), "an address has 64 places");
+    assert_eq!(daemon.get("/healthz").status, 200, "other listeners have their own");
+    assert!(ends_within(silent.into_iter().next().unwrap(), 20), "a handshake may take ten seconds");
+}
+
 #[tokio::test]
 async fn a_restart_keeps_the_certificate() {
     let (mut daemon, port) = listening();

@@ -95,6 +95,11 @@ fn a_shared_name_is_nobody_else_s() {
 #[test]
 fn a_project_comes_with_its_group_and_goes_when_it_is_empty() {
     let daemon = with_projects(&["blue"]);
+    assert_eq!(
+        daemon.get("projects/blue").body["project"]["status"]["phase"],
+        "Active",
+        "it waits for nothing"
+    );
     let group = daemon.get("security_groups/default?project=blue").body["security_group"].clone();
     let rules: Vec<&Value> =
         group["rules"].as_array().unwrap().iter().map(|rule| &rule["direction"]).collect();

@@ -53,6 +53,33 @@ fn secrets_survive_a_restart_and_are_not_in_the_store() {
 }
 
 #[test]
+fn a_key_of_one_caller_gives_no_answer_to_another() {
+    let daemon = Daemon::start();
+    daemon.create("projects", &json!({"project": {"name": "blue"}}));
+    let callers = [daemon.token("member", "default"), daemon.token("member", "blue")];
+    let body = network("tenant", "10.0.0.0/24").to_string();
+    let mut ids = Vec::new();
+    for token in &callers {
+        let headers = [&format!("Authorization: Bearer {token}") as &str, "Idempotency-Key: one"];
+        let answers = [0, 1].map(|_| daemon.request("POST", "networks", &headers, &body));
+        assert_eq!((answers[0].status, answers[1].header("idempotency-replayed")), (201, Some("true")));
+        assert_eq!(answers[0].body["id"], answers[1].body["id"]);
+        ids.push(answers[0].body["id"].clone());
+    }
+    assert_ne!(ids[0], ids[1]);
+    let body = json!({"token": {"name": "keyed", "role": "viewer"}}).to_string();
+    let made = daemon.request("POST", "tokens", &["Idempotency-Key: two"], &body);
+    assert!(made.body["secret"].is_string(), "{}", made.text);
+    let again = daemon.request("POST", "tokens", &["Idempotency-Key: two"], &body);
+    assert_eq!(
+        (again.status, &again.body["secret"]),
+        (409, &Value::Null),
+        "a secret is not kept: {}",
+        again.text
+    );
+}
+
+#[test]
 fn roles_are_given_where_they_hold() {
     let daemon = Daemon::start();
     let token = |role: &str| json!({"token": {"name": "t", "role": role}});
@@ -102,6 +129,16 @@ fn what_is_the_host_s_is_not_a_member_s() {
     send("POST", "networks", &flat).refused(400, "invalid", &[("/network/type", "not_permitted")]);
     let body = json!({"network": {"name": "s", "cidr": "10.9.0.0/24", "segment_id": 5}});
     send("POST", "networks", &body).refused(400, "invalid", &[("/network/segment_id", "not_permitted")]);
+    let router = json!({"router": {"name": "r", "mac": "02:00:00:00:00:01",
+        "external": {"network": "wan", "ip": "203.0.113.99"}, "peer_router": {"ip": "203.0.113.98"}}});
+    let wanted = [
+        ("/router/mac", "not_permitted"),
+        ("/router/peer_router", "not_permitted"),
+        ("/router/external/ip", "not_permitted"),
+    ];
+    send("POST", "routers", &router).refused(400, "invalid", &wanted);
+    let router = json!({"router": {"name": "r", "external": {"network": "wan", "ip": "203.0.113.12"}}});
+    assert_eq!(send("POST", "routers", &router).status, 201);
     for (method, body) in [("PATCH", json!({"network": {"mtu": 1400}})), ("DELETE", Value::Null)] {
         send(method, "networks/wan", &body).refused(403, "forbidden", &[]);
     }

@@ -89,8 +89,8 @@ lint: setup tidy ## Formatting, clippy without warnings, the house rules
 tidy:
 	$(CARGO) test --quiet --locked -p edgestack-tests --test tidy
 
-conformance: setup ebpf ## The conformance cases, in all their modes
-	$(CARGO) test --locked -p edgestack-tests --all-features --test conformance
+conformance: setup ebpf ## The conformance cases, in all their modes; writes docs/conformance.md
+	EDGESTACK_CONFORMANCE_REPORT=$(CURDIR)/docs/conformance.md $(CARGO) test --locked -p edgestack-tests --all-features --test conformance
 
 fuzz: ## Every fuzz target for FUZZ_SECONDS each (30), where a nightly toolchain is installed
 	dataplane/fuzz/run.sh $(FUZZ_SECONDS)

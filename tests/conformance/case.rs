@@ -155,6 +155,11 @@ impl Case {
         case.config.apply(&mut topology.config).map_err(refuse)?;
         Ok((case, topology))
     }
+
+    /// What a case says that it proves.
+    pub(crate) fn sources(path: &Path) -> Result<Vec<String>, CaseError> {
+        Ok(load::<Self>(path)?.source)
+    }
 }
 
 fn load<T: DeserializeOwned>(path: &Path) -> Result<T, CaseError> {

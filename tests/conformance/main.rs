@@ -6,6 +6,7 @@
 
 mod case;
 mod compare;
+mod matrix;
 mod memory;
 mod mode;
 mod notation;
@@ -16,10 +17,15 @@ mod tier0;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use crate::matrix::{Matrix, Results};
 use crate::mode::Mode;
+
+/// Names the file that the table of requirements is written to after a run of all cases.
+const REPORT_VARIABLE: &str = "EDGESTACK_CONFORMANCE_REPORT";
 
 /// Fewest cases that the suite is known to have; fewer means that files are not found.
 const CASES_MIN: usize = 40;
@@ -35,19 +41,52 @@ fn main() -> ExitCode {
         let count = files.len();
         move || if count >= CASES_MIN { Ok(()) } else { Err(format!("only {count} cases").into()) }
     })];
-    for file in files {
+    let files: Vec<(String, PathBuf)> = files.into_iter().map(|file| (name_of(&file), file)).collect();
+    let matrix = match Matrix::load(&root, &files) {
+        Ok(matrix) => matrix,
+        Err(problem) => {
+            eprintln!("{problem}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let checked = matrix.check();
+    trials
+        .push(Trial::test("every_requirement_has_a_case_or_a_reason", move || checked.map_err(Failed::from)));
+    let results = Arc::new(Results::default());
+    for (name, file) in &files {
         for mode in Mode::ALL {
-            let area = file.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-            let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-            let name = format!("{area}/{stem}");
-            let (file, topologies, mode) = (file.clone(), topologies.clone(), *mode);
-            trials.push(
-                Trial::test(name, move || run::run(&file, &topologies, mode).map_err(Failed::from))
-                    .with_kind(mode.label()),
-            );
+            let (name, file, topologies) = (name.clone(), file.clone(), topologies.clone());
+            let results = Arc::clone(&results);
+            let trial = Trial::test(name.clone(), move || {
+                let outcome = run::run(&file, &topologies, *mode);
+                results.note(&name, outcome.is_ok());
+                outcome.map_err(Failed::from)
+            });
+            trials.push(trial.with_kind(mode.label()));
         }
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let code = libtest_mimic::run(&arguments, trials).exit_code();
+    match std::env::var_os(REPORT_VARIABLE)
+        .map(|path| write(&matrix, &results, files.len(), Path::new(&path)))
+    {
+        Some(Err(problem)) => {
+            eprintln!("{REPORT_VARIABLE}: {problem}");
+            ExitCode::FAILURE
+        }
+        _ => code,
+    }
+}
+
+/// Writes the table of requirements.
+fn write(matrix: &Matrix, results: &Results, case_count: usize, path: &Path) -> Result<(), String> {
+    let report = matrix.report(results, case_count)?;
+    std::fs::write(path, report).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// `snat/udp`.
+fn name_of(file: &Path) -> String {
+    let area = file.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    format!("{area}/{}", file.file_stem().unwrap_or_default().to_string_lossy())
 }
 
 fn find_cases(directory: &Path, files: &mut Vec<PathBuf>) {

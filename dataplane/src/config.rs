@@ -7,12 +7,16 @@
 //! Objects refer to each other by [`Id`]; names are only for people (traces, counters, messages). Each is shared: an
 //! object that is the same allocation as in the configuration before is known to be unchanged without a look.
 
+mod nat;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Cidr, MacAddress};
+
+pub use nat::{NatFiltering, NatMapping, NatPool, PortForward};
 
 /// Identifier of an object: any text, unique among the objects of its kind. The daemon uses UUIDs.
 pub type Id = String;
@@ -35,6 +39,10 @@ pub struct Config {
     pub security_groups: Vec<Arc<SecurityGroup>>,
     /// Sets of addresses that rules name.
     pub address_groups: Vec<Arc<AddressGroup>>,
+    /// External addresses that sources leave with.
+    pub nat_pools: Vec<Arc<NatPool>>,
+    /// External ports that stand for workloads'.
+    pub port_forwards: Vec<Arc<PortForward>>,
 }
 
 /// A layer 2 network with one IPv4 subnet, and one of IPv6 where it has `ipv6_cidr`.
@@ -269,6 +277,9 @@ pub struct RouterExternal {
     /// Sources without a floating IP leave with `ip_address`; false: they do not leave.
     #[serde(default = "default_true")]
     pub enable_snat: bool,
+    /// The pool whose addresses sources leave with in place of `ip_address`. It serves one router.
+    #[serde(default)]
+    pub snat_pool: Option<Id>,
     /// Next hop of the default route; the network's gateway where left out.
     #[serde(default)]
     pub peer_ip: Option<Ipv4Addr>,
@@ -291,6 +302,7 @@ impl RouterExternal {
             network: network.into(),
             ip_address,
             enable_snat: true,
+            snat_pool: None,
             peer_ip: None,
             peer_mac: None,
             ipv6_address: None,

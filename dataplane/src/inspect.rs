@@ -112,6 +112,18 @@ pub struct NatView {
     pub packets_out: u64,
     /// Packets from outside.
     pub packets_in: u64,
+    /// Of an address that sources leave with: ports in use towards the remote endpoint that has most.
+    #[serde(default)]
+    pub ports_used: u64,
+    /// Ports that may be in use towards one.
+    #[serde(default)]
+    pub ports_max: u64,
+    /// From so many on they are nearly exhausted.
+    #[serde(default)]
+    pub ports_high_water: u64,
+    /// They are.
+    #[serde(default)]
+    pub nearly_exhausted: bool,
 }
 
 /// A neighbour of an external network.
@@ -169,6 +181,9 @@ pub struct CountersView {
     pub sessions_evicted: u64,
     /// Sessions that a change of configuration ended.
     pub sessions_revoked: u64,
+    /// Times that the used ports of an external address have come to the high-water mark of its pool.
+    #[serde(default)]
+    pub nat_high_waters: u64,
     /// Packets of flows decided again after a change of configuration.
     pub revalidations: u64,
 }

@@ -12,6 +12,7 @@ use edgestack_abi::{DropReason, FlowVerdict};
 
 use crate::address::MacAddress;
 use crate::connection::ConnectionState;
+use crate::engine::Timeouts;
 use crate::rewrite::ErrorRewrite;
 use crate::snapshot::{Port, Snapshot};
 use crate::stages::connection::{Belongs, Stale};
@@ -22,7 +23,7 @@ use crate::tables::affinity_table::{AffinityTable, Choice, Client};
 use crate::tables::flow_table::{EntryIndex, FlowTable};
 use crate::tables::fragment_table::{DatagramKey, FragmentTable};
 use crate::tables::neighbour_table::{Asker, NeighbourKey, NeighbourTable};
-use crate::tables::port_allocator::{Endpoint, PortAllocator};
+use crate::tables::port_allocator::{Allocation, PortAllocator};
 use crate::tables::port_table::PortTable;
 use crate::tables::session_table::SessionTable;
 use crate::trace::Trace;
@@ -124,6 +125,8 @@ pub struct Context<'a> {
     pub now_ticks: u32,
     /// A random number.
     pub random: u32,
+    /// Idle times after which connections end.
+    pub timeouts: &'a Timeouts,
 }
 
 /// The first packet of a connection: now, or as the session remembers it.
@@ -244,10 +247,12 @@ pub struct NewSession {
     pub original_verdict: FlowVerdict,
     /// What happens to answers.
     pub reply_verdict: FlowVerdict,
-    /// `SESSION_SNAT`, `SESSION_FLOATING_IP`, `SESSION_LOAD_BALANCED`.
+    /// How it is translated: `SESSION_SNAT` and the like.
     pub kind: u8,
     /// The translated port to take.
-    pub allocation: Option<(Endpoint, u16)>,
+    pub allocation: Option<Allocation>,
+    /// The mapping that it comes in by.
+    pub inbound: Option<Allocation>,
     /// The choice of a load balancer's member to remember.
     pub affinity: Option<(Client, Choice)>,
     /// The neighbour that the first direction is sent to.
@@ -429,7 +434,8 @@ fn decide_new(
     let destination = destination::run(context, subject, trace).map_err(|stop| (Stage::Destination, stop))?;
     firewall::egress(context, subject, &destination, trace).map_err(at(Stage::FirewallEgress))?;
     let route = route::run(context, subject, &destination, trace).map_err(|stop| (Stage::Route, stop))?;
-    let source = source::run(context, subject, &destination, &route, trace).map_err(at(Stage::Source))?;
+    let source =
+        source::run(context, subject, &destination, &route, trace).map_err(|stop| (Stage::Source, stop))?;
     firewall::ingress(context, subject, &destination, &route, &source, trace)
         .map_err(at(Stage::FirewallIngress))?;
     Ok(output::run(context, subject, &destination, &route, &source))

@@ -181,6 +181,8 @@ impl Patch {
             config.load_balancers.retain(|object| &object.id != id);
             config.security_groups.retain(|object| &object.id != id);
             config.address_groups.retain(|object| &object.id != id);
+            config.nat_pools.retain(|object| &object.id != id);
+            config.port_forwards.retain(|object| &object.id != id);
             if count(config) == before {
                 return Err(format!("`remove: {id}`: no object has this id"));
             }
@@ -193,6 +195,8 @@ impl Patch {
         merge(&mut config.load_balancers, set.load_balancers, |object| &object.id);
         merge(&mut config.security_groups, set.security_groups, |object| &object.id);
         merge(&mut config.address_groups, set.address_groups, |object| &object.id);
+        merge(&mut config.nat_pools, set.nat_pools, |object| &object.id);
+        merge(&mut config.port_forwards, set.port_forwards, |object| &object.id);
         Ok(())
     }
 }
@@ -205,6 +209,8 @@ fn count(config: &Config) -> usize {
         + config.load_balancers.len()
         + config.security_groups.len()
         + config.address_groups.len()
+        + config.nat_pools.len()
+        + config.port_forwards.len()
 }
 
 fn merge<T>(objects: &mut Vec<Arc<T>>, changes: Vec<Arc<T>>, id: impl Fn(&T) -> &Id) {

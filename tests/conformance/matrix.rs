@@ -20,7 +20,8 @@ const LINE_CHARACTERS_MAX: usize = 120;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rfc {
-    rfc: u32,
+    #[serde(rename = "rfc")]
+    number: u32,
     title: String,
     requirements: Vec<Requirement>,
 }
@@ -82,15 +83,15 @@ impl Matrix {
                 if !is_looked_after {
                     problems.push(format!(
                         "RFC {} {}: no case names it in `source:`; write one, or say in requirements.yaml why there is none",
-                        rfc.rfc, requirement.id
+                        rfc.number, requirement.id
                     ));
                 }
             }
         }
         for (source, cases) in &self.cases {
             let Some((number, id)) = split(source) else { continue };
-            let Some(rfc) = self.rfcs.iter().find(|rfc| rfc.rfc == number) else { continue };
-            let is_numbered = id.starts_with("REQ-") || rfc.rfc == 7857;
+            let Some(rfc) = self.rfcs.iter().find(|rfc| rfc.number == number) else { continue };
+            let is_numbered = id.starts_with("REQ-") || rfc.number == 7857;
             if is_numbered && !rfc.requirements.iter().any(|requirement| is_of(&id, &requirement.id)) {
                 let cases: Vec<_> = cases.iter().map(String::as_str).collect();
                 problems.push(format!("{source}: {} names it, requirements.yaml does not", cases.join(", ")));
@@ -103,7 +104,7 @@ impl Matrix {
         self.cases
             .iter()
             .filter(|(source, _)| {
-                split(source).is_some_and(|(number, id)| number == rfc.rfc && is_of(&id, &requirement.id))
+                split(source).is_some_and(|(number, id)| number == rfc.number && is_of(&id, &requirement.id))
             })
             .flat_map(|(_, cases)| cases.iter().map(String::as_str))
             .collect()
@@ -129,7 +130,7 @@ impl Matrix {
         let mut details = String::new();
         for rfc in &self.rfcs {
             let mut counts = [0; 3];
-            let _ = writeln!(details, "\n## RFC {}: {}\n", rfc.rfc, rfc.title);
+            let _ = writeln!(details, "\n## RFC {}: {}\n", rfc.number, rfc.title);
             for requirement in &rfc.requirements {
                 let cases = self.cases_of(rfc, requirement);
                 let failing: Vec<&str> = cases
@@ -142,7 +143,7 @@ impl Matrix {
                 entry(&mut details, requirement, (outcome, &why), &cases);
             }
             let [pass, fail, none] = counts;
-            let _ = writeln!(text, "| {} | {} | {pass} | {fail} | {none} |", rfc.rfc, rfc.title);
+            let _ = writeln!(text, "| {} | {} | {pass} | {fail} | {none} |", rfc.number, rfc.title);
         }
         Ok(text + &details)
     }

@@ -150,6 +150,11 @@ impl Readings {
             ("sessions_expired", "Sessions ended by their timeout", counters.sessions_expired),
             ("sessions_evicted", "Sessions that gave way to others", counters.sessions_evicted),
             ("sessions_revoked", "Sessions that a change of configuration ended", counters.sessions_revoked),
+            (
+                "nat_high_waters",
+                "Times that the used ports of an external address came to the high-water mark of its pool",
+                counters.nat_high_waters,
+            ),
             ("revalidations", "Packets of flows decided again after a change", counters.revalidations),
         ];
         for (name, help, value) in totals {

@@ -172,6 +172,7 @@ fn router(id: &str, mac: [u8; 6], networks: &[&str], host: u8, enable_snat: bool
         networks: networks.iter().map(|network| (*network).to_owned()).collect(),
         external: Some(RouterExternal {
             enable_snat,
+            snat_pool: None,
             peer_mac: peer.then_some(MacAddress(NEXT_HOP)),
             ..RouterExternal::new("ext", Ipv4Addr::new(192, 0, 2, host))
         }),

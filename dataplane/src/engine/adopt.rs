@@ -12,9 +12,8 @@ use arc_swap::ArcSwap;
 use edgestack_abi::FlowKey;
 use edgestack_abi::Session;
 use edgestack_abi::flow::REPLY;
-use edgestack_abi::session::SESSION_SNAT;
 
-use super::{Engine, EngineError, EngineSettings, RateWindow, ServiceRate, SlowPath};
+use super::{Engine, EngineError, EngineSettings, RateWindow, ServiceRate, SlowPath, nat};
 use crate::address::MacAddress;
 use crate::exchange::Exchange;
 use crate::snapshot::Snapshot;
@@ -23,7 +22,6 @@ use crate::tables::control::ControlRecord;
 use crate::tables::flow_table::FlowTable;
 use crate::tables::fragment_table::FragmentTable;
 use crate::tables::neighbour_table::{Asker, NeighbourKey, NeighbourTable};
-use crate::tables::port_allocator::{Endpoint, PortAllocator};
 use crate::tables::port_table::PortTable;
 use crate::tables::region::Regions;
 use crate::tables::session_table::SessionTable;
@@ -39,7 +37,8 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
     }
     let flows = FlowTable::new(regions.flows, regions.flow_tags, regions.session_addresses, record.hash_seed);
     let mut sessions = SessionTable::new(regions.sessions);
-    let allocator = recover(&flows, &mut sessions, record.now_ticks);
+    recover(&flows, &mut sessions, record.now_ticks);
+    let allocator = nat::recover(&flows, &sessions);
     let neighbours = known_neighbours(&flows, &sessions, record.now_ticks);
     let ports = PortTable::new(regions.ports);
     let mut sessions_by_port = vec![0; usize::from(ports.capacity())];
@@ -107,10 +106,9 @@ fn known_neighbours(flows: &FlowTable, sessions: &SessionTable, now_ticks: u32) 
     neighbours
 }
 
-/// Removes what is not whole and finds the translated ports in use.
-fn recover(flows: &FlowTable, sessions: &mut SessionTable, now_ticks: u32) -> PortAllocator {
+/// Removes what is not whole.
+fn recover(flows: &FlowTable, sessions: &mut SessionTable, now_ticks: u32) {
     flows.restore_tags();
-    let mut allocator = PortAllocator::default();
     let whole: Vec<(u32, Option<Session>)> =
         sessions.iter().map(|(index, session)| (index, whole(flows, index, session))).collect();
     for (index, session) in whole {
@@ -130,11 +128,6 @@ fn recover(flows: &FlowTable, sessions: &mut SessionTable, now_ticks: u32) -> Po
             flows.remove(index, now_ticks);
         }
     }
-    for (_, session) in sessions.iter().filter(|(_, session)| session.kind & SESSION_SNAT != 0) {
-        let (endpoint, port) = translated_port(&session);
-        allocator.take(endpoint, port);
-    }
-    allocator
 }
 
 /// The session with both of its entries, wherever a crash left them; none when one is missing.
@@ -145,16 +138,4 @@ fn whole(flows: &FlowTable, index: u32, session: Session) -> Option<Session> {
     };
     let (original_entry, reply_entry) = (entry_of(&session.original)?, entry_of(&session.reply)?);
     Some(Session { original_entry, reply_entry, ..session })
-}
-
-/// The translated port that a session with `SESSION_SNAT` holds.
-pub(super) fn translated_port(session: &Session) -> (Endpoint, u16) {
-    let reply = &session.reply;
-    let endpoint = Endpoint {
-        external: reply.destination,
-        remote: reply.source,
-        remote_port: reply.source_port,
-        protocol: reply.protocol,
-    };
-    (endpoint, u16::from_be(reply.destination_port))
 }

@@ -47,6 +47,7 @@ impl Engine {
             self.end_sessions_of(&mut slow, &removed);
         }
         slow.forget_neighbours(&new);
+        slow.recover_blocks(&old, &new);
         slow.announce(&old, &new);
         Ok(report)
     }

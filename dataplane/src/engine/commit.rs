@@ -12,7 +12,7 @@ use edgestack_abi::{DropReason, FlowVerdict, Session};
 use super::timers::ticks_since;
 use super::{
     Engine, HELD_MAX, HELD_PER_DATAGRAM_MAX, HELD_PER_NEIGHBOUR_MAX, HELD_PER_PORT_MAX, Held, SlowPath,
-    Transmit, WaitsFor, Worker, adopt, discard, transmit,
+    Transmit, WaitsFor, Worker, discard, transmit,
 };
 use crate::address::MacAddress;
 use crate::connection::{ConnectionState, tier0_directions};
@@ -445,8 +445,11 @@ impl Hands<'_> {
             flows.remove(original_entry, self.now_ticks);
             self.make_room(&occupants)
         })?;
-        if let Some((endpoint, port)) = new.allocation {
-            self.slow.allocator.take(endpoint, port);
+        if let Some(allocation) = new.allocation {
+            self.slow.allocator.take(&allocation, Some(self.now_ticks));
+        }
+        if let Some(inbound) = new.inbound {
+            self.slow.allocator.take(&inbound, None);
         }
         if let Some((client, choice)) = new.affinity {
             self.slow.affinities.remember(client, choice, self.now_ticks);
@@ -589,10 +592,7 @@ impl Engine {
                 self.flows.remove(entry, now_ticks);
             }
         }
-        if session.kind & SESSION_SNAT != 0 {
-            let (endpoint, port) = adopt::translated_port(&session);
-            slow.allocator.release(endpoint, port);
-        }
+        self.release_ports(slow, &session, now_ticks);
         if let Some(count) = slow.sessions_by_port.get_mut(usize::from(session.original.in_port)) {
             *count = count.saturating_sub(1);
         }

@@ -10,6 +10,7 @@
 mod adopt;
 mod apply;
 mod commit;
+mod nat;
 mod settings;
 mod timers;
 mod views;
@@ -399,6 +400,7 @@ impl Engine {
             affinities: &slow.affinities,
             now_ticks: self.control.now_ticks(),
             random,
+            timeouts: &self.settings.timeouts,
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use edgestack_abi::DropReason;
 use edgestack_abi::Session;
 use edgestack_abi::maps::TICK_MS;
+use edgestack_abi::session::SESSION_INBOUND;
 
 use super::commit::Hands;
 use super::{Engine, Held, SlowPath, Transmit, WaitsFor, Worker, discard};
@@ -75,6 +76,7 @@ impl Engine {
             if !slow.fragments.is_empty() {
                 slow.fragments.expire(now_ticks);
             }
+            slow.allocator.expire(now_ticks);
             let failed_before = slow.neighbours.failed();
             let probes = slow.neighbours.due(now_ticks);
             if slow.neighbours.failed() != failed_before {
@@ -109,6 +111,7 @@ impl Engine {
             let index = if slow.sweep_position >= end { 0 } else { slow.sweep_position };
             slow.sweep_position = index + 1;
             let Some(session) = slow.sessions.get(index) else { continue };
+            self.hear_mappings(slow, &session);
             let state = ConnectionState::from_number(session.state);
             let divisor = if state.gives_way() { divisor } else { 1 };
             let timeout_ticks =
@@ -146,9 +149,13 @@ pub(super) fn ticks_since(then: u32, now: u32) -> u32 {
     if difference as i32 >= 0 { difference } else { 0 }
 }
 
-/// Ticks since a packet of either direction was forwarded.
+/// Ticks since a packet of either direction was forwarded; of a session that came in by a mapping, one from inside (RFC 7857,
+/// section 7).
 fn idle_ticks(flows: &FlowTable, session: &Session, now_ticks: u32) -> u32 {
     let idle = |entry| ticks_since(flows.last_seen_ticks(entry), now_ticks);
+    if session.kind & SESSION_INBOUND != 0 {
+        return idle(session.reply_entry);
+    }
     idle(session.original_entry).min(idle(session.reply_entry))
 }
 

@@ -4,18 +4,17 @@ use std::net::IpAddr;
 use std::sync::PoisonError;
 
 use edgestack_abi::flow::{REPLY, TRANSLATE};
-use edgestack_abi::session::{SESSION_FLOATING_IP, SESSION_SNAT};
 use edgestack_abi::{DropReason, FlowEntry, Session};
 
 use super::{Engine, timers};
 use crate::connection::ConnectionState;
-use crate::inspect::{CountersView, DropView, FlowView, NatView, NeighbourView, PortCountersView};
+use crate::inspect::{CountersView, DropView, FlowView, NeighbourView, PortCountersView};
 use crate::pipeline::Stage;
 use crate::snapshot::Snapshot;
 use crate::stages::output::endpoint;
 use crate::tables::flow_table::is_tier0;
 use crate::tuple::Tuple;
-use crate::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, host_address};
+use crate::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 
 impl Engine {
     /// The flows, both directions of a session one after the other, of `limit` sessions at most.
@@ -62,35 +61,6 @@ impl Engine {
             bytes: entry.bytes,
             idle_seconds: f64::from(idle_ticks) / f64::from(timers::TICKS_PER_SECOND),
         }
-    }
-
-    /// The translations: every router that translates sources, every floating IP that stands for somebody.
-    pub fn nat_view(&self) -> Vec<NatView> {
-        let snapshot = self.snapshot.load();
-        let mut views = nat_configured(&snapshot);
-        for (_, session) in self.slow().sessions.iter() {
-            let outside = [session.reply.destination, session.original.destination].map(host_address);
-            let is_snat = session.kind & SESSION_SNAT != 0;
-            let is_floating = session.kind & SESSION_FLOATING_IP != 0;
-            for view in &mut views {
-                let is_used = match view.kind.as_str() {
-                    "snat" => is_snat && view.external_ip == outside[0],
-                    _ => is_floating && outside.contains(&view.external_ip),
-                };
-                if !is_used {
-                    continue;
-                }
-                let packets = |entry| self.flows.entry(entry).packets;
-                let (first, answers) = (packets(session.original_entry), packets(session.reply_entry));
-                // The first direction of a connection to the external address comes from outside.
-                let from_outside = view.kind != "snat" && view.external_ip == outside[1];
-                let (out, back) = if from_outside { (answers, first) } else { (first, answers) };
-                view.sessions += 1;
-                view.packets_out += out;
-                view.packets_in += back;
-            }
-        }
-        views
     }
 
     /// The neighbours of external networks.
@@ -156,6 +126,7 @@ impl Engine {
         view.sessions_expired = slow.expired;
         view.sessions_evicted = slow.evicted;
         view.sessions_revoked = slow.revoked;
+        view.nat_high_waters = slow.allocator.high_waters();
         view
     }
 
@@ -177,28 +148,6 @@ impl Engine {
     pub fn port_entry(&self, port: u16) -> edgestack_abi::PortEntry {
         self.ports.entry(port)
     }
-}
-
-fn nat_configured(snapshot: &Snapshot) -> Vec<NatView> {
-    let view = |kind: &str, router: usize, external_ip, internal_ip| NatView {
-        kind: kind.to_owned(),
-        router: snapshot.routers[router].name.clone(),
-        external_ip,
-        internal_ip,
-        sessions: 0,
-        packets_out: 0,
-        packets_in: 0,
-    };
-    let routers = snapshot.routers.iter().enumerate().filter_map(|(index, router)| {
-        let external = router.external.as_ref().filter(|external| external.enable_snat)?;
-        Some(view("snat", index, external.ip_address, None))
-    });
-    let floating_ips = snapshot.floating_ips.iter().filter_map(|floating_ip| {
-        let (port, router) = floating_ip.target?;
-        let workload = snapshot.port(port)?.workload.as_ref()?;
-        Some(view("floating_ip", router, floating_ip.address, Some(workload.ip_address)))
-    });
-    routers.chain(floating_ips).collect()
 }
 
 fn port_name(snapshot: &Snapshot, number: u16) -> String {

@@ -8,6 +8,7 @@ mod address_set;
 mod compile;
 mod fingerprint;
 pub mod load_balancer;
+pub mod nat;
 pub mod plan;
 mod rule_index;
 pub mod security_group;
@@ -22,6 +23,7 @@ use crate::config::Config;
 use crate::wire::neighbour::link_local;
 use address_set::AddressSet;
 use load_balancer::LoadBalancer;
+use nat::{Forwards, Pool};
 use security_group::SecurityGroup;
 use services::Services;
 
@@ -116,6 +118,8 @@ pub struct Network {
     port_by_mac: HashMap<MacAddress, u16>,
     /// Of an external network: addresses that the gateway answers for.
     owners: HashMap<IpAddr, Owner>,
+    /// Of an external network: ports that stand for workloads'.
+    pub forwards: Forwards,
     /// Of an external network: the routers that have a leg in it.
     router_by_mac: HashMap<MacAddress, Index>,
 }
@@ -160,8 +164,10 @@ pub struct External {
     pub network: Index,
     /// The router's address there.
     pub ip_address: Ipv4Addr,
-    /// Sources are translated to that address.
+    /// Sources are translated to an address of the pool.
     pub enable_snat: bool,
+    /// The addresses that they leave with.
+    pub pool: Pool,
     /// Next hop of everything that is not in the external network itself.
     pub peer_ip: Option<Ipv4Addr>,
     /// Its MAC address, where it is configured.

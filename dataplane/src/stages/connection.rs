@@ -23,6 +23,7 @@ use crate::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, TCP_ACK, TCP_SYN};
 
 /// What a packet belongs to.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack, for one packet")]
 pub enum Belongs<'a> {
     /// A known connection.
     Known(Known),

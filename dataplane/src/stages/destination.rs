@@ -1,22 +1,25 @@
 //! Destination: where does the packet really go?
 //!
-//! Within its network, by MAC address; to a router; to a floating IP, whose workload's address then takes the
-//! destination's place; or to a load balancer, whose member's does. Floating IPs and load balancers work from inside as
-//! from outside.
+//! Within its network, by MAC address; to a router; to a workload by a floating IP, a forwarded port or an
+//! endpoint-independent mapping, whose address and port then take the destination's place; or to a load balancer, whose member's
+//! do. All of these work from inside as from outside.
 //!
 //! Drops: `NotOurMac`, `UnknownDestination`, `NoMapping`, `NoListener`, `NoMember`.
 
 mod balanced;
+mod translated;
 
 use std::net::IpAddr;
 
 use edgestack_abi::DropReason;
+use edgestack_abi::session::{SESSION_FLOATING_IP, SESSION_INBOUND, SESSION_PORT_FORWARD};
 
 pub use balanced::Balanced;
 
 use crate::pipeline::{Context, Stage, Stop, Subject};
 use crate::snapshot::{Index, Owner};
 use crate::stages::output;
+use crate::tables::port_allocator::Allocation;
 use crate::trace::Trace;
 
 /// Where a packet goes.
@@ -24,8 +27,12 @@ use crate::trace::Trace;
 pub struct Destination {
     /// The destination address, after translation.
     pub address: IpAddr,
-    /// The destination port, after translation; network byte order.
+    /// The destination port, after translation, network byte order.
     pub port: u16,
+    /// `SESSION_FLOATING_IP`, `SESSION_PORT_FORWARD`, `SESSION_INBOUND`, `SESSION_LOAD_BALANCED`, or 0: as the sender wrote it.
+    pub kind: u8,
+    /// The mapping that it is reached by.
+    pub inbound: Option<Allocation>,
     /// By what way.
     pub way: Way,
 }
@@ -43,7 +50,7 @@ pub enum Way {
         /// The router.
         router: Index,
     },
-    /// To this port, by its floating IP.
+    /// To this port, by its floating IP, a forwarded port or a mapping.
     FloatingIp {
         /// The router that the workload is behind.
         router: Index,
@@ -66,13 +73,18 @@ pub fn run(context: &Context<'_>, subject: &Subject<'_>, trace: &mut Trace) -> R
         Ok(Destination { way: Way::Routed { router }, .. }) => {
             format!("router {}", context.snapshot.routers[router].name)
         }
-        Ok(Destination { way: Way::FloatingIp { port, router, .. }, address, .. }) => format!(
-            "floating IP {} of port {}: destination becomes {address} behind router {}",
+        Ok(Destination { way: Way::FloatingIp { port, router, .. }, address, kind, .. }) => format!(
+            "{} {} of port {}: destination becomes {address} behind router {}",
+            match kind {
+                SESSION_PORT_FORWARD => "forwarded port of",
+                SESSION_INBOUND => "mapping of",
+                _ => "floating IP",
+            },
             subject.tuple.destination,
             name_of(context, port),
             context.snapshot.routers[router].name
         ),
-        Ok(Destination { way: Way::Balanced(balanced), address, port }) => {
+        Ok(Destination { way: Way::Balanced(balanced), address, port, .. }) => {
             let load_balancer = &context.snapshot.load_balancers[balanced.addressed.load_balancer];
             let member = output::endpoint(address, u16::from_be(port));
             let name = name_of(context, balanced.port);
@@ -102,7 +114,6 @@ fn find(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destination, Sto
 fn unbalanced(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destination, DropReason> {
     let snapshot = context.snapshot;
     let address = subject.tuple.destination;
-    let to = |address: IpAddr, way| Destination { address, port: subject.tuple.destination_port, way };
     let network = &snapshot.networks[subject.port.network];
     let Some(router) = snapshot.router_at(subject.port.network, subject.ethernet_destination) else {
         let port =
@@ -115,7 +126,7 @@ fn unbalanced(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destinatio
         if !is_its_own {
             return Err(DropReason::UnknownDestination);
         }
-        return Ok(to(address, Way::Switched { port: port.number }));
+        return Ok(Destination::new(subject, Way::Switched { port: port.number }));
     };
     let is_workload = subject.port.workload.is_some();
     let outside = if is_workload {
@@ -123,22 +134,40 @@ fn unbalanced(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destinatio
     } else {
         Some(subject.port.network)
     };
-    match outside.and_then(|network| snapshot.networks[network].owner(address)) {
+    let owner = outside.and_then(|network| snapshot.networks[network].owner(address));
+    if let (Some(Owner::Router(owner)), Some(network)) = (owner, outside) {
+        let sender_router = is_workload.then_some(router);
+        let forwarded = translated::forwarded(context, subject, network, (owner, sender_router));
+        let found = forwarded.or_else(|| translated::mapped(context, subject, owner, sender_router));
+        if let Some(destination) = found {
+            return Ok(destination);
+        }
+    }
+    match owner {
         Some(Owner::FloatingIp(index)) => {
             let (port, through) = snapshot.floating_ips[index].target.ok_or(DropReason::NoMapping)?;
             let workload =
                 snapshot.port(port).and_then(|port| port.workload.as_ref()).ok_or(DropReason::NoMapping)?;
             let sender_router = is_workload.then_some(router);
             let way = Way::FloatingIp { router: through, port, sender_router };
-            Ok(to(workload.ip_address.into(), way))
+            let address = workload.ip_address.into();
+            Ok(Destination { address, kind: SESSION_FLOATING_IP, ..Destination::new(subject, way) })
         }
         // IPv6 is routed from outside as from inside.
         None if !is_workload && address.is_ipv6() && snapshot.is_behind_router(router, address) => {
-            Ok(to(address, Way::Routed { router }))
+            Ok(Destination::new(subject, Way::Routed { router }))
         }
         _ if !is_workload => Err(DropReason::NoMapping),
         Some(Owner::Router(_) | Owner::LoadBalancer(_)) => Err(DropReason::NoListener),
         None if snapshot.is_router_address(router, address) => Err(DropReason::NoListener),
-        None => Ok(to(address, Way::Routed { router })),
+        None => Ok(Destination::new(subject, Way::Routed { router })),
+    }
+}
+
+impl Destination {
+    /// Where the sender wrote, by `way`.
+    fn new(subject: &Subject<'_>, way: Way) -> Self {
+        let (address, port) = (subject.tuple.destination, subject.tuple.destination_port);
+        Self { address, port, kind: 0, inbound: None, way }
     }
 }

@@ -49,8 +49,8 @@ pub fn egress(
     ask(context, subject.port, &question, trace)
 }
 
-/// May the receiver receive this? Its rules see the sender's address as it arrives; a translated sender counts as a
-/// member of no group. Of a load balancer's client they see the client, whatever the member does.
+/// May the receiver receive this? Its rules see the sender's address and the port as they arrive; a translated sender counts as
+/// a member of no group. Of a load balancer's client they see the client, whatever the member does.
 pub fn ingress(
     context: &Context<'_>,
     subject: &Subject<'_>,

@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use edgestack_abi::flow::{DECREMENT_TTL, REPLY, REWRITE_ETHERNET, TRANSLATE};
 use edgestack_abi::port::PORT_UP;
-use edgestack_abi::session::{SESSION_FLOATING_IP, SESSION_LOAD_BALANCED};
 use edgestack_abi::{DropReason, FlowVerdict};
 
 use super::destination::{Balanced, Destination, Way};
@@ -41,10 +40,9 @@ pub fn run(
         Some(ethernet) => (ethernet.destination, ethernet.source),
         None => (subject.ethernet_destination, subject.ethernet_source),
     };
-    let (by, affinity) = match destination.way {
-        Way::FloatingIp { .. } => (SESSION_FLOATING_IP, None),
-        Way::Balanced(balanced) => (SESSION_LOAD_BALANCED, balanced.affinity),
-        Way::Switched { .. } | Way::Routed { .. } => (0, None),
+    let affinity = match destination.way {
+        Way::Balanced(balanced) => balanced.affinity,
+        _ => None,
     };
     let stays = matches!(destination.way, Way::Balanced(Balanced { is_adjacent: true, .. }));
     let routed = match route.ethernet {
@@ -78,8 +76,9 @@ pub fn run(
         tuples: Tuples { original, reply },
         original_verdict: translating(original_verdict, &original, &reply, seed),
         reply_verdict: translating(reply_verdict, &reply, &original, seed),
-        kind: source.kind | by,
+        kind: source.kind | destination.kind,
         allocation: source.allocation,
+        inbound: destination.inbound,
         affinity,
         next_hop: route.next_hop,
     }

@@ -1,25 +1,28 @@
 //! Source: under which address does the packet leave?
 //!
 //! Within a tenant's networks, and with IPv6 everywhere, under its own. Outside, and towards a floating IP (RFC 4787, REQ-9: also from inside),
-//! under the sender's floating IP, else under its router's external address with a port of its own. To a member of a load
+//! under the sender's floating IP, else under an external address of its router with a port of its own. To a member of a load
 //! balancer under its own where answers come back so, else under the virtual address. A connection that is decided again
-//! keeps what it has as long as that is still configured.
+//! keeps what it has as long as that is still configured. Who gets no port is told (RFC 5508, REQ-8).
 //!
 //! Drops: `NoSnat`, `NatPortsExhausted`.
 
 use std::net::IpAddr;
 
 use edgestack_abi::DropReason;
-use edgestack_abi::session::{SESSION_FLOATING_IP, SESSION_SNAT};
+use edgestack_abi::session::{SESSION_FLOATING_IP, SESSION_INDEPENDENT, SESSION_SNAT};
 
 use super::destination::{Balanced, Destination, Way};
 use super::route::Route;
-use crate::pipeline::{Context, Stage, Subject};
+use crate::pipeline::{Context, Stage, Stop, Subject};
 use crate::snapshot::Index;
-use crate::tables::port_allocator::Endpoint;
+use crate::stages::request_for;
+use crate::tables::mapping_table::Internal;
+use crate::tables::port_allocator::{Allocation, Endpoint};
 use crate::trace::Trace;
 use crate::tuple::Tuple;
-use crate::wire::network_address;
+use crate::wire::host_address;
+use crate::wire::icmp::IcmpError;
 
 /// The source that a packet leaves with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +31,10 @@ pub struct Source {
     pub address: IpAddr,
     /// Source port or ICMP identifier, network byte order.
     pub port: u16,
-    /// `SESSION_SNAT`, `SESSION_FLOATING_IP`, or 0: unchanged.
+    /// `SESSION_SNAT`, with `SESSION_INDEPENDENT` or without, `SESSION_FLOATING_IP`, or 0: unchanged.
     pub kind: u8,
     /// The translated port to take.
-    pub allocation: Option<(Endpoint, u16)>,
+    pub allocation: Option<Allocation>,
 }
 
 impl Source {
@@ -48,7 +51,7 @@ pub fn run(
     destination: &Destination,
     route: &Route,
     trace: &mut Trace,
-) -> Result<Source, DropReason> {
+) -> Result<Source, Stop> {
     let crosses = match destination.way {
         Way::FloatingIp { sender_router, .. } => sender_router,
         Way::Balanced(balanced) => balanced.addressed.crosses,
@@ -70,12 +73,15 @@ pub fn run(
         (None, _) => Ok(own),
     };
     trace.step(Stage::Source, || match &result {
-        Ok(source) if source.kind == SESSION_SNAT => {
+        Ok(source) if source.kind & SESSION_SNAT != 0 => {
             format!("translated to address {} port {}", source.address, u16::from_be(source.port))
         }
         Ok(source) if source.kind == SESSION_FLOATING_IP => format!("floating IP {}", source.address),
         Ok(_) => "unchanged".to_owned(),
-        Err(reason) => reason.description().to_owned(),
+        Err(Stop::Drop(reason) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
+            reason.description().to_owned()
+        }
+        Err(Stop::Hold(..)) => String::new(),
     });
     result
 }
@@ -86,27 +92,34 @@ fn mask(
     subject: &Subject<'_>,
     destination: &Destination,
     balanced: &Balanced,
-) -> Result<Source, DropReason> {
+) -> Result<Source, Stop> {
     let load_balancer = &context.snapshot.load_balancers[balanced.addressed.load_balancer];
     let address = load_balancer.vip;
     if let Some(keep) = subject.keep {
         let port = keep.reply.destination_port;
         return Ok(Source { address, port, kind: SESSION_SNAT, allocation: None });
     }
-    // As the session's key will have them, which of IPv6 addresses has hashes.
+    // As the session's keys will have them, which of IPv6 addresses have hashes.
     let outgoing = Tuple { source: address, destination: destination.address, ..subject.tuple };
-    let key = outgoing.key(context.flows.seed());
+    let (key, own) = (outgoing.key(context.flows.seed()), subject.tuple.key(context.flows.seed()));
+    let internal = Internal {
+        in_port: own.in_port,
+        address: own.source,
+        port: u16::from_be(own.source_port),
+        protocol: own.protocol,
+    };
     let endpoint = Endpoint {
         external: key.source,
         remote: key.destination,
         remote_port: destination.port,
         protocol: key.protocol,
     };
-    let port = context
+    let allocation = context
         .allocator
-        .find(&endpoint, u16::from_be(subject.tuple.source_port), context.random)
-        .ok_or(DropReason::NatPortsExhausted)?;
-    Ok(Source { address, port: port.to_be(), kind: SESSION_SNAT, allocation: Some((endpoint, port)) })
+        .find_towards(&endpoint, internal, context.random)
+        .ok_or(Stop::Drop(DropReason::NatPortsExhausted))?;
+    let port = allocation.port.to_be();
+    Ok(Source { address, port, kind: SESSION_SNAT, allocation: Some(allocation) })
 }
 
 fn translate(
@@ -115,15 +128,18 @@ fn translate(
     destination: &Destination,
     router: Index,
     own: Source,
-) -> Result<Source, DropReason> {
+) -> Result<Source, Stop> {
     let snapshot = context.snapshot;
-    let external = snapshot.routers[router].external.as_ref().ok_or(DropReason::NoSnat)?;
+    let no_snat = Stop::Drop(DropReason::NoSnat);
+    let external = snapshot.routers[router].external.as_ref().ok_or(no_snat)?;
+    let pool = &external.pool;
     if let Some(keep) = subject.keep {
-        let reply = keep.reply;
+        let (address, port) = (keep.reply.destination, keep.reply.destination_port);
         let had_snat = keep.session.kind & SESSION_SNAT != 0;
-        if had_snat && external.enable_snat && external.has(reply.destination) {
-            let (address, port) = (reply.destination, reply.destination_port);
-            return Ok(Source { address, port, kind: SESSION_SNAT, allocation: None });
+        if had_snat && external.enable_snat && pool.may_use(address, keep.reply.protocol, u16::from_be(port))
+        {
+            let kind = keep.session.kind & (SESSION_SNAT | SESSION_INDEPENDENT);
+            return Ok(Source { address, port, kind, allocation: None });
         }
     }
     let workload = subject.port.workload.as_ref().filter(|workload| workload.has(own.address));
@@ -133,20 +149,14 @@ fn translate(
         return Ok(Source { address, kind: SESSION_FLOATING_IP, ..own });
     }
     if !external.enable_snat {
-        return Err(DropReason::NoSnat);
+        return Err(no_snat);
     }
-    let IpAddr::V4(remote) = destination.address else { return Err(DropReason::NoSnat) };
-    let endpoint = Endpoint {
-        external: network_address(external.ip_address),
-        remote: network_address(remote),
-        remote_port: destination.port,
-        protocol: subject.tuple.protocol,
-    };
-    let port = context
+    let request = request_for(context, subject, destination.address, destination.port).ok_or(no_snat)?;
+    let allocation = context
         .allocator
-        .find(&endpoint, u16::from_be(own.port), context.random)
-        .ok_or(DropReason::NatPortsExhausted)?;
-    let allocation = Some((endpoint, port));
-    let address = external.ip_address.into();
-    Ok(Source { address, port: port.to_be(), kind: SESSION_SNAT, allocation })
+        .find(&pool.policy, &request)
+        .ok_or(Stop::Tell(DropReason::NatPortsExhausted, IcmpError::Prohibited))?;
+    let kind = SESSION_SNAT | if allocation.endpoint.is_independent() { SESSION_INDEPENDENT } else { 0 };
+    let address = host_address(allocation.endpoint.external).into();
+    Ok(Source { address, port: allocation.port.to_be(), kind, allocation: Some(allocation) })
 }

@@ -54,6 +54,8 @@ pub enum IcmpError {
     },
     /// Nobody takes what was sent to the port (RFC 1122, section 3.2.2.1).
     PortUnreachable,
+    /// Communication administratively prohibited (RFC 5508, REQ-8).
+    Prohibited,
 }
 
 /// Turns the echo request in `frame` into its reply, in place. `ip` describes the request.
@@ -140,6 +142,7 @@ fn error_ipv4(
         IcmpError::TtlExceeded => (TIME_EXCEEDED, 0, 0),
         IcmpError::FragmentationNeeded { mtu } => (UNREACHABLE, 4, mtu),
         IcmpError::PortUnreachable => (UNREACHABLE, 3, 0),
+        IcmpError::Prohibited => (UNREACHABLE, 13, 0),
     };
     write_message(packet, IPV4_LENGTH, (kind, code, mtu), quote);
     length
@@ -161,6 +164,7 @@ fn error_ipv6(
         IcmpError::TtlExceeded => (TIME_EXCEEDED_IPV6, 0, 0),
         IcmpError::FragmentationNeeded { mtu } => (TOO_BIG_IPV6, 0, mtu),
         IcmpError::PortUnreachable => (UNREACHABLE_IPV6, 4, 0),
+        IcmpError::Prohibited => (UNREACHABLE_IPV6, 1, 0),
     };
     write_message(packet, IPV6_LENGTH, (kind, code, mtu), quote);
     length

@@ -1,109 +1,124 @@
-//! The port allocator against a map of sets: unique, within range, refusing only what is truly full.
+//! The port allocator against a map of sets: unique, within range, never a reserved port, refusing only what is truly full,
+//! and with endpoint-independent mapping one port for one inside endpoint.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use edgestack_dataplane::tables::port_allocator::{Endpoint, PORT_MIN, PORTS, PortAllocator};
+use edgestack_dataplane::tables::mapping_table::Internal;
+use edgestack_dataplane::tables::port_allocator::{Allocation, PortAllocator, PortPolicy, Request};
+use edgestack_dataplane::tables::port_set::PortSet;
 use proptest::prelude::*;
 
-/// Remote endpoints that the operations choose from: few, so that they meet.
-const ENDPOINTS: u8 = 3;
+/// Remote endpoints and workloads that the operations choose from: few, so that they meet.
+const REMOTES: u8 = 3;
+const WORKLOADS: u16 = 3;
+const EXTERNAL: u32 = 1;
+const PROTOCOL: u8 = 17;
 
 #[derive(Clone, Debug)]
 enum Operation {
-    /// Finds a port and takes it.
-    Allocate { endpoint: u8, preferred: u16, random: u32 },
-    /// Takes a certain port, found or not.
-    Take { endpoint: u8, port: u16 },
-    /// Releases a certain port, used or not.
-    Release { endpoint: u8, port: u16 },
-    /// Releases one of those in use.
-    ReleaseUsed { endpoint: u8, position: usize },
-}
-
-fn endpoint(number: u8) -> Endpoint {
-    Endpoint { external: 1, remote: u32::from(number), remote_port: 53, protocol: 17 }
-}
-
-fn port() -> impl Strategy<Value = u16> {
-    prop_oneof![Just(0), Just(PORT_MIN - 1), Just(PORT_MIN), Just(u16::MAX), any::<u16>(), 2000..2010_u16]
+    /// A connection finds a port and takes it.
+    Open { workload: u16, port: u16, remote: u8, random: u32 },
+    /// One of those that are open ends.
+    Close { position: usize },
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    let number = 0..ENDPOINTS;
+    let port = prop_oneof![Just(1), Just(1023), Just(1024), Just(u16::MAX), any::<u16>(), 2000..2010_u16];
     prop_oneof![
-        4 => (number.clone(), port(), any::<u32>())
-            .prop_map(|(endpoint, preferred, random)| Operation::Allocate { endpoint, preferred, random }),
-        1 => (number.clone(), port()).prop_map(|(endpoint, port)| Operation::Take { endpoint, port }),
-        1 => (number.clone(), port()).prop_map(|(endpoint, port)| Operation::Release { endpoint, port }),
-        2 => (number, any::<usize>())
-            .prop_map(|(endpoint, position)| Operation::ReleaseUsed { endpoint, position }),
+        3 => (1..=WORKLOADS, port, 0..REMOTES, any::<u32>())
+            .prop_map(|(workload, port, remote, random)| Operation::Open { workload, port, remote, random }),
+        2 => any::<usize>().prop_map(|position| Operation::Close { position }),
     ]
 }
 
-/// Ports in use by remote endpoint.
-type Model = HashMap<u8, BTreeSet<u16>>;
+/// A policy over a narrow range, so that it fills up.
+fn policy() -> impl Strategy<Value = PortPolicy> {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let reserved = prop::collection::btree_set(2000..2040_u16, 0..5);
+    (flags, 2000..2030_u16, 1..80_u16, reserved).prop_map(
+        |((independent, parity, random), min, length, reserved)| {
+            let mut ports = PortSet::default();
+            for port in reserved {
+                ports.insert(port);
+            }
+            PortPolicy {
+                addresses: vec![EXTERNAL],
+                is_independent: independent,
+                is_paired: true,
+                min,
+                max: min + length,
+                preserves_parity: parity,
+                is_random: random,
+                reserved: [((EXTERNAL, PROTOCOL), ports)].into_iter().collect(),
+                ..PortPolicy::default()
+            }
+        },
+    )
+}
 
-fn apply(allocator: &mut PortAllocator, model: &mut Model, operation: &Operation) {
-    match *operation {
-        Operation::Allocate { endpoint: number, preferred, random } => {
-            let used = model.entry(number).or_default();
-            match allocator.find(&endpoint(number), preferred, random) {
-                None => assert_eq!(used.len(), PORTS, "refused while a port was free"),
-                Some(port) => {
-                    assert!(port >= PORT_MIN, "{port} is out of range");
-                    if preferred >= PORT_MIN && !used.contains(&preferred) {
-                        assert_eq!(port, preferred, "the preferred port was free");
+fn check(policy: &PortPolicy, operations: &[Operation]) {
+    let mut allocator = PortAllocator::default();
+    let mut open: Vec<Allocation> = Vec::new();
+    for operation in operations {
+        match *operation {
+            Operation::Open { workload, port, remote, random } => {
+                let internal = Internal { in_port: workload, address: 10, port, protocol: PROTOCOL };
+                let remote = u32::from(remote) + 2;
+                let request = Request { internal, remote, remote_port: 53, random };
+                // A second connection of one tuple is not a new one.
+                if open.iter().any(|held| held.internal == internal && held.remote == remote) {
+                    continue;
+                }
+                let found = allocator.find(policy, &request);
+                let reserved = &policy.reserved[&(EXTERNAL, PROTOCOL)];
+                let taken: BTreeSet<u16> = open
+                    .iter()
+                    .filter(|held| policy.is_independent || held.remote == remote)
+                    .map(|held| held.port)
+                    .collect();
+                let own = open.iter().find(|held| held.internal == internal).map(|held| held.port);
+                let free: BTreeSet<u16> = (policy.min..=policy.max)
+                    .filter(|port| !taken.contains(port) && !reserved.contains(*port))
+                    .collect();
+                match (found, own.filter(|_| policy.is_independent)) {
+                    (Some(found), Some(own)) => assert_eq!(found.port, own, "one mapping, one port"),
+                    (None, Some(_)) => panic!("a mapping was refused"),
+                    (Some(found), None) => {
+                        assert!(free.contains(&found.port), "{} is not free", found.port);
+                        if !policy.is_random && free.contains(&port) {
+                            assert_eq!(found.port, port, "its own port was free");
+                        }
+                        if policy.preserves_parity && free.iter().any(|free| free % 2 == port % 2) {
+                            assert_eq!(found.port % 2, port % 2);
+                        }
                     }
-                    assert!(used.insert(port), "{port} is in use");
-                    assert!(allocator.take(endpoint(number), port), "{port} was found and not taken");
+                    (None, None) => assert!(free.is_empty(), "refused while {free:?} were free"),
+                }
+                if let Some(found) = found {
+                    assert!(allocator.take(&found, Some(0)), "found and not taken");
+                    open.push(found);
                 }
             }
+            Operation::Close { position } if !open.is_empty() => {
+                let held = open.swap_remove(position % open.len());
+                allocator.release(&held, 0, 0);
+            }
+            Operation::Close { .. } => {}
         }
-        Operation::Take { endpoint: number, port } => {
-            let free = port >= PORT_MIN && model.entry(number).or_default().insert(port);
-            assert_eq!(allocator.take(endpoint(number), port), free);
+        let mut used: BTreeMap<u32, BTreeSet<u16>> = BTreeMap::new();
+        for held in &open {
+            let remote = if policy.is_independent { 0 } else { held.remote };
+            used.entry(remote).or_default().insert(held.port);
         }
-        Operation::Release { endpoint: number, port } => {
-            let used = model.entry(number).or_default().remove(&port);
-            assert_eq!(allocator.release(endpoint(number), port), used);
-        }
-        Operation::ReleaseUsed { endpoint: number, position } => {
-            let used = model.entry(number).or_default();
-            let Some(port) = used.iter().nth(position % used.len().max(1)).copied() else { return };
-            used.remove(&port);
-            assert!(allocator.release(endpoint(number), port));
-        }
+        assert_eq!(allocator.used(), used.values().map(BTreeSet::len).sum::<usize>());
     }
-    assert_eq!(allocator.used(), model.values().map(BTreeSet::len).sum::<usize>());
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn agrees_with_a_set(operations in prop::collection::vec(operation(), 1..300)) {
-        let (mut allocator, mut model) = (PortAllocator::default(), Model::new());
-        for operation in &operations {
-            apply(&mut allocator, &mut model, operation);
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
-
-    #[test]
-    fn agrees_with_a_set_when_nearly_full(
-        holes in prop::collection::btree_set(PORT_MIN.., 0..6),
-        operations in prop::collection::vec(operation(), 1..100),
-    ) {
-        let (mut allocator, mut model) = (PortAllocator::default(), Model::new());
-        for port in (PORT_MIN..=u16::MAX).filter(|port| !holes.contains(port)) {
-            assert!(allocator.take(endpoint(0), port));
-            model.entry(0).or_default().insert(port);
-        }
-        for operation in &operations {
-            apply(&mut allocator, &mut model, operation);
-        }
+    fn agrees_with_a_set(policy in policy(), operations in prop::collection::vec(operation(), 1..300)) {
+        check(&policy, &operations);
     }
 }

@@ -109,6 +109,7 @@ fn router() -> impl Strategy<Value = Router> {
     let external = (id(), address(), any::<bool>(), prop::option::of(address()), prop::option::of(mac()))
         .prop_map(|(network, ip_address, enable_snat, peer_ip, peer_mac)| RouterExternal {
             enable_snat,
+            snat_pool: None,
             peer_ip,
             peer_mac,
             ..RouterExternal::new(network, ip_address)
@@ -224,6 +225,7 @@ fn config() -> impl Strategy<Value = Config> {
                     load_balancers: shared(load_balancers),
                     security_groups: shared(security_groups),
                     address_groups: shared(address_groups),
+                    ..Config::default()
                 }
             },
         )

@@ -16,6 +16,12 @@ pub const SESSION_SNAT: u8 = 1 << 0;
 pub const SESSION_FLOATING_IP: u8 = 1 << 1;
 /// A load balancer chose the destination.
 pub const SESSION_LOAD_BALANCED: u8 = 1 << 2;
+/// With [`SESSION_SNAT`]: the port stands for one address and port inside, towards every destination.
+pub const SESSION_INDEPENDENT: u8 = 1 << 3;
+/// The session was opened from outside, or from another workload, to an endpoint-independent mapping.
+pub const SESSION_INBOUND: u8 = 1 << 4;
+/// The session was opened to a forwarded port.
+pub const SESSION_PORT_FORWARD: u8 = 1 << 5;
 
 /// 64 bytes, one cache line.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,7 +41,7 @@ pub struct Session {
     pub valid: u8,
     /// State of the connection; the engine's `ConnectionState` as a number.
     pub state: u8,
-    /// [`SESSION_SNAT`], [`SESSION_FLOATING_IP`], [`SESSION_LOAD_BALANCED`].
+    /// [`SESSION_SNAT`] and the other bits of how it is translated.
     pub kind: u8,
     /// Always 0.
     pub zero: u8,

@@ -258,7 +258,7 @@ fn shown_end(flow: &FlowView, end: &str) -> String {
 }
 
 fn nat_table(translations: &[NatView]) -> Table {
-    let mut table = Table::new(["KIND", "ROUTER", "EXTERNAL", "INTERNAL", "SESSIONS", "OUT", "IN"]);
+    let mut table = Table::new(["KIND", "ROUTER", "EXTERNAL", "INTERNAL", "SESSIONS", "PORTS", "OUT", "IN"]);
     for nat in translations {
         table.row([
             nat.kind.clone(),
@@ -266,11 +266,21 @@ fn nat_table(translations: &[NatView]) -> Table {
             nat.external_ip.to_string(),
             nat.internal_ip.map(|address| address.to_string()).unwrap_or_default(),
             count(nat.sessions),
+            ports(nat),
             count(nat.packets_out),
             count(nat.packets_in),
         ]);
     }
     table
+}
+
+/// The share of an address's ports in use towards the remote endpoint that has most; `!` from its high-water mark on.
+fn ports(nat: &NatView) -> String {
+    if nat.ports_max == 0 {
+        return String::new();
+    }
+    let mark = if nat.nearly_exhausted { "!" } else { "" };
+    format!("{}/{}{mark}", nat.ports_used, nat.ports_max)
 }
 
 fn neighbours_table(neighbours: &[NeighbourView]) -> Table {

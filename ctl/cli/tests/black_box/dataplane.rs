@@ -82,7 +82,7 @@ fn tables_are_for_people_and_json_is_raw() {
     assert!(text.contains("Packets by tier 0 (kernel)  75.0k (75.0%)\n"), "{text}");
     let raw: Value = serde_json::from_str(&show(&["counters", "-o", "json"])).unwrap();
     assert_eq!(raw, json!({"counters": counters()}));
-    assert_eq!(show(&["nat"]), "KIND  ROUTER  EXTERNAL  INTERNAL  SESSIONS  OUT  IN\n");
+    assert_eq!(show(&["nat"]), "KIND  ROUTER  EXTERNAL  INTERNAL  SESSIONS  PORTS  OUT  IN\n");
     assert!(show(&["snapshot"]).contains("networks: []"));
 }
 

@@ -430,6 +430,7 @@ fn router(record: &Record<RouterSpec>, names: &Names<'_>) -> Router {
     let external = external.as_ref().and_then(|external| {
         Some(RouterExternal {
             enable_snat: *enable_snat,
+            snat_pool: None,
             peer_ip: peer_router.as_ref().map(|peer| peer.ip),
             peer_mac: peer_router.as_ref().and_then(|peer| peer.mac).map(|mac| MacAddress(mac.0)),
             ..RouterExternal::new(id(&names.networks, record, &external.network)?, external.ip?)

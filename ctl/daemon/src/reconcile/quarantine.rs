@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use edgestack_dataplane::config::{AddressGroup, Config, FloatingIp, LoadBalancer, Network, Port, Router};
+use edgestack_dataplane::config::{
+    AddressGroup, Config, FloatingIp, LoadBalancer, NatPool, Network, Port, PortForward, Router,
+};
 use edgestack_dataplane::engine::{ApplyReport, ConfigError};
 
 /// Times that a configuration is tried with less: an object that is out takes out those that refer to it.
@@ -60,6 +62,8 @@ fn without(config: &Config, before: Option<&Config>, error: &ConfigError) -> Con
         |floating: &FloatingIp| (floating.id.clone(), format!("floating IP {}", floating.floating_ip));
     let load_balancer =
         |balancer: &LoadBalancer| (balancer.id.clone(), format!("load balancer {}", balancer.name));
+    let nat_pool = |pool: &NatPool| (pool.id.clone(), format!("NAT pool {}", pool.name));
+    let port_forward = |forward: &PortForward| (forward.id.clone(), format!("port forward {}", forward.id));
     let address_group = |group: &AddressGroup| (group.id.clone(), format!("address group {}", group.name));
     let mut reduced = Config {
         networks: keep(&config.networks, &before.networks, network, is_refused),
@@ -69,6 +73,8 @@ fn without(config: &Config, before: Option<&Config>, error: &ConfigError) -> Con
         load_balancers: keep(&config.load_balancers, &before.load_balancers, load_balancer, is_refused),
         security_groups: config.security_groups.clone(),
         address_groups: keep(&config.address_groups, &before.address_groups, address_group, is_refused),
+        nat_pools: keep(&config.nat_pools, &before.nat_pools, nat_pool, is_refused),
+        port_forwards: keep(&config.port_forwards, &before.port_forwards, port_forward, is_refused),
     };
     for group in &mut reduced.security_groups {
         Arc::make_mut(group).rules.retain(|rule| !is_refused(&format!("security group rule {}", rule.id)));

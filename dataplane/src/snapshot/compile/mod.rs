@@ -3,6 +3,7 @@
 //! All problems are found and told at once, and a configuration with any is refused whole.
 
 mod load_balancers;
+mod nat;
 mod security_groups;
 
 use std::net::IpAddr;
@@ -36,9 +37,11 @@ impl Snapshot {
         compiler.address_groups();
         compiler.security_groups();
         compiler.ports(port_numbers);
+        compiler.nat_pools();
         compiler.routers();
         compiler.load_balancers();
         compiler.floating_ips();
+        compiler.port_forwards();
         compiler.peers();
         if !compiler.problems.is_empty() {
             return Err(ConfigError { problems: compiler.problems });
@@ -96,6 +99,8 @@ impl<'a> Compiler<'a> {
         compiler.unique("load balancer", config.load_balancers.iter().map(|balancer| &balancer.id));
         compiler.unique("security group", config.security_groups.iter().map(|group| &group.id));
         compiler.unique("address group", config.address_groups.iter().map(|group| &group.id));
+        compiler.unique("NAT pool", config.nat_pools.iter().map(|pool| &pool.id));
+        compiler.unique("port forward", config.port_forwards.iter().map(|forward| &forward.id));
         compiler
     }
 
@@ -147,6 +152,7 @@ impl<'a> Compiler<'a> {
                 load_balancer_by_ip: HashMap::new(),
                 port_by_mac: HashMap::new(),
                 owners: HashMap::new(),
+                forwards: super::nat::Forwards::default(),
                 router_by_mac: HashMap::new(),
             });
         }
@@ -417,10 +423,12 @@ impl<'a> Compiler<'a> {
             let message = format!("{} is used by two routers of one external network", router.mac_address);
             self.problem(object.to_owned(), "mac_address", message);
         }
+        let pool = self.pool(object, external, network, index);
         Some(External {
             network,
             ip_address: external.ip_address,
             enable_snat: external.enable_snat,
+            pool,
             peer_ip: external.peer_ip.or(ipv4_of(gateways[0])),
             peer_mac: external.peer_mac,
             ipv6_address: external.ipv6_address,
@@ -611,8 +619,9 @@ impl<'a> Compiler<'a> {
             .zip(&self.snapshot.routers)
             .map(|(router, compiled)| {
                 let outside = compiled.external.as_ref().map(|external| external.network);
-                let touched: Vec<u64> =
-                    compiled.networks.iter().chain(&outside).map(|network| networks[*network]).collect();
+                let touched = compiled.networks.iter().chain(&outside).map(|network| networks[*network]);
+                let translation = nat::fingerprint_of(config, router, compiled);
+                let touched: Vec<u64> = touched.chain([translation]).collect();
                 fingerprint::of_router(router, &touched)
             })
             .collect();

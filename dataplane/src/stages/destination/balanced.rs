@@ -7,6 +7,7 @@
 //! another connection, does the connection come from the virtual address.
 
 use edgestack_abi::DropReason;
+use edgestack_abi::session::SESSION_LOAD_BALANCED;
 
 use super::{Destination, Way};
 use crate::pipeline::{Context, Stop, Subject};
@@ -68,7 +69,8 @@ pub(super) fn find(
         (client, Choice { member: member.candidate.id_hash, ticks })
     });
     let balanced = Balanced { addressed, member: position, port: number, is_adjacent, is_masked, affinity };
-    Ok(Destination { address: member.address, port, way: Way::Balanced(balanced) })
+    let way = Way::Balanced(balanced);
+    Ok(Destination { address: member.address, port, kind: SESSION_LOAD_BALANCED, inbound: None, way })
 }
 
 /// The position of the member that the connection has, else of the one that it is to have.

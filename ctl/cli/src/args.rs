@@ -16,7 +16,8 @@ use crate::output::{ColorChoice, Format};
 use crate::session::Session;
 use crate::{
     apply, completion, config, diff, doctor, explain, floating_ip, manual, network, network_cli, port,
-    router, security_group, security_group_rule, support_bundle, test_ping, top,
+    project, role_binding, router, security_group, security_group_rule, support_bundle, test_ping, token,
+    top,
 };
 
 /// The nouns, in the order of the help text.
@@ -28,6 +29,9 @@ pub(crate) static NOUNS: &[&Noun] = &[
     &floating_ip::NOUN,
     &security_group::NOUN,
     &security_group_rule::NOUN,
+    &project::NOUN,
+    &token::NOUN,
+    &role_binding::NOUN,
 ];
 
 /// The commands without a noun, under their titles in the help text.

@@ -308,6 +308,8 @@ fn set_context(
             "name it: --socket PATH, or --server https://HOST:PORT --ca FILE",
         ));
     }
+    // What cannot be connected with is refused now: a wrong URL, a file that is not there.
+    connection::from_context(&context)?;
     config.contexts.retain(|other| other.name != name);
     config.contexts.push(context);
     config.contexts.sort_by(|one, other| one.name.cmp(&other.name));

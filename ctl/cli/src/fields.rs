@@ -78,8 +78,11 @@ pub(crate) struct WriteArgs {
     /// Label to set; KEY- takes one away (may be repeated)
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
     pub labels: Vec<(String, Option<String>)>,
-    /// Wait until it is in effect, at most --timeout
+    /// Say what would be done, and what it would touch, and do nothing
     #[arg(long)]
+    pub dry_run: bool,
+    /// Wait until it is in effect, at most --timeout
+    #[arg(long, conflicts_with = "dry_run")]
     pub wait: bool,
 }
 
@@ -104,8 +107,14 @@ pub(crate) struct RemoveArgs {
     /// What does not exist is no error
     #[arg(long)]
     pub if_exists: bool,
-    /// Wait until they are gone, at most --timeout
+    /// Remove also everything that uses them
     #[arg(long)]
+    pub cascade: bool,
+    /// Say what would be removed, and what it would touch, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Wait until they are gone, at most --timeout
+    #[arg(long, conflicts_with = "dry_run")]
     pub wait: bool,
 }
 

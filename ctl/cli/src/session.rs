@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgestack_client::{Client, Kind, List, ListQuery};
+use edgestack_client::{Client, Kind, List, ListQuery, PlannedWrite};
 use serde_json::{Map, Value};
 
 use crate::connection::ConnectionArgs;
@@ -13,6 +13,7 @@ use crate::error::CliError;
 use crate::fields::{ListArgs, RemoveArgs, ShowArgs, WriteArgs};
 use crate::noun::{Column, Filter, Noun, World, is_named};
 use crate::output::{Output, Table, print};
+use crate::plan;
 use crate::value::{self, text};
 use crate::wait::{Target, Until, wait};
 use crate::watch;
@@ -141,7 +142,11 @@ impl Session {
         fields: Map<String, Value>,
         args: &WriteArgs,
     ) -> Result<(), CliError> {
-        let object: Value = self.client.create(noun.kind, &args.add_labels(fields)).await?;
+        let fields = args.add_labels(fields);
+        if args.dry_run {
+            return plan::show(self, noun.kind, &PlannedWrite::Create(&fields)).await;
+        }
+        let object: Value = self.client.create(noun.kind, &fields).await?;
         self.written(noun, "created", object, args).await
     }
 
@@ -177,6 +182,9 @@ impl Session {
                 "name a field; --help lists them",
             ));
         }
+        if args.dry_run {
+            return plan::show(self, noun.kind, &PlannedWrite::Update(name, &fields)).await;
+        }
         let object: Value = self.client.update(noun.kind, name, &fields).await?;
         self.written(noun, "updated", object, args).await
     }
@@ -200,10 +208,9 @@ impl Session {
         let mut failed = None;
         for name in &args.names {
             let reference = self.resolve(noun, name).await?;
-            let result = match self.client.remove(kind, &reference).await {
-                Ok(()) => self.removed(kind, name, reference, args.wait).await,
-                Err(error) if args.if_exists && error.is_not_found() => Ok(()),
-                Err(error) => Err(error.into()),
+            let result = match self.remove_one(kind, name, reference, args).await {
+                Err(CliError::Client(error)) if args.if_exists && error.is_not_found() => Ok(()),
+                result => result,
             };
             if let Err(error) = result {
                 if args.names.len() == 1 || error.is_broken_pipe() {
@@ -216,8 +223,27 @@ impl Session {
         failed.map_or(Ok(()), |code| Err(CliError::Told(code)))
     }
 
-    async fn removed(&self, kind: Kind, name: &str, reference: String, waits: bool) -> Result<(), CliError> {
-        if waits {
+    async fn remove_one(
+        &self,
+        kind: Kind,
+        name: &str,
+        reference: String,
+        args: &RemoveArgs,
+    ) -> Result<(), CliError> {
+        if args.dry_run {
+            let write = if args.cascade {
+                PlannedWrite::RemoveWithUsers(&reference)
+            } else {
+                PlannedWrite::Remove(&reference)
+            };
+            return plan::show(self, kind, &write).await;
+        }
+        if args.cascade {
+            self.client.remove_with_users(kind, &reference).await?;
+        } else {
+            self.client.remove(kind, &reference).await?;
+        }
+        if args.wait {
             let target = Target { kind, reference, name: name.to_owned() };
             wait(self, &[target], Until::Gone, self.patience).await?;
         }

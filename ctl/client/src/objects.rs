@@ -1,7 +1,7 @@
 //! The calls for MM3 objects. The type is the caller's choice: a type of the model, or `serde_json::Value` to
 //! keep whatever a newer daemon adds.
 
-use edgestack_model::Kind;
+use edgestack_model::{Kind, Plan};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -25,6 +25,19 @@ pub struct ListQuery {
     pub selector: Option<String>,
     /// The first so many.
     pub limit: Option<usize>,
+}
+
+/// A write that is only planned.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PlannedWrite<'a> {
+    /// Of a new object with these fields.
+    Create(&'a Map<String, Value>),
+    /// Of these fields of the object of this name.
+    Update(&'a str, &'a Map<String, Value>),
+    /// Of the object of this name.
+    Remove(&'a str),
+    /// Of it and everything that uses it.
+    RemoveWithUsers(&'a str),
 }
 
 /// What the daemon says about itself.
@@ -109,9 +122,34 @@ impl Client {
         self.write(kind, Method::PATCH, &item_path(kind, name), fields).await
     }
 
-    /// Removes an object.
+    /// Removes an object. One that others use is not removed.
     pub async fn remove(&self, kind: Kind, name: &str) -> Result<(), ClientError> {
         self.request(Method::DELETE, &item_path(kind, name), None).await.map(|_| ())
+    }
+
+    /// Removes an object and everything that uses it.
+    pub async fn remove_with_users(&self, kind: Kind, name: &str) -> Result<(), ClientError> {
+        let path = format!("{}?cascade=true", item_path(kind, name));
+        self.request(Method::DELETE, &path, None).await.map(|_| ())
+    }
+
+    /// What a write would do. Nothing is done.
+    pub async fn plan(&self, kind: Kind, write: &PlannedWrite<'_>) -> Result<Plan, ClientError> {
+        let wrapped = |fields: &Map<String, Value>| json!({ kind.singular(): fields });
+        let (method, path, body) = match write {
+            PlannedWrite::Create(fields) => (Method::POST, collection_path(kind), Some(wrapped(fields))),
+            PlannedWrite::Update(name, fields) => {
+                (Method::PATCH, item_path(kind, name), Some(wrapped(fields)))
+            }
+            PlannedWrite::Remove(name) => (Method::DELETE, item_path(kind, name), None),
+            PlannedWrite::RemoveWithUsers(name) => {
+                (Method::DELETE, format!("{}?cascade=true", item_path(kind, name)), None)
+            }
+        };
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{separator}dry_run=true");
+        let mut answer = self.request(method, &path, body.as_ref()).await?.body;
+        decode(&path, answer["plan"].take())
     }
 
     /// Gives a router its next hop upstream.

@@ -12,13 +12,16 @@ const SOURCES: &[(Kind, &str)] = &[
     (Kind::FloatingIp, include_str!("floating_ip.rs")),
     (Kind::SecurityGroup, include_str!("security_group.rs")),
     (Kind::SecurityGroupRule, include_str!("security_group_rule.rs")),
+    (Kind::Project, include_str!("project.rs")),
+    (Kind::Token, include_str!("token.rs")),
+    (Kind::RoleBinding, include_str!("role_binding.rs")),
 ];
 /// Sources of structs that several kinds share.
-const SHARED: &[&str] = &[include_str!("subnet.rs")];
+const SHARED: &[&str] = &[include_str!("subnet.rs"), include_str!("role.rs")];
 /// Deepest nesting of structs.
 const DEPTH_MAX: usize = 4;
 /// Types that are not the model's, for people.
-const TYPE_NAMES: [(&str, &str); 16] = [
+const TYPE_NAMES: [(&str, &str); 17] = [
     ("String", "text"),
     ("bool", "true or false"),
     ("Ipv4Addr", "IPv4 address"),
@@ -29,6 +32,7 @@ const TYPE_NAMES: [(&str, &str); 16] = [
     ("IpNet", "IP range"),
     ("MacAddress", "MAC address"),
     ("A", "address"),
+    ("Timestamp", "time"),
     ("Id", "id"),
     ("u8", "number"),
     ("u16", "number"),

@@ -1,11 +1,13 @@
 //! Contexts: the file, its permissions, what decides where a command goes, and that tokens are never shown.
 
 use std::fs::{self, Permissions};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::daemon::Daemon;
 use crate::support::{Answer, FakeDaemon, Run, edgectl_without_daemon, scratch};
 
 /// Runs edgectl with this configuration and these variables.
@@ -28,7 +30,7 @@ fn commands_go_where_the_nearest_says() {
     let (north, south) = (daemon("north"), daemon("south"));
     let (north_socket, south_socket) = (north.socket.to_str().unwrap(), south.socket.to_str().unwrap());
     run(&config, &[], &["config", "set-context", "north", "--socket", north_socket]).fine();
-    run(&config, &[], &["config", "set-context", "south", "--socket", south_socket]).fine();
+    run(&config, &[], &["config", "set-context", "south", "--socket", south_socket, "--project", "p"]).fine();
     let lists = |variables: &[(&str, &str)], arguments: &[&str]| {
         let arguments = [&["list-networks", "-o", "name"] as &[&str], arguments].concat();
         run(&config, variables, &arguments).fine()
@@ -73,6 +75,7 @@ fn a_token_is_kept_for_its_owner_and_never_shown() {
         &["config", "view", "-o", "json"],
         &["config", "get-contexts"],
         &["config", "get-contexts", "-o", "yaml"],
+        &["list-networks", "-v", "-o", "name"],
     ] {
         let result = run(&config, &[], arguments);
         assert_eq!(result.code, Some(0), "{result:?}");
@@ -89,10 +92,37 @@ fn a_token_is_kept_for_its_owner_and_never_shown() {
 }
 
 #[test]
+fn a_daemon_is_reached_by_https_with_a_token() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let Some(daemon) = Daemon::start_with(&format!("[api]\nlisten = \"127.0.0.1:{port}\"\n")) else { return };
+    daemon.run(&["create-network", "blue", "--cidr", "10.0.0.0/24"]).fine();
+    let secret = daemon.run(&["create-token", "ci", "--role", "viewer", "-q"]).fine();
+    let (config, token) = (scratch("config.yaml"), scratch("token"));
+    fs::write(&token, &secret).unwrap();
+    let (url, authority) = (format!("https://localhost:{port}"), daemon.authority());
+    let there = ["--server", &url, "--ca", authority.to_str().unwrap()];
+    let with_token = [&there as &[&str], &["--token-file", token.to_str().unwrap()]].concat();
+    run(&config, &[], &[&["config", "set-context", "north"] as &[&str], &with_token].concat()).fine();
+    run(&config, &[], &["config", "use-context", "north"]).fine();
+    assert_eq!(run(&config, &[], &["list-networks", "-o", "name"]).fine(), "blue\n");
+
+    let denied = run(&config, &[], &["create-network", "red", "--cidr", "10.1.0.0/24"]);
+    assert_eq!(denied.code, Some(5), "a viewer only looks: {denied:?}");
+    let nobody = run(&config, &[], &[&["list-networks"] as &[&str], &there].concat());
+    assert_eq!(nobody.code, Some(5), "the token is the context's: {nobody:?}");
+    let distrusted = run(&config, &[], &["list-networks", "--server", &url, "--token", secret.trim()]);
+    assert_eq!(distrusted.code, Some(7), "the authority is not the system's: {distrusted:?}");
+    let listed = daemon.run(&["list-tokens", "-o", "yaml"]).fine();
+    assert!(listed.contains("name: ci") && !listed.contains(secret.trim()), "{listed}");
+}
+
+#[test]
 fn what_cannot_be_connected_with_is_refused_when_it_is_set() {
     let config = scratch("config.yaml");
     for (arguments, part) in [
         (&["x"] as &[&str], "goes to no daemon"),
+        (&["x", "--server", "http://edge"], "is no https URL"),
+        (&["x", "--server", "https://edge", "--ca", "/no/such/ca.pem"], "/no/such/ca.pem"),
         (&["a b", "--socket", "/s"], "is no name of a context"),
         (&["x", "--server", "https://edge", "--socket", "/s"], "cannot be used with"),
         (&["x", "--server", "https://edge", "--cert", "/c"], "--key"),

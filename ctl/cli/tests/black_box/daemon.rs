@@ -21,6 +21,11 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts one; none, and the reason on stderr, where it was not built.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with("")
+    }
+
+    /// Starts one with more in its configuration.
+    pub(crate) fn start_with(more: &str) -> Option<Self> {
         let binary = Path::new(env!("CARGO_BIN_EXE_edgectl")).with_file_name("edgestackd");
         if !binary.exists() {
             // libtest shows no words of tests that pass, so CI would not notice.
@@ -32,7 +37,7 @@ impl Daemon {
         let directory = config.parent().unwrap().display().to_string();
         let text = format!(
             "state_dir = \"{directory}/state\"\nrun_dir = \"{directory}/run\"\n[dataplane]\nenabled = false\n\
-             [[uplink]]\nname = \"wan\"\ninterface = \"wan0\"\nphysical_network = \"internet\"\n"
+             [[uplink]]\nname = \"wan\"\ninterface = \"wan0\"\nphysical_network = \"internet\"\n{more}"
         );
         fs::write(&config, text).unwrap();
         for part in ["state", "run"] {
@@ -56,6 +61,11 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(20));
         }
         Some(daemon)
+    }
+
+    /// The file of the authority that its certificate is from.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.socket.with_file_name("../state/tls/ca.pem")
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Run {

@@ -175,3 +175,26 @@ fn labels_select_and_limits_cut() {
         assert_eq!(result.code, Some(2), "{result:?}");
     }
 }
+
+#[test]
+fn a_dry_run_says_what_would_be_done_and_does_nothing() {
+    let Some(daemon) = Daemon::start() else { return };
+    let create = ["create-network", "blue", "--cidr", "10.0.0.0/24"];
+    let dry = daemon.run(&[&create as &[&str], &["--dry-run"]].concat()).fine();
+    assert!(dry.starts_with("(dry run) would create network blue\n"), "{dry}");
+    assert_eq!(daemon.json(&["list-networks"])["total"], 0);
+    daemon.run(&create).fine();
+    daemon.run(&["create-port", "p1", "--net", "blue"]).fine();
+    let dry = daemon.run(&["update-network", "blue", "--mtu", "1300", "--dry-run"]).fine();
+    assert!(dry.contains("(dry run) would change network blue\n(dry run)   mtu: "), "{dry}");
+
+    let refused = daemon.run(&["remove-network", "blue"]);
+    assert_eq!(refused.code, Some(4), "{refused:?}");
+    let dry = daemon.run(&["remove-network", "blue", "--cascade", "--dry-run"]).fine();
+    assert!(dry.contains("would remove port p1\n") && dry.contains("would remove network blue\n"), "{dry}");
+    let plan = daemon.json(&["remove-network", "blue", "--cascade", "--dry-run"]);
+    assert_eq!(plan["plan"]["deleted"].as_array().map(Vec::len), Some(2), "{plan}");
+    assert_eq!(daemon.json(&["list-ports"])["total"], 1);
+    daemon.run(&["remove-network", "blue", "--cascade"]).fine();
+    assert_eq!(daemon.json(&["list-ports"])["total"], 0);
+}

@@ -13,7 +13,7 @@ BPF_LINKER_VERSION := 0.13.0
 LLVM_VERSION := 22
 PACKAGES := build-essential pkg-config ca-certificates curl jq \
 	rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web llvm-$(LLVM_VERSION)-dev zlib1g-dev libzstd-dev \
-	iproute2 iputils-ping iperf3 nftables ethtool tcpdump busybox isc-dhcp-client
+	iproute2 iputils-ping iperf3 nftables ethtool tcpdump busybox isc-dhcp-client bind9-dnsutils dnsmasq-base
 
 CARGO ?= cargo
 PREFIX ?= /usr/local

@@ -11,3 +11,4 @@ mod isolation;
 mod lab;
 mod restart;
 mod services;
+mod workload_services;

@@ -16,6 +16,7 @@ use edgestackd::app::{App, Noun};
 use edgestackd::config::Config;
 use edgestackd::reconcile::mirror::Mirror;
 use edgestackd::reconcile::network::build;
+use edgestackd::reconcile::services::ServiceSettings;
 use edgestackd::store::backup::{Backup, FORMAT_VERSION, Header};
 use edgestackd::store::{MemoryStore, RedbStore, SCHEMA_VERSION, Store};
 use serde_json::{Value, json};
@@ -102,7 +103,7 @@ fn fill(app: &App) -> Result<(), Box<dyn Error>> {
 /// How long the dataplane takes to compile the site.
 fn compile(store: &MemoryStore) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
-    let config = build(&Mirror::new(&store.list(OBJECTS)?), &[]);
+    let config = build(&Mirror::new(&store.list(OBJECTS)?), &[], &ServiceSettings::default());
     print("configuration from objects", started.elapsed());
     let numbers = config.ports.iter().zip(1u16..).map(|(port, number)| (port.id.clone(), number)).collect();
     let started = Instant::now();

@@ -91,6 +91,15 @@ pub(crate) struct CommonArgs {
     /// False: the port passes nothing
     #[arg(long, value_name = "BOOL", action = ArgAction::Set)]
     pub admin_up: Option<bool>,
+    /// File whose text the metadata service tells the workload as user data
+    #[arg(long, value_name = "FILE", value_parser = read_file)]
+    pub user_data: Option<String>,
+    /// Fact that the metadata service tells the workload (may be repeated)
+    #[arg(long = "metadata", value_name = "NAME=VALUE", value_parser = parse_fact)]
+    pub facts: Vec<(String, String)>,
+    /// File with a public key that may log in to the workload (may be repeated)
+    #[arg(long = "ssh-key", value_name = "FILE", value_parser = read_file)]
+    pub ssh_keys: Vec<String>,
     /// Free text
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
@@ -166,12 +175,18 @@ impl CommonArgs {
             Attach::Xdp => "xdp",
             Attach::Tc => "tc",
         });
+        let facts: Map<String, Value> =
+            self.facts.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
+        let facts = (!facts.is_empty()).then_some(facts);
         fields
             .set("interface", self.interface)
             .set("attach", attach)
             .set_list("allowed_address_pairs", self.pairs)
             .set("port_security", self.port_security)
             .set("admin_state_up", self.admin_up)
+            .set("user_data", self.user_data)
+            .set("metadata", facts)
+            .set_list("ssh_keys", self.ssh_keys)
             .set("description", self.description)
     }
 }
@@ -195,6 +210,15 @@ impl Update for UpdateArgs {
         }
         Ok(self.common.fill(fields).done())
     }
+}
+
+fn read_file(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| error.to_string())
+}
+
+fn parse_fact(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("is written NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn parse_pair(text: &str) -> Result<Value, String> {

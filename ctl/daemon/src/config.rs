@@ -2,6 +2,8 @@
 //!
 //! `config/edgestackd.toml` documents every field; a test loads it and holds it against the defaults here.
 
+mod services;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,6 +16,8 @@ use edgestack_model::project::{DEFAULT_PROJECT, SYSTEM_PROJECT};
 use edgestack_model::{Kind, Limits, Role};
 use serde::Deserialize;
 use toml::Spanned;
+
+pub use services::{Dhcp, Dns, Metadata};
 
 /// Where the file is when `--config` does not say.
 pub const DEFAULT_PATH: &str = "/etc/edgestack/edgestackd.toml";
@@ -46,6 +50,12 @@ pub struct Config {
     pub metrics: Metrics,
     /// The dataplane.
     pub dataplane: Dataplane,
+    /// What DHCP tells all workloads.
+    pub dhcp: Dhcp,
+    /// DNS for workloads.
+    pub dns: Dns,
+    /// The metadata service.
+    pub metadata: Metadata,
     /// Interfaces to the outside.
     pub uplink: Vec<Uplink>,
 }
@@ -221,6 +231,9 @@ impl Default for Config {
             quotas: BTreeMap::new(),
             metrics: Metrics::default(),
             dataplane: Dataplane::default(),
+            dhcp: Dhcp::default(),
+            dns: Dns::default(),
+            metadata: Metadata::default(),
             uplink: Vec::new(),
         }
     }
@@ -441,6 +454,7 @@ impl Check<'_> {
             self.refuse("audit.files", &config.audit.files, "from 2 to 1000");
         }
         self.dataplane(&config.dataplane);
+        self.services(config);
         self.uplinks(&config.uplink);
     }
 
@@ -537,6 +551,37 @@ impl Check<'_> {
         ] {
             if !(1..=86_400 * 7).contains(timeout.get_ref()) {
                 self.refuse(field, timeout, "from 1 second to 7 days");
+            }
+        }
+    }
+
+    fn services(&mut self, config: &Config) {
+        let lease = &config.dhcp.lease_seconds;
+        if !(60..=86_400 * 365).contains(lease.get_ref()) {
+            self.refuse("dhcp.lease_seconds", lease, "from 60 seconds to a year");
+        }
+        let domain = &config.dns.domain;
+        if !edgestack_dataplane::snapshot::services::is_domain(domain.get_ref()) {
+            self.refuse("dns.domain", domain, "a name such as `site1.example`");
+        }
+        let lists = [
+            (
+                "dhcp.ntp_servers",
+                config.dhcp.ntp_servers.get_ref().len(),
+                services::NTP_SERVERS_MAX,
+                config.dhcp.ntp_servers.span(),
+            ),
+            (
+                "dns.forwarders",
+                config.dns.forwarders.get_ref().len(),
+                services::FORWARDERS_MAX,
+                config.dns.forwarders.span(),
+            ),
+        ];
+        for (field, count, maximum, span) in lists {
+            if count > maximum {
+                let message = format!("`{field}` has {count} servers: at most {maximum}");
+                self.mistakes.push(mistake(self.text, &span, message));
             }
         }
     }

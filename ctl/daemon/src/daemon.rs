@@ -25,6 +25,8 @@ use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::reconcile::Progress;
 use crate::reconcile::network::{Reconciler, Uplink};
+use crate::reconcile::services::ServiceSettings;
+use crate::services;
 use crate::store::{RedbStore, Store, StoreError};
 
 /// How often the audit log is brought to the disk.
@@ -96,7 +98,13 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
         events: Arc::clone(&events),
         metrics: Arc::new(Metrics::new(Arc::clone(&gateway), Arc::clone(&store), Arc::clone(&progress))),
     };
-    let reconciler = Reconciler::new(store, gateway, progress, uplinks);
+    let (directory, known) = watch::channel(Arc::default());
+    let workloads_serving = gateway.stack().map(|stack| {
+        let (metadata, dns) = (config.metadata.clone(), config.dns.clone());
+        tokio::spawn(services::serve(stack, api.app.clone(), known, metadata, dns, stop.clone()))
+    });
+    let reconciler =
+        Reconciler::new(store, gateway, progress, uplinks).serving(ServiceSettings::new(&config), directory);
     let mut reconciling = tokio::spawn(reconciler.run(stop.clone()));
     let metrics_serving = metrics_listener.map(|listener| {
         let router = http::service::router(Server::new(api.clone(), Arc::clone(&access)));
@@ -124,6 +132,11 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
         if let Err(error) = serving.await {
             tracing::error!(%error, "a listener failed");
         }
+    }
+    if let Some(serving) = workloads_serving
+        && let Err(error) = serving.await
+    {
+        tracing::error!(%error, "serving workloads failed");
     }
     tracing::info!("edgestackd has stopped; established flows go on in the kernel");
     Ok(())

@@ -12,6 +12,7 @@ use edgestack_dataplane::inspect::{
 };
 use edgestack_dataplane::io::xsk::XskSettings;
 use edgestack_dataplane::runtime::{Dataplane, DataplaneSettings, StartError};
+use edgestack_dataplane::virtual_stack::StackHandle;
 
 use crate::config::{Config, Switch};
 
@@ -130,6 +131,11 @@ impl Gateway {
     /// What would happen to a packet.
     pub fn trace(&self, request: &TraceRequest) -> Result<TraceReport, GatewayError> {
         Ok(self.running()?.trace(request)?)
+    }
+
+    /// The gateway as a host inside tenant networks, for its own servers; none while the dataplane does not run.
+    pub fn stack(&self) -> Option<StackHandle> {
+        self.running().ok().map(Dataplane::stack)
     }
 
     /// Copies of at most `limit` packets of a port.

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod operations;
 pub mod plan;
 pub mod reconcile;
+pub mod services;
 pub mod store;
 
 /// Bytes in hexadecimal digits.

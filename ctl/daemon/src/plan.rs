@@ -15,6 +15,7 @@ use crate::app::addresses::parse_address_key;
 use crate::app::record::{OBJECTS, reference};
 use crate::reconcile::mirror::Mirror;
 use crate::reconcile::network::{Uplink, build};
+use crate::reconcile::services::ServiceSettings;
 use crate::store::{Difference, Preview, Store, StoreError};
 
 /// Fields of a record that follow from the others.
@@ -103,7 +104,8 @@ fn address(difference: &Difference, preview: &Preview) -> Result<Option<AddressC
 
 fn flows(preview: &Preview, uplinks: &[Uplink]) -> Result<FlowPlan, StoreError> {
     let config = |store: &dyn Store| -> Result<_, StoreError> {
-        Ok(build(&Mirror::new(&store.list(OBJECTS)?), uplinks))
+        // What workloads are served is the same before and after.
+        Ok(build(&Mirror::new(&store.list(OBJECTS)?), uplinks, &ServiceSettings::default()))
     };
     let (before, after) = (config(preview.below().as_ref())?, config(preview)?);
     Ok(match touched(&before, &after) {

@@ -16,6 +16,7 @@ pub mod floating_ip;
 pub mod labels;
 pub mod limits;
 pub mod meta;
+pub mod metadata;
 pub mod network;
 pub mod operation;
 pub mod plan;

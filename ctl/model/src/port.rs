@@ -1,5 +1,6 @@
 //! Ports: where a workload is plugged into a network.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::MacAddress;
 use crate::meta::{Kind, Object, Spec};
+use crate::metadata;
 use crate::reader::{Reader, Refusal};
 use crate::value;
 
@@ -14,6 +16,9 @@ use crate::value;
 pub const SECURITY_GROUPS_MAX: usize = 16;
 /// Further addresses of one port.
 pub const ADDRESS_PAIRS_MAX: usize = 32;
+
+/// Public keys of one port.
+pub const SSH_KEYS_MAX: usize = 16;
 
 /// A port as the API shows it.
 pub type Port = Object<PortSpec>;
@@ -48,6 +53,15 @@ pub struct PortSpec {
     pub interface: Option<String>,
     /// How the kernel fast path is attached to the interface.
     pub attach: Attach,
+    /// What cloud-init or the like is told to do in the workload: served to it by the metadata service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<String>,
+    /// Facts for the workload, served to it by the metadata service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// Public keys that may log in to the workload, in OpenSSH's format: served to it by the metadata service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ssh_keys: Vec<String>,
     /// Free text.
     #[serde(default)]
     pub description: String,
@@ -97,6 +111,9 @@ impl Spec for PortSpec {
         let interface = reader.optional("interface", value::interface);
         let attach =
             reader.optional("attach", |attach| value::word(attach, &Attach::WORDS)).unwrap_or_default();
+        let user_data = reader.optional("user_data", metadata::user_data);
+        let metadata = metadata::read(reader);
+        let ssh_keys = reader.list("ssh_keys", SSH_KEYS_MAX, metadata::ssh_key).unwrap_or_default();
         let description = reader.optional("description", value::description).unwrap_or_default();
         if let Some(groups) = &security_groups {
             refuse_repeated(reader, "security_groups", groups);
@@ -112,6 +129,9 @@ impl Spec for PortSpec {
             admin_state_up,
             interface,
             attach,
+            user_data,
+            metadata,
+            ssh_keys,
             description,
         };
         reader.is_clean().then_some(spec)

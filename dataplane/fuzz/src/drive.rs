@@ -13,10 +13,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use edgestack_abi::FlowVerdict;
 use edgestack_abi::flow::{DECREMENT_TTL, REWRITE_ETHERNET, TRANSLATE, VALID};
+use edgestack_dataplane::address::MacAddress;
 use edgestack_dataplane::io::pcap_file::PcapReader;
 use edgestack_dataplane::rewrite;
 use edgestack_dataplane::tuple::Tuple;
+use edgestack_dataplane::wire::dhcp4::{self, MessageType};
+use edgestack_dataplane::wire::dns::{BadQuery, Query, Record, Reply, ResponseCode};
 use edgestack_dataplane::wire::headers::{self, Network};
+use edgestack_dataplane::wire::udp;
 
 /// Seed of the flow keys.
 const SEED: u64 = 0x5eed;
@@ -82,6 +86,58 @@ fn other_address(address: IpAddr) -> IpAddr {
 /// Runs the bytes as a script of packets, time and configuration changes through an engine.
 pub fn pipeline(data: &[u8]) -> Summary {
     script::run(data)
+}
+
+/// Reads the bytes as a DHCP client's message and answers it; the answer is a sound frame.
+pub fn dhcp4(data: &[u8]) {
+    let Some(request) = dhcp4::Request::parse(data) else { return };
+    let options = [(6, 12), (121, 290), (119, usize::from(data[0]) + 60)];
+    let options = options.map(|(code, length)| dhcp4::DhcpOption { code, data: vec![code; length] });
+    for message in [MessageType::Offer, MessageType::Ack, MessageType::Nak] {
+        let answer = dhcp4::Answer {
+            message,
+            request: &request,
+            client_ip: [10, 0, 0, 11].into(),
+            server: ([10, 0, 0, 1].into(), MacAddress([2, 0, 0, 0, 0, 1])),
+            lease_seconds: 3600,
+            host_name: "host",
+            options: &options,
+            mtu: 1500,
+        };
+        let mut frame = [0; dhcp4::FRAME_LENGTH_MAX];
+        let length = answer.write(&mut frame);
+        let Ok(Network::Ip(ip)) = headers::parse(&frame[..length]).map(|headers| headers.network) else {
+            panic!("an answer is malformed: {:02x?}", &frame[..length])
+        };
+        let payload = udp::payload(&frame[..length], &ip).expect("the checksum is right");
+        assert!(payload.len() + 28 <= usize::from(request.packet_length_max).max(576));
+    }
+}
+
+/// Reads the bytes as a question of a DNS client and as a server's answer to it; what is made of them is bounded.
+pub fn dns(data: &[u8]) {
+    match Query::parse(data) {
+        Ok(query) => {
+            let asked = query.to_upstream(7);
+            assert_eq!(Query::parse(&asked).map(|again| again.name), Ok(query.name.clone()));
+            let record = Record { name: query.name.clone(), kind: 1, ttl: 1, data: vec![0; 4] };
+            for length_max in [512, 1232, 65_535] {
+                let answer =
+                    query.answer(ResponseCode::NoError, true, &vec![record.clone(); 50], None, length_max);
+                assert!(answer.len() <= length_max && answer[..2] == data[..2]);
+            }
+        }
+        Err(BadQuery::Answer(answer)) => assert_eq!(answer.len(), 12),
+        Err(BadQuery::Silence) => {}
+    }
+    // The question of a client whose answer this would be.
+    let Some((head, rest)) = data.split_first_chunk::<12>() else { return };
+    let question = [&head[..2], &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0], rest].concat();
+    let Ok(query) = Query::parse(&question) else { return };
+    if let Some(reply) = Reply::parse(data, &query, u16::from_be_bytes([data[0], data[1]])) {
+        let answer = reply.answer(&query, 1, 512);
+        assert!(answer.len() <= 512 && answer[..2] == data[..2]);
+    }
 }
 
 /// Reads the bytes as a capture file.

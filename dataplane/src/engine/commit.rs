@@ -303,13 +303,15 @@ impl Hands<'_> {
             let network = &snapshot.networks[port.network];
             let (workload, dhcp) = (port.workload.as_ref()?, network.services.dhcp.as_ref()?);
             let request = dhcp4::Request::parse(udp::payload(frame, &ip)?)?;
+            // What is before a slash is the project.
+            let host_name = port.name.rsplit('/').next().unwrap_or_default();
             let answer = dhcp4::Answer {
                 message,
                 request: &request,
                 client_ip: workload.ip_address,
                 server: (dhcp.server, snapshot.gateway_mac(port.network)),
                 lease_seconds: dhcp.lease_seconds,
-                host_name: if services::is_domain(&port.name) { &port.name } else { "" },
+                host_name: Some(host_name).filter(|name| services::is_domain(name)).unwrap_or_default(),
                 options: &dhcp.options,
                 mtu: network.mtu,
             };

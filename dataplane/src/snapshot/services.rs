@@ -154,7 +154,7 @@ fn dhcp(
 }
 
 /// Whether a text is a name of the DNS that a host may have.
-pub(crate) fn is_domain(name: &str) -> bool {
+pub fn is_domain(name: &str) -> bool {
     let is_label = |label: &str| {
         (1..=LABEL_LETTERS_MAX).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))

@@ -217,7 +217,9 @@ impl Query {
             return None;
         }
         let (name, after) = Name::read(message, HEADER_LENGTH)?;
-        let question = message.get(HEADER_LENGTH..after + 4)?.to_vec();
+        // There is nothing before a question that it could point to.
+        let is_plain = after - HEADER_LENGTH == name.as_bytes().len();
+        let question = message.get(HEADER_LENGTH..after + 4).filter(|_| is_plain)?.to_vec();
         let mut query = Self {
             id: read_u16(message, 0),
             name,
@@ -588,7 +590,7 @@ mod tests {
         assert_eq!(changed(2, 0x81), Err(BadQuery::Silence), "an answer");
         assert!(matches!(changed(2, 0x29), Err(BadQuery::Answer(answer)) if answer[3] == 4), "an update");
         assert!(matches!(changed(5, 2), Err(BadQuery::Answer(answer)) if answer[3] == 1), "two questions");
-        assert!(matches!(changed(12, 0xc0), Err(BadQuery::Answer(_))), "a pointer to itself");
+        assert!(matches!(changed(12, 0xc0), Err(BadQuery::Answer(_))), "a pointer into the header");
         assert!(matches!(changed(12, 0x41), Err(BadQuery::Answer(_))), "a label of an unknown kind");
         let mut twice = query("a", TYPE_A, Some(1000));
         let opt = twice[19..].to_vec();

@@ -62,6 +62,78 @@ fn random_frames_are_parsed_alike() {
 }
 
 #[test]
+fn random_requests_by_dhcp_are_answered_or_not() {
+    let mut random = Random(SEED);
+    for _ in 0..PACKETS / 4 {
+        let mut message = vec![0; 240];
+        message[..3].copy_from_slice(&[1, 1, 6]);
+        message[236..].copy_from_slice(&[99, 130, 83, 99]);
+        message.extend([53, 1, 1 + (random.next() >> 61) as u8]);
+        for _ in 0..random.next() % 8 {
+            let codes = [50, 52, 54, 55, 57, 61, 82];
+            let code = codes[random.next() as usize % codes.len()];
+            let length = random.next() as usize % 6;
+            message.extend([code, length as u8]);
+            message.extend(random.bytes(length));
+        }
+        let flips = random.next() % 3;
+        for _ in 0..flips {
+            let at = random.next() as usize % message.len();
+            message[at] = random.next() as u8;
+        }
+        drive::dhcp4(&message);
+    }
+}
+
+#[test]
+fn random_messages_of_the_dns_are_read_or_not() {
+    let mut random = Random(SEED);
+    for _ in 0..PACKETS / 4 {
+        let counts = [random.next() >> 62, random.next() >> 62, random.next() >> 62];
+        let mut message = random.bytes(2);
+        message.extend([
+            (random.next() >> 60) as u8 * 8 + 1,
+            0,
+            0,
+            1,
+            0,
+            counts[0] as u8,
+            0,
+            counts[1] as u8,
+            0,
+            counts[2] as u8,
+        ]);
+        message.extend(*b"\x03www\x07example\0\0\x01\0\x01");
+        for _ in 0..counts.iter().sum::<u64>() {
+            let names: [&[u8]; 4] = [&[0xc0, 12], &[0], b"\x01a\xc0\x10", &[0xc0, 29]];
+            message.extend(names[random.next() as usize % names.len()]);
+            let length = random.next() as usize % 24;
+            let kinds = [1, 6, 28, 41];
+            message.extend([
+                0,
+                kinds[random.next() as usize % kinds.len()],
+                0,
+                1,
+                0,
+                0,
+                0,
+                60,
+                0,
+                length as u8,
+            ]);
+            message.extend(random.bytes(length));
+        }
+        if random.next().is_multiple_of(2) {
+            let at = random.next() as usize % message.len();
+            message[at] = random.next() as u8;
+        }
+        drive::dns(&message);
+        message[2] |= 0x80;
+        drive::dns(&message);
+    }
+}
+
+#[test]
 fn random_captures_are_read_or_refused() {
     let mut random = Random(SEED);
     for _ in 0..2_000 {
@@ -82,6 +154,8 @@ fn what_fuzzing_found_stays_fixed() {
         ("pipeline", |data| {
             drive::pipeline(data);
         }),
+        ("dhcp4", |data| drive::dhcp4(data)),
+        ("dns", |data| drive::dns(data)),
         ("pcap", |data| drive::pcap(data)),
     ] {
         for entry in std::fs::read_dir(root.join(target)).into_iter().flatten().flatten() {

@@ -395,6 +395,14 @@ impl App {
         Ok(users.collect())
     }
 
+    /// Ids of the objects of a kind that refer to an object.
+    pub fn users_of<S: Noun>(&self, id: &str, plural: &str) -> Result<Vec<String>, AppError> {
+        let listing = self.store.list(&format!("{}{plural}/", uses_prefix::<S>(id)))?;
+        let owners =
+            listing.entries.iter().filter_map(|user| Some(record::parse_owner(&user.value)?.1.to_owned()));
+        Ok(owners.collect())
+    }
+
     fn entry<S: Noun>(&self, reference: &str) -> Result<Entry<S>, AppError> {
         let entry = write::find(self.store.as_ref(), &self.scope, reference)?;
         entry.ok_or_else(|| AppError::NotFound { kind: S::KIND, reference: reference.to_owned() })

@@ -3,6 +3,7 @@
 pub mod mirror;
 pub mod network;
 mod quarantine;
+pub mod services;
 pub mod status;
 #[cfg(test)]
 mod tests;

@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
-    self, AddressPair, Attach, Config, Dhcp, Direction, Ethertype, FloatingIp, FloatingIpTarget, Network,
-    Port, PortKind, Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services, Workload,
+    AddressPair, Attach, Config, Direction, Ethertype, FloatingIp, FloatingIpTarget, Network, Port, PortKind,
+    Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services, Workload,
 };
-use edgestack_model::network::HostRoute;
 use edgestack_model::security_group_rule::{Direction as RuleDirection, EthernetType, Protocol};
 use edgestack_model::{
     FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec, Status, port,
@@ -22,14 +21,14 @@ use ipnet::{IpNet, Ipv4Net};
 use tokio::sync::watch;
 
 use super::mirror::Mirror;
+use super::services::{self, ServiceSettings};
 use super::status::{self, Situation};
 use super::{Progress, quarantine};
 use crate::app::record::{OBJECTS, Record, STATUSES};
 use crate::gateway::Gateway;
+use crate::services::directory::Directory;
 use crate::store::{OPERATIONS_MAX, Store, StoreError, Transaction, Watch};
 
-/// How long the address that DHCP tells may be used before it is asked for again.
-const LEASE_SECONDS: u32 = 86_400;
 /// How long the reconciler waits after a change for more of them.
 const SETTLE: Duration = Duration::from_millis(2);
 /// How long it waits at most while changes keep coming.
@@ -77,6 +76,10 @@ pub struct Reconciler {
     /// Nothing of what is desired now could be brought into effect.
     blocked: bool,
     refused: Vec<(String, String)>,
+    /// What workloads are served.
+    settings: ServiceSettings,
+    /// Who is who, for the gateway's own servers.
+    directory: watch::Sender<Arc<Directory>>,
 }
 
 impl Reconciler {
@@ -98,7 +101,17 @@ impl Reconciler {
             effective: None,
             blocked: false,
             refused: Vec::new(),
+            settings: ServiceSettings::default(),
+            directory: watch::Sender::default(),
         }
+    }
+
+    /// The same, for networks whose workloads are served as `settings` say, by servers that ask `directory`.
+    #[must_use]
+    pub fn serving(mut self, settings: ServiceSettings, directory: watch::Sender<Arc<Directory>>) -> Self {
+        self.settings = settings;
+        self.directory = directory;
+        self
     }
 
     /// Runs until `stop` says so.
@@ -169,8 +182,10 @@ impl Reconciler {
     /// Brings the mirror into effect and writes what became of it.
     async fn apply(&mut self) -> Result<(), StoreError> {
         let started = Instant::now();
-        let config = build(&self.mirror, &self.uplinks);
+        let config = build(&self.mirror, &self.uplinks, &self.settings);
         if self.desired.as_ref() != Some(&config) {
+            let domain = self.settings.domain.as_deref().unwrap_or_default();
+            self.directory.send_replace(Arc::new(Directory::new(&self.mirror, domain)));
             let gateway = Arc::clone(&self.gateway);
             let before = self.effective.clone();
             let (config, outcome) = blocking(move || {
@@ -277,10 +292,10 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// The dataplane's configuration for everything that is stored.
-pub fn build(mirror: &Mirror, uplinks: &[Uplink]) -> Config {
+pub fn build(mirror: &Mirror, uplinks: &[Uplink], settings: &ServiceSettings) -> Config {
     let names = Names::new(mirror);
     let mut config = Config {
-        networks: mirror.networks.values().map(network).map(Arc::new).collect(),
+        networks: mirror.networks.values().map(|record| network(record, settings)).map(Arc::new).collect(),
         ports: mirror
             .ports
             .values()
@@ -356,34 +371,16 @@ fn id<S: edgestack_model::Spec>(names: &Index<'_>, record: &Record<S>, name: &st
     names.get(&(project, name)).or_else(|| names.get(&(SHARED, name))).map(|id| (*id).to_owned())
 }
 
-fn network(record: &Record<NetworkSpec>) -> Network {
+fn network(record: &Record<NetworkSpec>, settings: &ServiceSettings) -> Network {
     let spec = &record.spec;
     Network {
         name: record.shown_name(),
         gateway_ip: spec.gateway_ip,
         mtu: spec.mtu,
         external: spec.external,
-        services: if spec.external { Services::default() } else { services(spec) },
+        services: if spec.external { Services::default() } else { services::of_network(record, settings) },
         ..Network::new(record.id.clone(), cidr(spec.cidr))
     }
-}
-
-/// What the gateway serves a tenant network's workloads.
-fn services(spec: &NetworkSpec) -> Services {
-    let route = |route: &HostRoute| {
-        let next_hop = ipv4_address(route.nexthop)?;
-        Some(config::HostRoute { destination: ipv4(route.destination)?, next_hop })
-    };
-    let dhcp = Dhcp {
-        lease_seconds: LEASE_SECONDS,
-        default_route: spec.default_route,
-        routes: spec.host_routes.iter().filter_map(route).collect(),
-        dns_servers: spec.dns.iter().filter_map(|server| ipv4_address(*server)).collect(),
-        ntp_servers: Vec::new(),
-        domain: None,
-        search: Vec::new(),
-    };
-    Services { address: None, dhcp: Some(dhcp), endpoints: Vec::new() }
 }
 
 fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) -> Option<Port> {
@@ -398,6 +395,9 @@ fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) ->
         admin_state_up,
         interface,
         attach: wanted_attach,
+        user_data: _,
+        metadata: _,
+        ssh_keys: _,
         description: _,
     } = &record.spec;
     let groups =
@@ -503,14 +503,14 @@ fn rule(record: &Record<SecurityGroupRuleSpec>) -> Option<SecurityGroupRule> {
     })
 }
 
-fn ipv4_address(address: IpAddr) -> Option<Ipv4Addr> {
+pub(super) fn ipv4_address(address: IpAddr) -> Option<Ipv4Addr> {
     match address {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     }
 }
 
-fn ipv4(range: IpNet) -> Option<Cidr> {
+pub(super) fn ipv4(range: IpNet) -> Option<Cidr> {
     match range {
         IpNet::V4(range) => Some(cidr(range)),
         IpNet::V6(_) => None,

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::Progress;
 use super::mirror::Mirror;
 use super::network::{Reconciler, Uplink, build};
+use super::services::ServiceSettings;
 use super::status::{Situation, compute};
 use crate::app::record::OBJECTS;
 use crate::app::{App, Created, Noun};
@@ -76,7 +77,7 @@ fn accepted(config: &Config) {
 #[test]
 fn stored_objects_become_the_dataplanes_configuration() {
     let app = site();
-    let config = build(&mirror(&app), &uplinks());
+    let config = build(&mirror(&app), &uplinks(), &ServiceSettings::default());
     accepted(&config);
     let name = |id: &str| config.networks.iter().find(|network| network.id == id).unwrap().name.as_str();
     let ports: Vec<(&str, &str, Option<&str>)> = config
@@ -119,7 +120,7 @@ fn rules_are_carried_over_and_those_that_cannot_be_are_left_out() {
     rule(json!({"remote_ip_prefix": "0.0.0.0/0"}));
     let sctp = rule(json!({"protocol": "sctp", "port_range_min": 1, "port_range_max": 2}));
     let mirror = mirror(&app);
-    let config = build(&mirror, &[]);
+    let config = build(&mirror, &[], &ServiceSettings::default());
     accepted(&config);
     let rules = config.security_groups[0].rules.iter();
     let rules = rules.map(|rule| (rule.protocol, rule.port_range_min, rule.port_range_max, &rule.remote));
@@ -167,7 +168,7 @@ fn every_object_says_what_it_waits_for() {
     let app = site();
     let mirror = mirror(&app);
     let uplinks = uplinks();
-    let config = build(&mirror, &uplinks);
+    let config = build(&mirror, &uplinks, &ServiceSettings::default());
     let all_up: BTreeMap<String, PortView> =
         config.ports.iter().map(|port| view(&port.id, "up", "")).collect();
     let statuses =
@@ -235,7 +236,7 @@ fn what_the_dataplane_does_not_do_yet_is_said() {
         "ethernet_type": "IPv6"}});
     let rule = create::<SecurityGroupRuleSpec>(&app, rule);
     let mirror = mirror(&app);
-    let config = build(&mirror, &[]);
+    let config = build(&mirror, &[], &ServiceSettings::default());
     accepted(&config);
     let situation = Situation { uplinks: &[], ports: Some(BTreeMap::new()), refused: &[], blocked: false };
     let statuses = compute(&mirror, &situation);
@@ -281,8 +282,8 @@ fn an_uplink_goes_before_a_workload_with_its_interface() {
     create::<NetworkSpec>(&app, json!({"network": {"name": "a", "cidr": "10.0.0.0/24"}}));
     let port = create::<PortSpec>(&app, json!({"port": {"name": "p", "network": "a", "interface": "eth9"}}));
     let (mirror, uplinks) = (mirror(&app), uplinks());
-    assert_eq!(build(&mirror, &[]).ports[0].interface.as_deref(), Some("eth9"));
-    assert_eq!(build(&mirror, &uplinks).ports[0].interface, None);
+    assert_eq!(build(&mirror, &[], &ServiceSettings::default()).ports[0].interface.as_deref(), Some("eth9"));
+    assert_eq!(build(&mirror, &uplinks, &ServiceSettings::default()).ports[0].interface, None);
     let situation =
         Situation { uplinks: &uplinks, ports: Some(BTreeMap::new()), refused: &[], blocked: false };
     let status = &compute(&mirror, &situation)[&format!("status/ports/{port}")];

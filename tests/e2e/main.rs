@@ -7,6 +7,7 @@ mod dhcp;
 mod fast_path;
 mod firewall;
 mod interfaces;
+mod ipv6;
 mod isolation;
 mod lab;
 mod restart;

@@ -38,9 +38,6 @@ pub(crate) struct CreateArgs {
     /// IP address; the next free one where left out
     #[arg(long, value_name = "IP")]
     pub ip: Option<Ipv4Addr>,
-    /// IPv6 address; the next free one where the network has an IPv6 subnet
-    #[arg(long, value_name = "IP")]
-    pub ipv6: Option<Ipv6Addr>,
     /// Security group (may be repeated); `default` where left out
     #[arg(long = "sg", value_name = "GROUP", value_delimiter = ',')]
     pub groups: Vec<String>,
@@ -76,6 +73,9 @@ pub(crate) struct UpdateArgs {
 /// What create and update have in common.
 #[derive(Debug, Args)]
 pub(crate) struct CommonArgs {
+    /// IPv6 address; the next free one where the network has an IPv6 subnet
+    #[arg(long, value_name = "IP")]
+    pub ipv6: Option<Ipv6Addr>,
     /// Interface of this host that the workload is behind
     #[arg(long, value_name = "NAME")]
     pub interface: Option<String>,
@@ -161,7 +161,6 @@ impl Create for CreateArgs {
             .set("network", Some(self.network))
             .set("mac_address", self.mac.map(|mac| mac.to_string()))
             .set("ip_address", self.ip.map(|ip| ip.to_string()))
-            .set("ipv6_address", self.ipv6.map(|ipv6| ipv6.to_string()))
             .set("security_groups", self.no_sg.then(Vec::<Value>::new))
             .set_list("security_groups", self.groups);
         self.common.fill(fields).done()
@@ -179,6 +178,7 @@ impl CommonArgs {
             self.facts.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
         let facts = (!facts.is_empty()).then_some(facts);
         fields
+            .set("ipv6_address", self.ipv6.map(|ipv6| ipv6.to_string()))
             .set("interface", self.interface)
             .set("attach", attach)
             .set_list("allowed_address_pairs", self.pairs)

@@ -1,12 +1,12 @@
 //! Routers and their next hops: create-, list-, show-, update- and remove-router, create-, list- and
 //! remove-peer-router.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use clap::Args;
 use edgestack_client::Kind;
 use edgestack_dataplane::address::MacAddress;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::command::Action;
 use crate::error::CliError;
@@ -29,6 +29,9 @@ pub(crate) struct CreateArgs {
     /// The router's address in the external network; the next free one where left out
     #[arg(long, value_name = "IP", requires = "external")]
     pub external_ip: Option<Ipv4Addr>,
+    /// The router's IPv6 address there; the next free one where the network has IPv6
+    #[arg(long, value_name = "IP", requires = "external")]
+    pub external_ipv6: Option<Ipv6Addr>,
     /// Workloads without a floating IP do not reach the external network
     #[arg(long)]
     pub no_snat: bool,
@@ -58,8 +61,11 @@ pub(crate) struct UpdateArgs {
     /// The router's address in the external network
     #[arg(long, value_name = "IP")]
     pub external_ip: Option<Ipv4Addr>,
+    /// The router's IPv6 address in the external network
+    #[arg(long, value_name = "IP")]
+    pub external_ipv6: Option<Ipv6Addr>,
     /// No external network
-    #[arg(long, conflicts_with_all = ["external", "external_ip"])]
+    #[arg(long, conflicts_with_all = ["external", "external_ip", "external_ipv6"])]
     pub clear_external: bool,
     /// Workloads without a floating IP reach the external network
     #[arg(long)]
@@ -168,7 +174,10 @@ impl Create for CreateArgs {
             .set("mac", self.mac.map(|mac| mac.to_string()))
             .set("enable_snat", self.no_snat.then_some(false))
             .set_list("internal", self.networks)
-            .set("external", self.external.map(|network| external(network, self.external_ip)))
+            .set(
+                "external",
+                self.external.map(|network| external(Some(network), self.external_ip, self.external_ipv6)),
+            )
             .set("peer_router", self.peer)
             .set("description", self.description)
             .done()
@@ -190,11 +199,8 @@ impl Update for UpdateArgs {
             let internal = session.changed_names(Kind::Network, internal, add, remove).await?;
             fields = fields.set("internal", Some(internal));
         }
-        let external = match (self.external, self.external_ip) {
-            (Some(network), ip) => Some(external(network, ip)),
-            (None, Some(ip)) => Some(json!({ "ip": ip })),
-            (None, None) => None,
-        };
+        let is_given = self.external.is_some() || self.external_ip.is_some() || self.external_ipv6.is_some();
+        let external = is_given.then(|| external(self.external, self.external_ip, self.external_ipv6));
         Ok(fields.set("external", external).done())
     }
 }
@@ -257,11 +263,13 @@ fn parse_peer(text: &str) -> Result<Value, String> {
 }
 
 /// A router's leg in an external network, as the API has it.
-fn external(network: String, ip: Option<Ipv4Addr>) -> Value {
-    match ip {
-        Some(ip) => json!({ "network": network, "ip": ip }),
-        None => network.into(),
-    }
+fn external(network: Option<String>, ip: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) -> Value {
+    Fields::new()
+        .set("network", network)
+        .set("ip", ip.map(|ip| ip.to_string()))
+        .set("ipv6", ipv6.map(|ipv6| ipv6.to_string()))
+        .done()
+        .into()
 }
 
 /// The external network and the router's address there.

@@ -1,6 +1,6 @@
 //! Routers: connect the networks of a tenant to each other and to an external network.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -47,6 +47,10 @@ pub struct RouterExternal {
     /// The router's address there; the lowest free one of the network's pool where left out.
     #[serde(default)]
     pub ip: Option<Ipv4Addr>,
+    /// The router's IPv6 address there, where the network has IPv6; the lowest free one of its pool where left out. IPv6 is
+    /// routed without translation: outside must send what is for the internal networks to this address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Addr>,
 }
 
 /// An upstream router.
@@ -97,7 +101,7 @@ fn read_external(reader: &mut Reader<'_>) -> Option<RouterExternal> {
         Value::String(text) if text.is_empty() => None,
         Value::String(_) => {
             let network = reader.optional("external", value::reference)?;
-            Some(RouterExternal { network, ip: None })
+            Some(RouterExternal { network, ip: None, ipv6: None })
         }
         Value::Array(_) => reader.objects("external", 1, read_leg)?.pop(),
         _ => reader.object("external", read_leg),
@@ -107,7 +111,8 @@ fn read_external(reader: &mut Reader<'_>) -> Option<RouterExternal> {
 fn read_leg(reader: &mut Reader<'_>) -> Option<RouterExternal> {
     let network = reader.required("network", "the name of an external network", value::reference);
     let ip = reader.optional("ip", value::ipv4);
-    Some(RouterExternal { network: network?, ip })
+    let ipv6 = reader.optional("ipv6", value::ipv6);
+    Some(RouterExternal { network: network?, ip, ipv6 })
 }
 
 #[cfg(test)]

@@ -77,7 +77,9 @@ fn resolve_external(
     external.network.clone_from(&network.record.name);
     require_external(&network.record.spec, true, "external/network", &network.record.name, write);
     let kept = previous.and_then(|previous| previous.external.as_ref());
-    let kept = kept.filter(|kept| kept.network == external.network).and_then(|kept| kept.ip);
+    let kept = kept.filter(|kept| kept.network == external.network);
+    external.ipv6 = external.ipv6.or(kept.and_then(|kept| kept.ipv6));
+    let kept = kept.and_then(|kept| kept.ip);
     if external.ip.is_none() {
         external.ip = kept;
     }
@@ -89,6 +91,13 @@ fn resolve_external(
     match refusal {
         Some(refusal) => write.refuse("external/ip", refusal),
         None => external.ip = write.claim_address(&network, external.ip, "external/ip")?,
+    }
+    if network.record.spec.ipv6_cidr.is_some() || external.ipv6.is_some() {
+        let refusal = external.ipv6.and_then(|address| network.record.spec.refuse_host(address));
+        match refusal {
+            Some(refusal) => write.refuse("external/ipv6", refusal),
+            None => external.ipv6 = write.claim_ipv6_address(&network, external.ipv6, "external/ipv6")?,
+        }
     }
     Ok(Some(network))
 }

@@ -13,7 +13,8 @@ use edgestack_dataplane::config::{
     AddressPair, Attach, Config, Direction, Ethertype, FloatingIp, FloatingIpTarget, Network, Port, PortKind,
     Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services, Workload,
 };
-use edgestack_model::security_group_rule::{Direction as RuleDirection, EthernetType, Protocol};
+use edgestack_dataplane::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
+use edgestack_model::security_group_rule::{Direction as RuleDirection, EthernetType};
 use edgestack_model::{
     FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec, Status, port,
 };
@@ -378,6 +379,8 @@ fn network(record: &Record<NetworkSpec>, settings: &ServiceSettings) -> Network 
         gateway_ip: spec.gateway_ip,
         mtu: spec.mtu,
         external: spec.external,
+        ipv6_cidr: spec.ipv6_cidr.map(|range| Cidr::containing(range.network(), range.prefix_len())),
+        ipv6_gateway_ip: spec.effective_ipv6_gateway(),
         services: if spec.external { Services::default() } else { services::of_network(record, settings) },
         ..Network::new(record.id.clone(), cidr(spec.cidr))
     }
@@ -388,7 +391,7 @@ fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) ->
         network,
         mac_address,
         ip_address,
-        ipv6_address: _,
+        ipv6_address,
         security_groups,
         allowed_address_pairs,
         port_security,
@@ -402,9 +405,9 @@ fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) ->
     } = &record.spec;
     let groups =
         security_groups.iter().flatten().filter_map(|group| id(&names.groups, record, group)).collect();
-    let pairs = allowed_address_pairs.iter().filter_map(|pair| {
-        let mac_address = pair.mac_address.map(|mac| MacAddress(mac.0));
-        Some(AddressPair { ip_address: ipv4(pair.ip_address)?, mac_address })
+    let pairs = allowed_address_pairs.iter().map(|pair| AddressPair {
+        ip_address: any_cidr(pair.ip_address),
+        mac_address: pair.mac_address.map(|mac| MacAddress(mac.0)),
     });
     Some(Port {
         id: record.id.clone(),
@@ -418,6 +421,7 @@ fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) ->
             security_groups: groups,
             allowed_address_pairs: pairs.collect(),
             port_security: *port_security,
+            ipv6_address: *ipv6_address,
             ..Workload::new(MacAddress((*mac_address)?.0), (*ip_address)?)
         }),
         attach: attach(*wanted_attach),
@@ -433,6 +437,7 @@ fn router(record: &Record<RouterSpec>, names: &Names<'_>) -> Router {
             snat_pool: None,
             peer_ip: peer_router.as_ref().map(|peer| peer.ip),
             peer_mac: peer_router.as_ref().and_then(|peer| peer.mac).map(|mac| MacAddress(mac.0)),
+            ipv6_address: external.ipv6,
             ..RouterExternal::new(id(&names.networks, record, &external.network)?, external.ip?)
         })
     });
@@ -461,7 +466,7 @@ fn floating_ip(record: &Record<FloatingIpSpec>, names: &Names<'_>) -> Option<Flo
 fn security_groups(mirror: &Mirror) -> Vec<SecurityGroup> {
     let mut rules: HashMap<&str, Vec<SecurityGroupRule>> = HashMap::new();
     for record in mirror.rules.values().filter(|record| is_carried(record)) {
-        rules.entry(record.spec.security_group_id.as_str()).or_default().extend(rule(record));
+        rules.entry(record.spec.security_group_id.as_str()).or_default().push(rule(record));
     }
     let group = |record: &Record<SecurityGroupSpec>| SecurityGroup {
         id: record.id.clone(),
@@ -473,34 +478,41 @@ fn security_groups(mirror: &Mirror) -> Vec<SecurityGroup> {
 
 /// Whether the dataplane carries what the rule allows. Packets of other protocols do not pass, with or without it.
 pub fn is_carried(rule: &Record<SecurityGroupRuleSpec>) -> bool {
-    matches!(rule.spec.protocol, Protocol::All | Protocol::TCP | Protocol::UDP | Protocol::ICMP)
-        && rule.spec.ethernet_type != EthernetType::Ipv6
+    matches!(
+        rule.spec.protocol.number(),
+        None | Some(PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_ICMP | PROTOCOL_ICMPV6)
+    )
 }
 
-/// None where the other side is none that packets come from.
-fn rule(record: &Record<SecurityGroupRuleSpec>) -> Option<SecurityGroupRule> {
+fn rule(record: &Record<SecurityGroupRuleSpec>) -> SecurityGroupRule {
     let spec = &record.spec;
     let remote = match (&spec.remote_group_id, spec.remote_ip_prefix) {
         (Some(group), _) => Remote::Group { group: group.clone() },
-        (None, Some(prefix)) if prefix.prefix_len() > 0 => Remote::Cidr { cidr: ipv4(prefix)? },
+        (None, Some(prefix)) if prefix.prefix_len() > 0 => Remote::Cidr { cidr: any_cidr(prefix) },
         (None, _) => Remote::Any,
     };
-    Some(SecurityGroupRule {
+    // All addresses of a version are those of that version only.
+    let of_prefix = spec.remote_ip_prefix.map(|prefix| match prefix {
+        IpNet::V4(_) => Ethertype::Ipv4,
+        IpNet::V6(_) => Ethertype::Ipv6,
+    });
+    let ethertype = match spec.ethernet_type {
+        EthernetType::Ipv4 => Some(Ethertype::Ipv4),
+        EthernetType::Ipv6 => Some(Ethertype::Ipv6),
+        EthernetType::All => of_prefix,
+    };
+    SecurityGroupRule {
         id: record.id.clone(),
         direction: match spec.direction {
             RuleDirection::Ingress => Direction::Ingress,
             RuleDirection::Egress => Direction::Egress,
         },
-        ethertype: match spec.ethernet_type {
-            EthernetType::Ipv4 => Some(Ethertype::Ipv4),
-            EthernetType::Ipv6 => Some(Ethertype::Ipv6),
-            EthernetType::All => None,
-        },
+        ethertype,
         protocol: spec.protocol.number(),
         port_range_min: spec.port_range_min,
         port_range_max: spec.port_range_max,
         remote,
-    })
+    }
 }
 
 pub(super) fn ipv4_address(address: IpAddr) -> Option<Ipv4Addr> {
@@ -515,6 +527,10 @@ pub(super) fn ipv4(range: IpNet) -> Option<Cidr> {
         IpNet::V4(range) => Some(cidr(range)),
         IpNet::V6(_) => None,
     }
+}
+
+fn any_cidr(range: IpNet) -> Cidr {
+    Cidr::containing(range.network(), range.prefix_len())
 }
 
 fn cidr(range: Ipv4Net) -> Cidr {

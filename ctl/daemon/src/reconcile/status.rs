@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use edgestack_dataplane::inspect::PortView;
 use edgestack_model::network::NetworkType;
-use edgestack_model::security_group_rule::EthernetType;
 use edgestack_model::{Condition, ConditionStatus, Kind, Phase, Spec, Status};
 
 use super::mirror::Mirror;
@@ -39,7 +38,6 @@ pub fn compute(mirror: &Mirror, situation: &Situation<'_>) -> BTreeMap<String, S
     for port in mirror.ports.values() {
         let label = format!("port {}", port.shown_name());
         insert(&mut statuses, port, &label, port_condition(port, situation), situation);
-        add(&mut statuses, port, waits::port(&port.spec));
     }
     for router in mirror.routers.values() {
         let label = format!("router {}", router.shown_name());
@@ -193,12 +191,6 @@ fn rule_condition(
 ) -> Finding {
     if is_carried(rule) {
         return realized(situation);
-    }
-    if rule.spec.ethernet_type == EthernetType::Ipv6 {
-        return Finding::pending(
-            "UnsupportedEthernetType",
-            "packets of IPv6 are not carried in this version",
-        );
     }
     let message = format!("packets of the protocol {} are not carried in this version", rule.spec.protocol);
     Finding::pending("UnsupportedProtocol", message)

@@ -244,10 +244,10 @@ fn what_the_dataplane_does_not_do_yet_is_said() {
         let conditions = &statuses[&format!("status/{plural}/{id}")].conditions;
         conditions.iter().map(|condition| condition.reason.clone()).collect()
     };
-    assert_eq!(reasons("networks", &network), ["Realized", "NotCarried", "NotAnnounced"]);
+    assert_eq!(reasons("networks", &network), ["Realized", "NotAnnounced"]);
     assert_eq!(reasons("networks", &plain), ["Realized"]);
-    assert_eq!(reasons("ports", &port), ["NotPlugged", "NotCarried"]);
-    assert_eq!(reasons("security_group_rules", &rule), ["UnsupportedEthernetType"]);
+    assert_eq!(reasons("ports", &port), ["NotPlugged"]);
+    assert_eq!(reasons("security_group_rules", &rule), ["Realized"]);
 }
 
 #[test]

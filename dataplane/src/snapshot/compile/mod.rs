@@ -175,7 +175,10 @@ impl<'a> Compiler<'a> {
                 let message = format!("{cidr} is not of IPv{}", if is_ipv6 { 6 } else { 4 });
                 self.problem(object.to_owned(), cidr_field, message);
             }
-            if let Some(gateway) = gateway_ip.filter(|gateway| !cidr.contains(*gateway)) {
+            // The upstream router may go by its link-local address alone.
+            let is_link_local = network.external
+                && matches!(gateway_ip, Some(IpAddr::V6(gateway)) if gateway.is_unicast_link_local());
+            if let Some(gateway) = gateway_ip.filter(|gateway| !cidr.contains(*gateway) && !is_link_local) {
                 self.problem(object.to_owned(), gateway_field, format!("{gateway} is not in {cidr}"));
             }
             subnets.push(Subnet { cidr, gateway_ip });

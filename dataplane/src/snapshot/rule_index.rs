@@ -1,5 +1,4 @@
-//! The rules of one group and direction, arranged so that finding one that matches takes as long for ten thousand as for
-//! ten.
+//! The rules of one group and direction, arranged so that finding one that matches does not go through all of them.
 //!
 //! Rules only allow, so any one that matches will do, and the widest of several is kept. They are divided by protocol;
 //! within one, the destination ports are cut where some rule begins or ends, and a tree over the pieces holds each rule

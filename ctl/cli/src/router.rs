@@ -264,12 +264,15 @@ fn parse_peer(text: &str) -> Result<Value, String> {
 
 /// A router's leg in an external network, as the API has it.
 fn external(network: Option<String>, ip: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) -> Value {
-    Fields::new()
-        .set("network", network)
-        .set("ip", ip.map(|ip| ip.to_string()))
-        .set("ipv6", ipv6.map(|ipv6| ipv6.to_string()))
-        .done()
-        .into()
+    match network {
+        Some(network) if ip.is_none() && ipv6.is_none() => network.into(),
+        network => Fields::new()
+            .set("network", network)
+            .set("ip", ip.map(|ip| ip.to_string()))
+            .set("ipv6", ipv6.map(|ipv6| ipv6.to_string()))
+            .done()
+            .into(),
+    }
 }
 
 /// The external network and the router's address there.

@@ -10,9 +10,12 @@ use std::time::Duration;
 use crate::command::{output, words};
 use crate::error::LabError;
 use crate::namespace::Namespace;
+use crate::wait;
 
 /// How long a client may take to send its request, and to take the answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the port may still be another server's.
+const FREE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A web server in a namespace; dropping it closes its socket.
 #[derive(Debug)]
@@ -26,8 +29,11 @@ pub struct HttpServer {
 impl HttpServer {
     /// Serves on `port` of all addresses of `namespace`. The page reads `NAME sees ADDRESS:PORT`.
     pub fn start(namespace: &Namespace, name: &str, port: u16) -> Result<Self, LabError> {
-        let listener = namespace.enter(|| TcpListener::bind(("0.0.0.0", port)))?;
-        let listener = listener.map_err(LabError::system(format!("listen on port {port} of {name}")))?;
+        // A program that another test is just starting holds the socket of a server before this one until it runs.
+        let listener = wait::value(&format!("port {port} of {name} to be free"), FREE_TIMEOUT, || {
+            let bound = namespace.enter(|| TcpListener::bind(("0.0.0.0", port)));
+            bound.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        })?;
         let address = listener.local_addr().map_err(LabError::system("address of the web server"))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, name) = (Arc::clone(&stop), name.to_owned());

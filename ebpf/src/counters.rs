@@ -21,7 +21,6 @@ pub struct Amount {
 pub fn forwarded(control: &Control, entry: *mut FlowEntry, in_port: u16, out_port: u16, amount: Amount) {
     // SAFETY: the entry is in the flow table's memory, which outlives the program; races are as documented.
     unsafe {
-        (*entry).packets += amount.packets;
         (*entry).bytes += amount.bytes;
         (*entry).tier0_packets += amount.packets;
         if (*entry).last_seen_ticks != control.now_ticks {

@@ -65,7 +65,7 @@ fn datagrams_that_the_stack_is_to_cut_stay_whole_through_tc() {
         assert_eq!(outside.recv(&mut buffer).unwrap(), 1000, "the checksums were right");
     }
     let entry = site.rig.entry(flows.original);
-    assert_eq!((entry.packets, entry.bytes), (40, 40 * 1042));
+    assert_eq!((entry.packets(), entry.bytes), (40, 40 * 1042));
     assert_eq!(site.sent_by("outside0") - before, 1, "one packet for the stack");
 }
 
@@ -121,7 +121,7 @@ fn streams_through_tc_keep_their_segments_whole() {
     let (mut workload, mut outside, flows) = connection(&site);
     let before = site.sent_by("outside0");
     assert_eq!(transfer(&mut workload, &mut outside, LENGTH), LENGTH);
-    let segments = site.rig.entry(flows.original).packets;
+    let segments = site.rig.entry(flows.original).packets();
     let packets = site.sent_by("outside0") - before;
     assert!(segments as usize >= LENGTH / 1460, "{segments} segments carry {LENGTH} bytes");
     assert!(segments > 8 * packets, "{segments} segments were {packets} packets for the stack");
@@ -151,7 +151,7 @@ fn xdp_hands_over_to_tc_for_a_port_that_is_tc_only() {
     site.outside.run("ethtool -K eth0 tx off").unwrap();
     let (mut workload, mut outside, flows) = connection(&site);
     assert_eq!(transfer(&mut outside, &mut workload, LENGTH), LENGTH);
-    let segments = site.rig.entry(flows.reply).packets;
+    let segments = site.rig.entry(flows.reply).packets();
     assert!(segments as usize >= LENGTH / 1460);
 }
 

@@ -70,7 +70,7 @@ pub(super) fn recover(flows: &FlowTable, sessions: &SessionTable) -> PortAllocat
             allocator.take(&source, heard(session.original_entry));
         }
         if let Some(inbound) = inbound_allocation(&session) {
-            let has_answered = flows.entry(session.reply_entry).packets > 0;
+            let has_answered = flows.entry(session.reply_entry).packets() > 0;
             allocator.take(&inbound, heard(session.reply_entry).filter(|_| has_answered));
         }
     }
@@ -112,7 +112,7 @@ impl Engine {
             slow.allocator.mappings_mut().hear(external(&source), heard_ticks);
         }
         let answers = self.flows.entry(session.reply_entry);
-        if let Some(inbound) = inbound_allocation(session).filter(|_| answers.packets > 0) {
+        if let Some(inbound) = inbound_allocation(session).filter(|_| answers.packets() > 0) {
             slow.allocator.mappings_mut().hear(external(&inbound), answers.last_seen_ticks);
         }
     }
@@ -131,7 +131,7 @@ impl Engine {
             let is_snat = session.kind & SESSION_SNAT != 0;
             let outside = [session.reply.destination, session.original.destination];
             let used = [(is_snat, outside[0]), (false, outside[1])].map(|key| positions.get(&key).copied());
-            let packets = |entry| self.flows.entry(entry).packets;
+            let packets = |entry| self.flows.entry(entry).packets();
             let (first, answers) = (packets(session.original_entry), packets(session.reply_entry));
             // The first direction of a connection to the external address comes from outside.
             let directions = [(first, answers), (answers, first)];

@@ -56,7 +56,7 @@ impl Engine {
             destination,
             out_port: port_name(snapshot, verdict.out_port),
             tier0: is_tier0(verdict),
-            packets: entry.packets,
+            packets: entry.packets(),
             tier0_packets: entry.tier0_packets,
             bytes: entry.bytes,
             idle_seconds: f64::from(idle_ticks) / f64::from(timers::TICKS_PER_SECOND),

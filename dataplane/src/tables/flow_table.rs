@@ -207,7 +207,7 @@ impl FlowTable {
     pub fn carry_counters(&self, from: EntryIndex, to: EntryIndex) {
         let old = self.entry(from);
         self.update(to, |entry| {
-            entry.packets = old.packets;
+            entry.engine_packets = old.engine_packets;
             entry.bytes = old.bytes;
             entry.tier0_packets = old.tier0_packets;
         });
@@ -343,7 +343,7 @@ mod shared {
             let pointer = self.pointer(index);
             // SAFETY: the pointer is that of an entry; only counters are written, for which a lost update is accepted.
             unsafe {
-                (&raw mut (*pointer).packets).write_volatile(entry.packets);
+                (&raw mut (*pointer).engine_packets).write_volatile(entry.engine_packets);
                 (&raw mut (*pointer).bytes).write_volatile(entry.bytes);
                 (&raw mut (*pointer).tier0_packets).write_volatile(entry.tier0_packets);
             }
@@ -373,7 +373,7 @@ mod shared {
             let pointer = self.pointer(index);
             // SAFETY: the pointer is that of an entry; a lost increment against another core is accepted.
             unsafe {
-                let packets = &raw mut (*pointer).packets;
+                let packets = &raw mut (*pointer).engine_packets;
                 packets.write_volatile(packets.read_volatile().wrapping_add(1));
                 let total = &raw mut (*pointer).bytes;
                 total.write_volatile(total.read_volatile().wrapping_add(bytes));

@@ -124,7 +124,7 @@ impl Run {
                     let entry = self.table.entry(found.index);
                     assert_eq!(found.index, expected.index);
                     assert_eq!((found.verdict.out_port, found.verdict.epoch), (flow as u16, expected.epoch));
-                    assert_eq!((entry.session, entry.packets), (flow, expected.packets));
+                    assert_eq!((entry.session, entry.packets()), (flow, expected.packets));
                     assert_ne!(found.verdict.flags & VALID, 0);
                 }
                 (expected, found) => panic!("flow {flow}: expected {expected:?}, found {found:?}"),

@@ -175,11 +175,11 @@ pub struct FlowEntry {
     pub key: FlowKey,
     /// What happens to its packets.
     pub verdict: FlowVerdict,
-    /// Packets forwarded, by tier 0 and the engine together.
-    pub packets: u64,
-    /// Bytes of those packets, Ethernet header included.
+    /// Packets that the engine forwarded; only it writes this.
+    pub engine_packets: u64,
+    /// Bytes forwarded by either, Ethernet header included.
     pub bytes: u64,
-    /// Of `packets`, those that tier 0 forwarded.
+    /// Packets that tier 0 forwarded; of those in use only tier 0 writes this.
     pub tier0_packets: u64,
     /// When a packet was last forwarded, in ticks; for an invalid entry, when it was freed.
     pub last_seen_ticks: u32,
@@ -187,6 +187,13 @@ pub struct FlowEntry {
     pub session: u32,
     /// Room for the encapsulation of tunnelled flows.
     pub reserved: [u64; 4],
+}
+
+impl FlowEntry {
+    /// Packets forwarded by either.
+    pub const fn packets(&self) -> u64 {
+        self.engine_packets.wrapping_add(self.tier0_packets)
+    }
 }
 
 /// Four entries that share a bucket: 512 bytes.
@@ -202,6 +209,6 @@ const _: () = {
     assert!(size_of::<FlowVerdict>() == 48);
     assert!(size_of::<FlowEntry>() == 128);
     assert!(core::mem::offset_of!(FlowEntry, verdict) == 16);
-    assert!(core::mem::offset_of!(FlowEntry, packets) == 64);
+    assert!(core::mem::offset_of!(FlowEntry, engine_packets) == 64);
     assert!(size_of::<FlowBucket>() == 512);
 };

@@ -21,11 +21,13 @@ PREFIX ?= /usr/local
 BUILT ?= target/release
 BUILT_EBPF ?= target/ebpf
 FUZZ_SECONDS ?= 30
+# Half through the XDP program, half through the TC program, each as often through the engine alone.
+DIFFERENTIAL_PACKETS ?= 5000000
 # Tests of one machine with two cores: each builds a site of its own, so more at once only slows all of them.
 ROOT_TEST_THREADS ?= 2
 
 .PHONY: help setup setup-packages setup-linker check-cargo build ebpf test test-unit test-root lint tidy \
-	conformance fuzz bench bench-control bench-peers demo demo-up demo-down install clean
+	conformance differential fuzz bench bench-control bench-peers demo demo-up demo-down install clean
 
 help: ## This list
 	@echo "EdgeStack. Start with: make demo"
@@ -91,6 +93,10 @@ tidy:
 
 conformance: setup ebpf ## The conformance cases, in all their modes; writes docs/conformance.md
 	EDGESTACK_CONFORMANCE_REPORT=$(CURDIR)/docs/conformance.md $(CARGO) test --locked -p edgestack-tests --all-features --test conformance
+
+differential: setup ebpf ## DIFFERENTIAL_PACKETS random packets (5,000,000) through each kernel program and the engine: no difference
+	EDGESTACK_DIFFERENTIAL_PACKETS=$(DIFFERENTIAL_PACKETS) $(CARGO) test --locked -p edgestack-tests --all-features \
+		--test conformance -- differential --nocapture
 
 fuzz: ## Every fuzz target for FUZZ_SECONDS each (30), where a nightly toolchain is installed
 	dataplane/fuzz/run.sh $(FUZZ_SECONDS)

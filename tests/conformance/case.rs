@@ -162,7 +162,8 @@ impl Case {
     }
 }
 
-fn load<T: DeserializeOwned>(path: &Path) -> Result<T, CaseError> {
+/// Reads a file of YAML.
+pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<T, CaseError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| CaseError::Read { path: path.to_owned(), source })?;
     serde_saphyr::from_str(&text)

@@ -6,6 +6,8 @@
 
 mod case;
 mod compare;
+#[cfg(feature = "root")]
+mod differential;
 mod matrix;
 mod memory;
 mod mode;
@@ -52,6 +54,16 @@ fn main() -> ExitCode {
     let checked = matrix.check();
     trials
         .push(Trial::test("every_requirement_has_a_case_or_a_reason", move || checked.map_err(Failed::from)));
+    #[cfg(feature = "root")]
+    for mode in [Mode::Xdp, Mode::Tc] {
+        let root = root.clone();
+        let trial = Trial::test("differential", move || {
+            let summary = differential::run(&root, mode).map_err(Failed::from)?;
+            println!("differential over {}: {summary:?}", mode.label());
+            Ok(())
+        });
+        trials.push(trial.with_kind(mode.label()));
+    }
     let results = Arc::new(Results::default());
     for (name, file) in &files {
         for mode in Mode::ALL {

@@ -6,6 +6,8 @@ use edgestack_abi::maps::TICK_MS;
 use edgestack_dataplane::address::MacAddress;
 use edgestack_dataplane::config::Config;
 use edgestack_dataplane::engine::{Engine, EngineSettings, InterfaceBinding, Transmit, Worker};
+#[cfg(feature = "root")]
+use edgestack_dataplane::inspect::FlowView;
 use edgestack_dataplane::packet::{BATCH_SIZE, FramePool};
 use edgestack_dataplane::tables::region::Regions;
 
@@ -68,7 +70,7 @@ impl Site {
 
     #[cfg(feature = "root")]
     fn behind(hook: Hook) -> Result<Self, String> {
-        let (tier0, regions) = Tier0::load(hook, BUCKETS, SESSIONS)?;
+        let (tier0, regions) = Tier0::load(hook, BUCKETS, SESSIONS, HASH_SEED)?;
         let mut site = Self::over(regions)?;
         site.engine.set_tier0(true, Tier0::trunk_index(), 0);
         site.tier0 = Some(tier0);
@@ -223,6 +225,17 @@ impl Site {
         }
         drops.retain(|_, packets| *packets > 0);
         drops
+    }
+
+    /// The flows, without what tells tier 0's share.
+    #[cfg(feature = "root")]
+    pub(crate) fn flows(&self) -> Vec<FlowView> {
+        let mut flows = self.engine.flows_view(SESSIONS as usize);
+        for flow in &mut flows {
+            flow.tier0 = false;
+            flow.tier0_packets = 0;
+        }
+        flows
     }
 
     /// Number of sessions.

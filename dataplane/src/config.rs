@@ -451,6 +451,9 @@ pub struct SecurityGroup {
     pub id: Id,
     /// Name for people.
     pub name: String,
+    /// What is denied at a member is logged, within the engine's limit.
+    #[serde(default)]
+    pub log_denied: bool,
     /// The rules, in no order: one match allows.
     #[serde(default)]
     pub rules: Vec<SecurityGroupRule>,

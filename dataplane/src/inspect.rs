@@ -186,6 +186,48 @@ pub struct CountersView {
     pub nat_high_waters: u64,
     /// Packets of flows decided again after a change of configuration.
     pub revalidations: u64,
+    /// Denied packets that were kept for the log.
+    #[serde(default)]
+    pub denials_logged: u64,
+    /// Denied packets that were to be logged, and only counted.
+    #[serde(default)]
+    pub denials_suppressed: u64,
+}
+
+/// How often a rule of a security group has allowed a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleHitsView {
+    /// The group's id.
+    pub security_group_id: String,
+    /// The group's name.
+    pub security_group: String,
+    /// The rule's id.
+    pub id: String,
+    /// Connections, each once when it is opened and once when it is decided again.
+    pub hits: u64,
+}
+
+/// A packet that security groups denied, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DenialView {
+    /// Name of the port whose groups deny it.
+    pub port: String,
+    /// Names of its groups, joined by commas.
+    pub security_groups: String,
+    /// `ingress` or `egress`, seen from the port.
+    pub direction: &'static str,
+    /// The drop reason.
+    pub reason: &'static str,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Source address as received.
+    pub source: IpAddr,
+    /// Source port or ICMP identifier.
+    pub source_port: u16,
+    /// Destination address as received.
+    pub destination: IpAddr,
+    /// Destination port.
+    pub destination_port: u16,
 }
 
 /// A described packet, to be traced through the pipeline without being sent.

@@ -14,6 +14,7 @@ use crate::address::MacAddress;
 use crate::connection::ConnectionState;
 use crate::engine::Timeouts;
 use crate::rewrite::ErrorRewrite;
+use crate::snapshot::security_group::RuleReference;
 use crate::snapshot::{Port, Snapshot};
 use crate::stages::connection::{Belongs, Stale};
 use crate::stages::fragment::Part;
@@ -160,6 +161,8 @@ pub struct Keep<'a> {
 pub enum Stop {
     /// Dropped.
     Drop(DropReason),
+    /// Dropped by the groups of a port.
+    Deny(DropReason, u16),
     /// Dropped, and the sender is told.
     Tell(DropReason, IcmpError),
     /// Dropped, and the sender is told by RST or ICMP as by the host that it was for.
@@ -257,6 +260,8 @@ pub struct NewSession {
     pub affinity: Option<(Client, Choice)>,
     /// The neighbour that the first direction is sent to.
     pub next_hop: Option<NextHop>,
+    /// The rules that allowed it, of the sender's groups and of the receiver's.
+    pub allowed: [Option<RuleReference>; 2],
 }
 
 /// A decision, and a session that must end because it is not allowed any more or is replaced.
@@ -266,6 +271,8 @@ pub struct Decided {
     pub decision: Decision,
     /// The session that ends.
     pub ends: Option<u32>,
+    /// The port whose groups deny it.
+    pub denied_by: Option<u16>,
     /// It is the first part of a datagram, of this flow: what becomes of it holds for the others.
     pub first_part: Option<(DatagramKey, Fragment, Tuple)>,
     /// The datagram that ends because its parts contradict each other.
@@ -281,7 +288,7 @@ struct Ended {
 
 impl From<Decision> for Decided {
     fn from(decision: Decision) -> Self {
-        Self { decision, ends: None, first_part: None, ends_datagram: None }
+        Self { decision, ends: None, denied_by: None, first_part: None, ends_datagram: None }
     }
 }
 
@@ -322,8 +329,9 @@ pub fn decide(context: &Context<'_>, frame: &[u8], in_port: u16, trace: &mut Tra
     match forward(context, &headers, ip, port, trace) {
         Ok(decided) => Decided { first_part, ..decided },
         Err(Ended { stage, stop, session }) => {
+            let denied_by = if let Stop::Deny(_, port) = stop { Some(port) } else { None };
             let decision = match stop {
-                Stop::Drop(reason) => Decision::Drop(stage, reason),
+                Stop::Drop(reason) | Stop::Deny(reason, _) => Decision::Drop(stage, reason),
                 Stop::Hold(neighbour, asker) => Decision::Hold(neighbour, asker),
                 Stop::Refuse(reason) => refuse(stage, reason, &headers, ip),
                 Stop::Tell(reason, error) => {
@@ -337,7 +345,7 @@ pub fn decide(context: &Context<'_>, frame: &[u8], in_port: u16, trace: &mut Tra
                     }
                 }
             };
-            Decided { decision, ends: session, first_part, ends_datagram: None }
+            Decided { decision, ends: session, denied_by, first_part, ends_datagram: None }
         }
     }
 }
@@ -353,7 +361,7 @@ fn later_part(
     match output::check(context, ip, &verdict, trace) {
         Ok(()) => Decision::Part(key, part, entry).into(),
         // Who sent the first part was told.
-        Err(Stop::Drop(reason) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
+        Err(Stop::Drop(reason) | Stop::Deny(reason, _) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
             Decision::Drop(Stage::Output, reason).into()
         }
         Err(Stop::Hold(neighbour, asker)) => Decision::Hold(neighbour, asker).into(),
@@ -430,15 +438,17 @@ fn decide_new(
     subject: &Subject<'_>,
     trace: &mut Trace,
 ) -> Result<NewSession, (Stage, Stop)> {
-    let at = |stage: Stage| move |reason: DropReason| (stage, Stop::Drop(reason));
     let destination = destination::run(context, subject, trace).map_err(|stop| (Stage::Destination, stop))?;
-    firewall::egress(context, subject, &destination, trace).map_err(at(Stage::FirewallEgress))?;
+    let deny = |stage: Stage, port: u16| move |reason: DropReason| (stage, Stop::Deny(reason, port));
+    let by_sender = firewall::egress(context, subject, &destination, trace)
+        .map_err(deny(Stage::FirewallEgress, subject.port.number))?;
     let route = route::run(context, subject, &destination, trace).map_err(|stop| (Stage::Route, stop))?;
     let source =
         source::run(context, subject, &destination, &route, trace).map_err(|stop| (Stage::Source, stop))?;
-    firewall::ingress(context, subject, &destination, &route, &source, trace)
-        .map_err(at(Stage::FirewallIngress))?;
-    Ok(output::run(context, subject, &destination, &route, &source))
+    let by_receiver = firewall::ingress(context, subject, &destination, &route, &source, trace)
+        .map_err(deny(Stage::FirewallIngress, route.port))?;
+    let new = output::run(context, subject, &destination, &route, &source);
+    Ok(NewSession { allowed: [by_sender, by_receiver], ..new })
 }
 
 /// Decides a session again from its first packet, as the configuration is now. Its translation must come out the same.

@@ -61,6 +61,11 @@ pub(crate) fn equal_effect(config: &Config, round: usize) -> Config {
         group.rules.extend(copies);
     }
     let id = format!("unused-{round}");
-    changed.security_groups.push(Arc::new(SecurityGroup { name: id.clone(), id, rules: Vec::new() }));
+    changed.security_groups.push(Arc::new(SecurityGroup {
+        name: id.clone(),
+        id,
+        log_denied: false,
+        rules: Vec::new(),
+    }));
     changed
 }

@@ -152,6 +152,7 @@ pub(crate) fn config(attach: Attach) -> Config {
         security_groups: vec![Arc::new(SecurityGroup {
             id: "all".to_owned(),
             name: "all".to_owned(),
+            log_denied: false,
             rules: vec![
                 SecurityGroupRule::new("in", Direction::Ingress),
                 SecurityGroupRule::new("out", Direction::Egress),

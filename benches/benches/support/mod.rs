@@ -126,7 +126,7 @@ impl Gateway {
 }
 
 /// CPU time of this thread, which other processes on the machine do not add to.
-fn cpu_time() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
@@ -214,6 +214,7 @@ fn config() -> Config {
         security_groups: vec![Arc::new(SecurityGroup {
             id: "web".to_owned(),
             name: "web".to_owned(),
+            log_denied: false,
             rules: vec![
                 rule("http", Direction::Ingress, Some(6), Some(80)),
                 rule("https", Direction::Ingress, Some(6), Some(443)),

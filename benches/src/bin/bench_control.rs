@@ -14,6 +14,7 @@ use edgestack_model::{Draft, NetworkSpec, PortSpec, RouterSpec, SecurityGroupSpe
 use edgestackd::app::record::OBJECTS;
 use edgestackd::app::{App, Noun};
 use edgestackd::config::Config;
+use edgestackd::reconcile::built::Built;
 use edgestackd::reconcile::mirror::Mirror;
 use edgestackd::reconcile::network::build;
 use edgestackd::reconcile::services::ServiceSettings;
@@ -109,7 +110,8 @@ fn fill(app: &App) -> Result<(), Box<dyn Error>> {
 /// How long the dataplane takes to compile the site.
 fn compile(store: &MemoryStore) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
-    let config = build(&Mirror::new(&store.list(OBJECTS)?), &[], &ServiceSettings::default());
+    let (mirror, mut built) = (Mirror::new(&store.list(OBJECTS)?), Built::default());
+    let config = build(&mirror, &[], &ServiceSettings::default(), &mut built);
     print("configuration from objects", started.elapsed());
     let numbers = config.ports.iter().zip(1u16..).map(|(port, number)| (port.id.clone(), number)).collect();
     let started = Instant::now();

@@ -1,7 +1,8 @@
 //! The calls that look into the dataplane. They change nothing.
 
 use edgestack_dataplane::inspect::{
-    CountersView, DropView, FlowView, NatView, NeighbourView, PortView, TraceReport, TraceRequest,
+    CountersView, DropView, FlowView, NatView, NeighbourView, PortView, RuleHitsView, TraceReport,
+    TraceRequest,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -45,6 +46,11 @@ impl Client {
     /// Drops by reason.
     pub async fn drops(&self) -> Result<Vec<DropView>, ClientError> {
         self.inspect("drops", "").await
+    }
+
+    /// What the rules of security groups have allowed so far.
+    pub async fn rule_hits(&self) -> Result<Vec<RuleHitsView>, ClientError> {
+        self.inspect("rules", "").await
     }
 
     /// Counters of the whole dataplane.

@@ -173,6 +173,10 @@ pub struct Dataplane {
     pub new_flows_per_second_per_port: u32,
     /// ICMP errors per second that the gateway sends; 0 is no limit.
     pub icmp_errors_per_second: u32,
+    /// What security groups deny is logged, within `denied_logs_per_second`.
+    pub log_denied: bool,
+    /// Denied packets that are logged in a second; the others are counted.
+    pub denied_logs_per_second: u32,
     /// Idle times after which connections end.
     pub timeouts: Timeouts,
 }
@@ -283,6 +287,8 @@ impl Default for Dataplane {
             ebpf_object: None,
             new_flows_per_second_per_port: 50_000,
             icmp_errors_per_second: 1000,
+            log_denied: false,
+            denied_logs_per_second: 10,
             timeouts: Timeouts::default(),
         }
     }

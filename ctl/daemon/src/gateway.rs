@@ -8,7 +8,8 @@ use edgestack_dataplane::config::Config as Desired;
 use edgestack_dataplane::engine::{ApplyReport, ConfigError, EngineSettings, Timeouts, TraceError};
 use edgestack_dataplane::fastpath::{FastPathSettings, TableSizes, diagnose};
 use edgestack_dataplane::inspect::{
-    CountersView, DropView, FlowView, NatView, NeighbourView, PortView, TraceReport, TraceRequest,
+    CountersView, DropView, FlowView, NatView, NeighbourView, PortView, RuleHitsView, TraceReport,
+    TraceRequest,
 };
 use edgestack_dataplane::io::xsk::XskSettings;
 use edgestack_dataplane::runtime::{Dataplane, DataplaneSettings, StartError};
@@ -118,6 +119,11 @@ impl Gateway {
         Ok(self.running()?.drops())
     }
 
+    /// What the rules of security groups have allowed so far.
+    pub fn rule_hits(&self) -> Result<Vec<RuleHitsView>, GatewayError> {
+        Ok(self.running()?.rule_hits())
+    }
+
     /// Counters of the whole dataplane.
     pub fn counters(&self) -> Result<CountersView, GatewayError> {
         Ok(self.running()?.counters())
@@ -166,6 +172,8 @@ fn settings(config: &Config) -> DataplaneSettings {
         ebpf_object,
         new_flows_per_second_per_port,
         icmp_errors_per_second,
+        log_denied,
+        denied_logs_per_second,
         timeouts,
     } = &config.dataplane;
     DataplaneSettings {
@@ -189,6 +197,8 @@ fn settings(config: &Config) -> DataplaneSettings {
                 icmp_seconds: *timeouts.icmp_seconds.get_ref(),
             },
             icmp_errors_per_second: *icmp_errors_per_second,
+            log_denied: *log_denied,
+            denied_logs_per_second: *denied_logs_per_second,
             ..EngineSettings::default()
         },
         workers: if *workers.get_ref() == 0 { worker_cpus.get_ref().len() } else { *workers.get_ref() },

@@ -1,7 +1,7 @@
 //! Prometheus metrics: what the daemon counts itself, and what it reads from the dataplane when asked.
 //!
 //! Names start with `edgestack_`. Labels have closed sets of values, but for ports, which are bounded by the port
-//! table.
+//! table, and rules of security groups, which are bounded by the configuration.
 
 use std::fmt;
 use std::sync::Arc;
@@ -90,7 +90,8 @@ impl Collector for Readings {
         )?;
         self.encode_counters(&mut encoder)?;
         self.encode_ports(&mut encoder)?;
-        self.encode_drops(&mut encoder)
+        self.encode_drops(&mut encoder)?;
+        self.encode_rules(&mut encoder)
     }
 }
 
@@ -156,6 +157,12 @@ impl Readings {
                 counters.nat_high_waters,
             ),
             ("revalidations", "Packets of flows decided again after a change", counters.revalidations),
+            ("denials_logged", "Denied packets that were logged", counters.denials_logged),
+            (
+                "denials_suppressed",
+                "Denied packets that were over the limit of the log",
+                counters.denials_suppressed,
+            ),
         ];
         for (name, help, value) in totals {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
@@ -201,6 +208,18 @@ impl Readings {
                 let labels = [("port", port.name.as_str())];
                 Count::new(values[index]).encode(family.encode_family(&labels)?)?;
             }
+        }
+        Ok(())
+    }
+
+    fn encode_rules(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Ok(rules) = self.gateway.rule_hits() else { return Ok(()) };
+        let help = "Connections that a rule has allowed, each when opened and when decided again";
+        let mut family =
+            encoder.encode_descriptor("security_group_rule_hits", help, None, MetricType::Counter)?;
+        for rule in &rules {
+            let labels = [("security_group", rule.security_group.as_str()), ("rule", rule.id.as_str())];
+            Count::new(rule.hits).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }

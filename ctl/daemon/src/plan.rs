@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::app::AppError;
 use crate::app::addresses::parse_address_key;
 use crate::app::record::{OBJECTS, reference};
+use crate::reconcile::built::Built;
 use crate::reconcile::mirror::Mirror;
 use crate::reconcile::network::{Uplink, build};
 use crate::reconcile::services::ServiceSettings;
@@ -105,7 +106,12 @@ fn address(difference: &Difference, preview: &Preview) -> Result<Option<AddressC
 fn flows(preview: &Preview, uplinks: &[Uplink]) -> Result<FlowPlan, StoreError> {
     let config = |store: &dyn Store| -> Result<_, StoreError> {
         // What workloads are served is the same before and after.
-        Ok(build(&Mirror::new(&store.list(OBJECTS)?), uplinks, &ServiceSettings::default()))
+        Ok(build(
+            &Mirror::new(&store.list(OBJECTS)?),
+            uplinks,
+            &ServiceSettings::default(),
+            &mut Built::default(),
+        ))
     };
     let (before, after) = (config(preview.below().as_ref())?, config(preview)?);
     Ok(match touched(&before, &after) {

@@ -233,6 +233,7 @@ fn group(id: &str, only_udp: bool, by_group: bool) -> SecurityGroup {
     SecurityGroup {
         id: id.to_owned(),
         name: id.to_owned(),
+        log_denied: false,
         rules: vec![rule(Direction::Egress, "out"), rule(Direction::Ingress, "in")],
     }
 }

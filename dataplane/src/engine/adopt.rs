@@ -65,6 +65,7 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
         expired: 0,
         evicted: 0,
         revoked: 0,
+        denials: super::denials::Denials::new(ports.capacity()),
     };
     Ok(Engine {
         exchange: Exchange::default(),

@@ -23,33 +23,50 @@ impl Engine {
         let _turn = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
         // New flows are decided on while the configuration is compiled; they wait only while it takes effect. The port
         // table's identifiers are written in turn only, so they can be read before.
-        let numbers = self.number_ports(config);
-        let new = Arc::new(Snapshot::compile(config, &numbers)?);
         let old = self.snapshot.load_full();
-        new.select_members(&old, self.settings.maglev_places);
+        let new = Arc::new(Snapshot::recompile(&old, config, || self.number_ports(config))?);
+        if !new.shares_topology(&old) {
+            new.select_members(&old, self.settings.maglev_places);
+        }
         let mut slow = self.slow();
         self.snapshot.store(Arc::clone(&new));
-        let mut report = ApplyReport::default();
+        let touched = if new.shares_topology(&old) {
+            self.write_rules(&slow, &old, &new)
+        } else {
+            self.write_ports(&mut slow, &old, &new)
+        };
+        drop(slow);
+        let names = touched.iter().filter_map(|number| Some(new.port(*number)?.name.clone()));
+        Ok(ApplyReport { touched_ports: names.collect() })
+    }
+
+    /// Raises the epochs of the ports whose rules have changed; returns their numbers.
+    fn write_rules(&self, slow: &SlowPath, old: &Snapshot, new: &Snapshot) -> Vec<u16> {
+        let ports = new.ports().filter(|port| old.fingerprint(port.number) != new.fingerprint(port.number));
+        ports.filter(|port| self.write_port(slow, new, port)).map(|port| port.number).collect()
+    }
+
+    /// Brings the whole port table up to date; returns the numbers of the ports whose flows must be decided again.
+    fn write_ports(&self, slow: &mut SlowPath, old: &Snapshot, new: &Snapshot) -> Vec<u16> {
+        let mut touched = Vec::new();
         let mut removed = HashSet::new();
         for number in 1..self.ports.capacity() {
             match new.port(number) {
-                Some(port) if self.write_port(&slow, &new, port) => {
-                    report.touched_ports.push(port.name.clone());
-                }
+                Some(port) if self.write_port(slow, new, port) => touched.push(number),
                 None if self.ports.entry(number).id_hash != 0 => {
-                    self.clear_port(&mut slow, number);
+                    self.clear_port(slow, number);
                     removed.insert(number);
                 }
                 _ => {}
             }
         }
         if !removed.is_empty() {
-            self.end_sessions_of(&mut slow, &removed);
+            self.end_sessions_of(slow, &removed);
         }
-        slow.forget_neighbours(&new);
-        slow.recover_blocks(&old, &new);
-        slow.announce(&old, &new);
-        Ok(report)
+        slow.forget_neighbours(new);
+        slow.recover_blocks(old, new);
+        slow.announce(old, new);
+        touched
     }
 
     /// Tells which members of load balancers answer, by the load balancer's id and the member's name, as checks have found.
@@ -106,7 +123,8 @@ impl Engine {
     fn write_port(&self, slow: &SlowPath, snapshot: &Snapshot, port: &Port) -> bool {
         let before = self.ports.entry(port.number);
         let is_known = before.id_hash == id_hash(&port.id);
-        let is_touched = before.fingerprint != port.fingerprint || !is_known;
+        let fingerprint = snapshot.fingerprint(port.number);
+        let is_touched = before.fingerprint != fingerprint || !is_known;
         let network_mtu = snapshot.networks[port.network].mtu;
         let binding = slow.bindings.get(&port.number);
         // Right after a restart nothing is bound by this engine yet, while the record still says what is plugged in.
@@ -118,7 +136,7 @@ impl Engine {
                 | if port.workload.is_none() { PORT_UPLINK } else { 0 };
             entry.mtu = binding.map_or(network_mtu, |binding| network_mtu.min(binding.mtu));
             entry.id_hash = id_hash(&port.id);
-            entry.fingerprint = port.fingerprint;
+            entry.fingerprint = fingerprint;
             // Raised last: a verdict of the old configuration has the old epoch.
             entry.epoch = entry.epoch.wrapping_add(u32::from(is_touched));
         });

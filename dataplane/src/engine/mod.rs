@@ -10,6 +10,7 @@
 mod adopt;
 mod apply;
 mod commit;
+mod denials;
 mod nat;
 mod settings;
 mod timers;
@@ -28,7 +29,7 @@ use hashbrown::HashMap;
 use crate::counters::WorkerCounters;
 use crate::exchange::Exchange;
 use crate::packet::{BATCH_SIZE, FramePool, Packet};
-use crate::pipeline::{self, Context, Stage};
+use crate::pipeline::{self, Context, Decision, Known, Stage};
 use crate::rewrite;
 use crate::snapshot::Snapshot;
 use crate::tables::affinity_table::AffinityTable;
@@ -110,6 +111,7 @@ struct SlowPath {
     expired: u64,
     evicted: u64,
     revoked: u64,
+    denials: denials::Denials,
 }
 
 /// A count that starts again every second.
@@ -375,6 +377,23 @@ impl Engine {
             let random = slow.random();
             let context = self.context(&slow, &snapshot, random);
             let decided = pipeline::decide(&context, pool.data(&packet), packet.in_port, &mut Trace::off());
+            match decided.decision {
+                Decision::New(new) | Decision::Known(Known { renewed: Some(new), .. }) => {
+                    new.allowed.into_iter().flatten().for_each(|rule| snapshot.count_hit(rule));
+                }
+                Decision::Drop(stage, _) => {
+                    if let Some(port) = decided.denied_by {
+                        self.note_denial(
+                            &mut slow,
+                            &snapshot,
+                            (port, stage),
+                            pool.data(&packet),
+                            packet.in_port,
+                        );
+                    }
+                }
+                _ => {}
+            }
             if let Some(session) = decided.ends {
                 slow.revoked += 1;
                 self.end_session(&mut slow, session, now_ticks);

@@ -14,6 +14,10 @@ pub struct EngineSettings {
     pub icmp_errors_per_second: u32,
     /// Places of a load balancer's table, a prime: more make shares finer and take more memory.
     pub maglev_places: u32,
+    /// Every packet that security groups deny may be logged, not only those at members of groups with `log_denied`.
+    pub log_denied: bool,
+    /// Denied packets that are logged in a second, of all ports; the others are counted.
+    pub denied_logs_per_second: u32,
 }
 
 /// Idle times in seconds after which a session ends, by the state of its connection.
@@ -50,6 +54,8 @@ impl Default for EngineSettings {
             timeouts: Timeouts::default(),
             icmp_errors_per_second: 1000,
             maglev_places: maglev::PLACES_DEFAULT,
+            log_denied: false,
+            denied_logs_per_second: 10,
         }
     }
 }

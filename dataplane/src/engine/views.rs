@@ -1,16 +1,17 @@
 //! What the engine shows of itself. Called by the control thread; the packet path goes on meanwhile.
 
 use std::net::IpAddr;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use edgestack_abi::flow::{REPLY, TRANSLATE};
 use edgestack_abi::{DropReason, FlowEntry, Session};
 
 use super::{Engine, timers};
 use crate::connection::ConnectionState;
-use crate::inspect::{CountersView, DropView, FlowView, NeighbourView, PortCountersView};
+use crate::inspect::{CountersView, DropView, FlowView, NeighbourView, PortCountersView, RuleHitsView};
 use crate::pipeline::Stage;
 use crate::snapshot::Snapshot;
+use crate::snapshot::security_group::{Rule, SecurityGroup};
 use crate::stages::output::endpoint;
 use crate::tables::flow_table::is_tier0;
 use crate::tuple::Tuple;
@@ -85,6 +86,23 @@ impl Engine {
         views
     }
 
+    /// What the rules of all security groups have allowed so far.
+    pub fn rule_hits_view(&self) -> Vec<RuleHitsView> {
+        let snapshot = self.snapshot.load();
+        let of_group = |group: &Arc<SecurityGroup>| {
+            let (security_group_id, security_group) = (group.id.clone(), group.name.clone());
+            let rules = group.ingress.rules.iter().chain(&group.egress.rules);
+            let view = |rule: &Rule| RuleHitsView {
+                security_group_id: security_group_id.clone(),
+                security_group: security_group.clone(),
+                id: rule.id.clone(),
+                hits: rule.hits.get(),
+            };
+            rules.map(view).collect::<Vec<_>>()
+        };
+        snapshot.security_groups.iter().flat_map(of_group).collect()
+    }
+
     /// The engine's drops by reason and stage, those that happened.
     pub fn drops_view(&self) -> Vec<DropView> {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,6 +145,7 @@ impl Engine {
         view.sessions_evicted = slow.evicted;
         view.sessions_revoked = slow.revoked;
         view.nat_high_waters = slow.allocator.high_waters();
+        (view.denials_logged, view.denials_suppressed) = slow.denials.counts();
         view
     }
 

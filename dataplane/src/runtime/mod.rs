@@ -91,6 +91,25 @@ impl Shared {
         }
     }
 
+    /// Writes down what security groups denied, as far as it was kept for that.
+    fn log_denials(&self) {
+        for denial in self.engine.take_denials() {
+            tracing::info!(
+                target: "edgestack::denied",
+                port = denial.port,
+                security_groups = denial.security_groups,
+                direction = denial.direction,
+                reason = denial.reason,
+                protocol = denial.protocol,
+                source = %denial.source,
+                source_port = denial.source_port,
+                destination = %denial.destination,
+                destination_port = denial.destination_port,
+                "denied by security groups"
+            );
+        }
+    }
+
     /// Tells tier 0 which ports are captured, and ends captures that are over.
     fn update_captures(&self, state: &mut State) {
         let captured = self.captures.reap();
@@ -177,6 +196,9 @@ impl Dataplane {
         let _turn = self.shared.applying.lock().unwrap_or_else(PoisonError::into_inner);
         self.end_captures_without(config);
         let report = self.shared.engine.apply(config)?;
+        if self.needs_no_plugging(config) {
+            return Ok(report);
+        }
         // Interfaces are plugged by the watcher: its thread is in their network namespace, the caller's may not be.
         let (done, plugged) = bounded(1);
         if self.shared.requests.send(Request { config: config.clone(), done }).is_ok() {
@@ -184,6 +206,19 @@ impl Dataplane {
             let _watcher_is_gone = plugged.recv();
         }
         Ok(report)
+    }
+
+    /// Puts a configuration in force that differs from the one before in nothing that interfaces are plugged by.
+    fn needs_no_plugging(&self, config: &Config) -> bool {
+        let mut state = self.shared.state();
+        let is_same = state
+            .config
+            .as_ref()
+            .is_some_and(|before| before.ports == config.ports && before.routers == config.routers);
+        if is_same {
+            state.config = Some(config.clone());
+        }
+        is_same
     }
 
     /// Ends the captures of ports that a configuration does not have, before their numbers can become other ports'.
@@ -270,6 +305,7 @@ impl Watcher {
                 tracing::error!(%error, "waiting for interfaces failed");
                 std::thread::sleep(WATCH_INTERVAL);
             }
+            self.shared.log_denials();
             let changes = self.events.drain();
             let mut state = self.shared.state();
             intervals += 1;

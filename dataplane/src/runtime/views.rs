@@ -2,13 +2,15 @@
 //! together. Made on request; the packet path goes on meanwhile.
 
 use edgestack_abi::{DropReason, PortCounters};
+use hashbrown::HashMap;
 
 use super::Dataplane;
 use super::plugger::Plugger;
-use crate::config::{Config, Port, PortKind};
+use crate::config::{Port, PortKind};
 use crate::engine::TraceError;
 use crate::inspect::{
-    CountersView, DropView, FlowView, NatView, NeighbourView, PortView, TraceReport, TraceRequest,
+    CountersView, DropView, FlowView, NatView, NeighbourView, PortView, RuleHitsView, TraceReport,
+    TraceRequest,
 };
 
 /// Stage of drops in the kernel.
@@ -21,15 +23,16 @@ impl Dataplane {
     pub fn ports(&self) -> Vec<PortView> {
         let state = self.shared.state();
         let Some(config) = &state.config else { return Vec::new() };
-        config.ports.iter().map(|port| self.port_view(config, port, &state.plugger)).collect()
+        let names: HashMap<&str, &str> =
+            config.networks.iter().map(|network| (network.id.as_str(), network.name.as_str())).collect();
+        config.ports.iter().map(|port| self.port_view(&names, port, &state.plugger)).collect()
     }
 
-    fn port_view(&self, config: &Config, port: &Port, plugger: &Plugger) -> PortView {
+    fn port_view(&self, network_names: &HashMap<&str, &str>, port: &Port, plugger: &Plugger) -> PortView {
         let engine = &self.shared.engine;
         let number = engine.port_number(&port.id).unwrap_or_default();
         let entry = engine.port_entry(number);
         let status = plugger.status(&port.id);
-        let network = config.networks.iter().find(|network| network.id == port.network);
         let (kind, mac_address, ip_address) = match &port.kind {
             PortKind::Workload(workload) => {
                 ("workload", Some(workload.mac_address), Some(workload.ip_address))
@@ -53,7 +56,9 @@ impl Dataplane {
             id: port.id.clone(),
             name: port.name.clone(),
             kind: kind.to_owned(),
-            network: network.map_or_else(|| port.network.clone(), |network| network.name.clone()),
+            network: network_names
+                .get(port.network.as_str())
+                .map_or_else(|| port.network.clone(), |name| (*name).to_owned()),
             interface: port.interface.clone(),
             state: state.to_owned(),
             reason,
@@ -103,6 +108,11 @@ impl Dataplane {
             .collect();
         views.extend(self.shared.engine.drops_view());
         views
+    }
+
+    /// What the rules of security groups have allowed so far.
+    pub fn rule_hits(&self) -> Vec<RuleHitsView> {
+        self.shared.engine.rule_hits_view()
     }
 
     /// The counters of the whole.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::fingerprint;
 use crate::address::Cidr;
 
 /// Disjoint ranges of addresses.
@@ -9,13 +10,17 @@ use crate::address::Cidr;
 pub(super) struct AddressSet {
     ipv4: Vec<(u128, u128)>,
     ipv6: Vec<(u128, u128)>,
+    /// Hash of the ranges.
+    pub(super) fingerprint: u64,
 }
 
 impl AddressSet {
     /// The addresses in any of the ranges.
     pub(super) fn new(ranges: &[Cidr]) -> Self {
         let of_version = |is_ipv6| disjoint(ranges.iter().filter(|range| version(**range) == is_ipv6));
-        Self { ipv4: of_version(false), ipv6: of_version(true) }
+        let (ipv4, ipv6) = (of_version(false), of_version(true));
+        let fingerprint = fingerprint::of(&(&ipv4, &ipv6));
+        Self { ipv4, ipv6, fingerprint }
     }
 
     /// Whether an address of a version is in the set.

@@ -58,16 +58,23 @@ pub(super) fn of_router(router: &Router, networks: &[u64]) -> u64 {
     of(&(id, mac_address, external, networks))
 }
 
-/// The hash of what flows depend on in a security group; `address_groups` are the fingerprints of those that its rules
-/// name, in the rules' order.
-pub(super) fn of_security_group(group: &SecurityGroup, address_groups: impl Iterator<Item = u64>) -> u64 {
-    let SecurityGroup { id, name: _, rules } = group;
-    of(&(id, rules, address_groups.collect::<Vec<_>>()))
+/// The hash of what flows depend on in a security group, but for the members of address groups that its rules name.
+pub(super) fn of_security_group(group: &SecurityGroup) -> u64 {
+    let SecurityGroup { id, name: _, log_denied: _, rules } = group;
+    of(&(id, rules))
 }
 
-/// The hash of all that the flows of `port` depend on: its own settings, and the fingerprints of its network, its groups
-/// with their rules, its router with the networks behind it, and its floating IP. Names and the interface do not
-/// matter to flows.
+/// The hash of several hashes, in their order.
+pub(super) fn joined(first: u64, rest: impl Iterator<Item = u64>) -> u64 {
+    let mut hasher = fnv();
+    hasher.write_u64(first);
+    rest.for_each(|hash| hasher.write_u64(hash));
+    hasher.finish()
+}
+
+/// The hash of all that the flows of `port` depend on but the rules of its groups: its own settings, and the fingerprints
+/// of its network, its router with the networks behind it, and its floating IP. Names and the interface do not matter
+/// to flows.
 ///
 /// Who is a member of a remote group is left out on purpose: it is a setting of the *other* port, whose own fingerprint
 /// then changes, and a flow is decided again when either of its ports changes.

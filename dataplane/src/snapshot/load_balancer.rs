@@ -55,7 +55,7 @@ pub struct Rule {
 }
 
 /// A member of a load balancer.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Member {
     /// What it is known by.
     pub name: String,
@@ -101,6 +101,36 @@ pub struct Addressed {
     /// The sender's own router, when it is another than the one that the members are behind: the packet goes through the
     /// external network, and leaves under that router's address.
     pub crosses: Option<Index>,
+}
+
+/// Of what is configured; whom a load balancer chooses now is a matter of health.
+impl PartialEq for LoadBalancer {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            id,
+            id_hash: _,
+            name,
+            network,
+            vip,
+            router,
+            rules,
+            members,
+            affinity_ticks,
+            rejects,
+            up,
+            selection: _,
+        } = self;
+        *id == other.id
+            && *name == other.name
+            && *network == other.network
+            && *vip == other.vip
+            && *router == other.router
+            && *rules == other.rules
+            && *members == other.members
+            && *affinity_ticks == other.affinity_ticks
+            && *rejects == other.rejects
+            && *up == other.up
+    }
 }
 
 impl LoadBalancer {

@@ -15,6 +15,8 @@ pub mod security_group;
 pub mod services;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Deref;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
@@ -30,11 +32,26 @@ use services::Services;
 pub use fingerprint::id_hash;
 pub use rule_index::ADDRESS_GROUPS_MAX;
 
-/// Everything that packets are decided by.
-#[derive(Debug, Default)]
+/// Everything that packets are decided by: who is where, and what is allowed between them.
+///
+/// The one is large and the other changes often, so a snapshot shares the [`Topology`], and every group, with the one
+/// before where nothing of it has changed. It is read as if it were part of the snapshot.
+#[derive(Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// The configuration that this was compiled from.
     pub config: Config,
+    topology: Arc<Topology>,
+    /// The security groups.
+    pub security_groups: Vec<Arc<SecurityGroup>>,
+    /// What the address groups hold.
+    address_sets: Vec<Arc<AddressSet>>,
+    /// By port number: the hash of all configuration that concerns its flows.
+    fingerprints: Vec<u64>,
+}
+
+/// Ports, networks and what connects them.
+#[derive(Debug, Default, PartialEq)]
+pub struct Topology {
     /// Ports by number; 0 is none.
     ports: Vec<Option<Port>>,
     port_numbers: HashMap<String, u16>,
@@ -46,17 +63,21 @@ pub struct Snapshot {
     pub floating_ips: Vec<FloatingIp>,
     /// The load balancers.
     pub load_balancers: Vec<LoadBalancer>,
-    /// The security groups.
-    pub security_groups: Vec<SecurityGroup>,
-    /// What the address groups hold.
-    address_sets: Vec<AddressSet>,
+}
+
+impl Deref for Snapshot {
+    type Target = Topology;
+
+    fn deref(&self) -> &Topology {
+        &self.topology
+    }
 }
 
 /// Position of a network, router, floating IP, load balancer or group in its list of the snapshot.
 pub type Index = usize;
 
 /// A port.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Port {
     /// Number, as in flow keys.
     pub number: u16,
@@ -70,12 +91,12 @@ pub struct Port {
     pub up: bool,
     /// What is behind it; none: an uplink.
     pub workload: Option<Workload>,
-    /// Hash of all configuration that concerns its flows.
-    pub fingerprint: u64,
+    /// Hash of all configuration that concerns its flows, but for the rules of its groups.
+    settings_fingerprint: u64,
 }
 
 /// What is behind a workload port.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Workload {
     /// Its MAC address.
     pub mac_address: MacAddress,
@@ -94,7 +115,7 @@ pub struct Workload {
 }
 
 /// A network.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Network {
     /// Identifier in the configuration.
     pub id: String,
@@ -145,7 +166,7 @@ pub enum Owner {
 }
 
 /// A router.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Router {
     /// Name for people.
     pub name: String,
@@ -158,7 +179,7 @@ pub struct Router {
 }
 
 /// A router's leg in an external network.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct External {
     /// The external network.
     pub network: Index,
@@ -179,7 +200,7 @@ pub struct External {
 }
 
 /// A floating IP.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct FloatingIp {
     /// The external address.
     pub address: Ipv4Addr,
@@ -192,6 +213,18 @@ pub struct FloatingIp {
 }
 
 impl Snapshot {
+    /// Hash of all configuration that concerns a port's flows.
+    pub fn fingerprint(&self, number: u16) -> u64 {
+        self.fingerprints.get(usize::from(number)).copied().unwrap_or_default()
+    }
+
+    /// Whether the two differ in what is allowed only.
+    pub fn shares_topology(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.topology, &other.topology)
+    }
+}
+
+impl Topology {
     /// The port of this number.
     pub fn port(&self, number: u16) -> Option<&Port> {
         self.ports.get(usize::from(number))?.as_ref()

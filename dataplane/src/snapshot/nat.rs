@@ -9,7 +9,7 @@ use crate::tables::port_allocator::PortPolicy;
 use crate::wire::network_address;
 
 /// The addresses that a router's sources leave with.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Pool {
     /// Name for people; the router's, where it has no pool but its own address.
     pub name: String,
@@ -35,7 +35,7 @@ pub struct Forward {
 }
 
 /// The forwarded ports of an external network, by address and protocol; the ranges do not overlap.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Forwards(HashMap<(Ipv4Addr, u8), Vec<Forward>>);
 
 impl Pool {

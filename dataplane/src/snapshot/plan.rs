@@ -5,7 +5,7 @@
 
 use hashbrown::HashMap;
 
-use super::{Port, Snapshot};
+use super::Snapshot;
 use crate::config::Config;
 use crate::engine::ConfigError;
 
@@ -28,11 +28,12 @@ pub fn touched(before: &Config, after: &Config) -> Result<Touched, ConfigError> 
         let next = numbers.len() as u16 + 1;
         numbers.entry(port.id.clone()).or_insert(next);
     }
-    let (old, new) = (Snapshot::compile(before, &numbers)?, Snapshot::compile(after, &numbers)?);
+    let old = Snapshot::compile(before, &numbers)?;
+    let new = Snapshot::recompile(&old, after, || numbers)?;
     let mut touched = Touched::default();
     for port in old.ports.iter().flatten() {
         match new.port(port.number) {
-            Some(Port { fingerprint, .. }) if *fingerprint == port.fingerprint => {}
+            Some(_) if new.fingerprint(port.number) == old.fingerprint(port.number) => {}
             Some(_) => touched.decided_again.push(port.name.clone()),
             None => touched.ended.push(port.name.clone()),
         }
@@ -62,7 +63,12 @@ mod tests {
     }
 
     fn config(ports: Vec<Port>) -> Config {
-        let group = |id: &str| SecurityGroup { id: id.to_owned(), name: id.to_owned(), rules: Vec::new() };
+        let group = |id: &str| SecurityGroup {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            log_denied: false,
+            rules: Vec::new(),
+        };
         Config {
             networks: vec![
                 Network {

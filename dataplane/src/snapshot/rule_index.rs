@@ -8,6 +8,8 @@
 //!
 //! A rule stands at no more than 30 nodes: memory grows with the rules, and never with members of groups.
 
+use std::sync::Arc;
+
 use super::Index;
 use super::address_set::AddressSet;
 use super::security_group::{Remote, Rule};
@@ -39,7 +41,7 @@ pub(super) struct Query<'a> {
     /// The groups that the other side is in.
     pub(super) groups: &'a [Index],
     /// All sets of addresses.
-    pub(super) address_sets: &'a [AddressSet],
+    pub(super) address_sets: &'a [Arc<AddressSet>],
 }
 
 /// The rules for one protocol.

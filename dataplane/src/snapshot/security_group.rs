@@ -4,25 +4,35 @@
 //! group is a question about the other side's port, answered by one probe, and never expanded into pairs.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::address_set::number;
 use super::rule_index::{Query, RuleIndex};
 use super::{Index, Port, Snapshot};
 use crate::config::Direction;
+use crate::counters::Counter;
 
 /// A security group.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct SecurityGroup {
+    /// Identifier in the configuration.
+    pub id: String,
     /// Name for people.
     pub name: String,
+    /// What is denied at its members is logged.
+    pub log_denied: bool,
     /// Rules for packets to the workload.
     pub ingress: RuleSet,
     /// Rules for packets from the workload.
     pub egress: RuleSet,
+    /// The address groups that rules name, each once.
+    pub(super) address_groups: Vec<Index>,
+    /// Hash of the rules.
+    pub(super) fingerprint: u64,
 }
 
 /// Rules for one direction.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct RuleSet {
     /// The rules.
     pub rules: Vec<Rule>,
@@ -31,7 +41,7 @@ pub struct RuleSet {
 }
 
 /// A rule.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Rule {
     /// Identifier in the configuration.
     pub id: String,
@@ -43,6 +53,26 @@ pub struct Rule {
     pub selectors: (u16, u16),
     /// The other side.
     pub remote: Remote,
+    /// How often it has allowed something.
+    pub hits: Hits,
+}
+
+/// How often a rule has allowed something: connections, each once when it is opened and once when it is decided again.
+/// A rule has the same count in one snapshot as in the next; it says nothing of whether they are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Hits(Arc<Counter>);
+
+impl Hits {
+    /// The count.
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Hits {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// The other side of a rule.
@@ -78,9 +108,19 @@ pub struct Question<'a> {
     pub remote_port: Option<&'a Port>,
 }
 
+/// Where a rule stands in its snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleReference {
+    group: u32,
+    direction: Direction,
+    position: u32,
+}
+
 /// The rule that allowed something.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed<'a> {
+    /// Where it stands.
+    pub reference: RuleReference,
     /// Its group.
     pub group: &'a SecurityGroup,
     /// The rule.
@@ -121,10 +161,19 @@ impl Snapshot {
             groups: remote.map_or(&[], |workload| &workload.security_groups),
             address_sets: &self.address_sets,
         };
-        groups.iter().map(|index| &self.security_groups[*index]).find_map(|group| {
+        groups.iter().find_map(|index| {
+            let group = &self.security_groups[*index];
             let set = group.rules(question.direction);
-            let index = if query.is_ipv6 { &set.ipv6 } else { &set.ipv4 };
-            index.find(&query).map(|position| Allowed { group, rule: &set.rules[position as usize] })
+            let rules = if query.is_ipv6 { &set.ipv6 } else { &set.ipv4 };
+            let position = rules.find(&query)?;
+            let reference = RuleReference { group: *index as u32, direction: question.direction, position };
+            Some(Allowed { reference, group, rule: &set.rules[position as usize] })
         })
+    }
+
+    /// Counts that a rule has allowed something, under the slow-path lock.
+    pub fn count_hit(&self, rule: RuleReference) {
+        let set = self.security_groups[rule.group as usize].rules(rule.direction);
+        set.rules[rule.position as usize].hits.0.add(1);
     }
 }

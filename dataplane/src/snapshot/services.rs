@@ -24,7 +24,7 @@ const DOMAIN_LETTERS_MAX: usize = 253;
 const LABEL_LETTERS_MAX: usize = 63;
 
 /// The services of a network.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Services {
     /// The gateway's address as a server.
     pub address: Option<Ipv4Addr>,
@@ -37,7 +37,7 @@ pub struct Services {
 }
 
 /// DHCP of a network.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Dhcp {
     /// The server's address.
     pub server: Ipv4Addr,

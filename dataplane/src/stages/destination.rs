@@ -90,7 +90,7 @@ pub fn run(context: &Context<'_>, subject: &Subject<'_>, trace: &mut Trace) -> R
             let name = name_of(context, balanced.port);
             format!("load balancer {}: destination becomes member {member}, port {name}", load_balancer.name)
         }
-        Err(Stop::Drop(reason) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
+        Err(Stop::Drop(reason) | Stop::Deny(reason, _) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
             reason.description().to_owned()
         }
         Err(Stop::Hold(..)) => "waits for its next hop".to_owned(),

@@ -15,19 +15,19 @@ use super::source::Source;
 use crate::config::Direction;
 use crate::pipeline::{Context, Stage, Subject};
 use crate::snapshot::Port;
-use crate::snapshot::security_group::{Question, icmp_selector};
+use crate::snapshot::security_group::{Question, RuleReference, icmp_selector};
 use crate::trace::Trace;
 use crate::wire::icmp::{ECHO_REQUEST, ECHO_REQUEST_IPV6};
 use crate::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6};
 
-/// May the sender send this? Its rules see the address that it wrote; membership of the receiver in a remote group is
+/// May the sender send this, and by which rule? Its rules see the address that it wrote; membership of the receiver in a remote group is
 /// that of the workload behind it.
 pub fn egress(
     context: &Context<'_>,
     subject: &Subject<'_>,
     destination: &Destination,
     trace: &mut Trace,
-) -> Result<(), DropReason> {
+) -> Result<Option<RuleReference>, DropReason> {
     let receiver = match destination.way {
         Way::Switched { port } => context.snapshot.port(port),
         Way::FloatingIp { port, router, sender_router } if sender_router == Some(router) => {
@@ -49,8 +49,8 @@ pub fn egress(
     ask(context, subject.port, &question, trace)
 }
 
-/// May the receiver receive this? Its rules see the sender's address and the port as they arrive; a translated sender counts as
-/// a member of no group. Of a load balancer's client they see the client, whatever the member does.
+/// May the receiver receive this, and by which rule? Its rules see the sender's address and the port as they arrive; a
+/// translated sender counts as a member of no group. Of a load balancer's client they see the client, whatever the member does.
 pub fn ingress(
     context: &Context<'_>,
     subject: &Subject<'_>,
@@ -58,8 +58,8 @@ pub fn ingress(
     route: &Route,
     source: &Source,
     trace: &mut Trace,
-) -> Result<(), DropReason> {
-    let Some(receiver) = context.snapshot.port(route.port) else { return Ok(()) };
+) -> Result<Option<RuleReference>, DropReason> {
+    let Some(receiver) = context.snapshot.port(route.port) else { return Ok(None) };
     let is_masked = matches!(destination.way, Way::Balanced(balanced) if balanced.is_masked);
     let (address, sender) = match source.is_translated() {
         true if is_masked => (subject.tuple.source, Some(subject.port)),
@@ -90,15 +90,15 @@ fn ask(
     port: &Port,
     question: &Question<'_>,
     trace: &mut Trace,
-) -> Result<(), DropReason> {
+) -> Result<Option<RuleReference>, DropReason> {
     let (stage, reason) = match question.direction {
         Direction::Egress => (Stage::FirewallEgress, DropReason::FirewallEgress),
         Direction::Ingress => (Stage::FirewallIngress, DropReason::FirewallIngress),
     };
-    let Some(workload) = &port.workload else { return Ok(()) };
+    let Some(workload) = &port.workload else { return Ok(None) };
     if !workload.port_security {
         trace.step(stage, || format!("port {} has no port security", port.name));
-        return Ok(());
+        return Ok(None);
     }
     let Some(allowed) = context.snapshot.allows(&workload.security_groups, question) else {
         trace.step(stage, || denied(context, port, question.remote_address, &workload.security_groups));
@@ -107,7 +107,7 @@ fn ask(
     trace.step(stage, || {
         format!("allowed by rule {} of group {} of port {}", allowed.rule.id, allowed.group.name, port.name)
     });
-    Ok(())
+    Ok(Some(allowed.reference))
 }
 
 fn denied(context: &Context<'_>, port: &Port, remote: IpAddr, groups: &[usize]) -> String {

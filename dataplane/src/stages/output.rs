@@ -81,6 +81,7 @@ pub fn run(
         inbound: destination.inbound,
         affinity,
         next_hop: route.next_hop,
+        allowed: [None; 2],
     }
 }
 
@@ -129,7 +130,7 @@ pub fn check(context: &Context<'_>, ip: &Ip, verdict: &FlowVerdict, trace: &mut 
         Err(Stop::Tell(DropReason::PacketTooBig, _)) => {
             format!("larger than the MTU of {mtu}; the sender is told by ICMP")
         }
-        Err(Stop::Drop(reason) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
+        Err(Stop::Drop(reason) | Stop::Deny(reason, _) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
             reason.description().to_owned()
         }
         Err(Stop::Hold(..)) => "waits for its next hop".to_owned(),

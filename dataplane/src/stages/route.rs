@@ -62,7 +62,7 @@ pub fn run(
         Err(Stop::Hold(neighbour, _)) => {
             format!("next hop {} is not resolved: asking for it", neighbour.ip_address)
         }
-        Err(Stop::Drop(reason) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
+        Err(Stop::Drop(reason) | Stop::Deny(reason, _) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
             reason.description().to_owned()
         }
     });

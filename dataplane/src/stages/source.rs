@@ -78,7 +78,7 @@ pub fn run(
         }
         Ok(source) if source.kind == SESSION_FLOATING_IP => format!("floating IP {}", source.address),
         Ok(_) => "unchanged".to_owned(),
-        Err(Stop::Drop(reason) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
+        Err(Stop::Drop(reason) | Stop::Deny(reason, _) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
             reason.description().to_owned()
         }
         Err(Stop::Hold(..)) => String::new(),

@@ -35,7 +35,7 @@ pub struct Endpoint {
 }
 
 /// How the ports of a pool are given out.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PortPolicy {
     /// The external addresses, network byte order.
     pub addresses: Vec<u32>,

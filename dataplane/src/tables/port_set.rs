@@ -27,6 +27,17 @@ pub struct Wanted {
     pub start: u16,
 }
 
+impl PartialEq for PortSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len()
+            && match (&self.0, &other.0) {
+                (Ports::List(ports), _) => ports.iter().all(|port| other.contains(*port)),
+                (_, Ports::List(ports)) => ports.iter().all(|port| self.contains(*port)),
+                (Ports::Bitmap { words: one, .. }, Ports::Bitmap { words: another, .. }) => one == another,
+            }
+    }
+}
+
 impl Default for PortSet {
     fn default() -> Self {
         Self(Ports::List(Vec::new()))

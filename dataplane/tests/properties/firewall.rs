@@ -81,7 +81,12 @@ fn question() -> impl Strategy<Value = (bool, u8, u16, Ipv4Addr, u8)> {
 /// A site whose workload number n is in the groups that the bits of n name.
 fn site(rules: Vec<(usize, SecurityGroupRule)>, sets: &[Vec<Cidr>]) -> Config {
     let mut groups: Vec<SecurityGroup> = (0..GROUPS)
-        .map(|group| SecurityGroup { id: format!("group-{group}"), name: String::new(), rules: Vec::new() })
+        .map(|group| SecurityGroup {
+            id: format!("group-{group}"),
+            name: String::new(),
+            log_denied: false,
+            rules: Vec::new(),
+        })
         .collect();
     for (position, (group, mut rule)) in rules.into_iter().enumerate() {
         rule.id = position.to_string();
@@ -145,8 +150,105 @@ fn matches(config: &Config, rule: &SecurityGroupRule, question: &Question<'_>, o
         && is_remote
 }
 
+/// One change of a configuration.
+#[derive(Clone, Debug)]
+enum Change {
+    Rules(usize, Vec<SecurityGroupRule>),
+    Addresses(usize, Vec<Cidr>),
+    /// A group more, before all others.
+    NewGroup,
+    PortDown(usize),
+    RemovePort(usize),
+    /// A rule that names nobody: it is refused.
+    Wrong(usize),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let rules = (0..GROUPS, prop::collection::vec(rule(), 0..8));
+    prop_oneof![
+        6 => rules.prop_map(|(group, rules)| Change::Rules(group, rules)),
+        3 => (0..ADDRESS_GROUPS, prop::collection::vec(cidr(), 0..6))
+            .prop_map(|(set, addresses)| Change::Addresses(set, addresses)),
+        1 => Just(Change::NewGroup),
+        1 => (0..1_usize << GROUPS).prop_map(Change::PortDown),
+        1 => (0..1_usize << GROUPS).prop_map(Change::RemovePort),
+        1 => (0..GROUPS).prop_map(Change::Wrong),
+    ]
+}
+
+/// Makes a change; whether it leaves ports and networks alone.
+fn make(config: &mut Config, change: &Change) -> bool {
+    let group = |config: &Config, number: usize| {
+        let id = format!("group-{number}");
+        config.security_groups.iter().position(|group| group.id == id).unwrap()
+    };
+    match change {
+        Change::Rules(number, rules) => {
+            let place = group(config, *number);
+            let mut rules = rules.clone();
+            (0..).zip(&mut rules).for_each(|(position, rule)| rule.id = format!("{number}-{position}"));
+            Arc::make_mut(&mut config.security_groups[place]).rules = rules;
+            true
+        }
+        Change::Addresses(set, addresses) => {
+            Arc::make_mut(&mut config.address_groups[*set]).addresses.clone_from(addresses);
+            true
+        }
+        Change::NewGroup => {
+            let id = format!("new-{}", config.security_groups.len());
+            let group = SecurityGroup { name: id.clone(), id, log_denied: false, rules: Vec::new() };
+            config.security_groups.insert(0, Arc::new(group));
+            false
+        }
+        Change::PortDown(place) => {
+            if let Some(port) = config.ports.get_mut(*place) {
+                Arc::make_mut(port).admin_state_up ^= true;
+            }
+            false
+        }
+        Change::RemovePort(place) => {
+            if *place < config.ports.len() {
+                config.ports.remove(*place);
+            }
+            false
+        }
+        Change::Wrong(number) => {
+            let place = group(config, *number);
+            let remote = Remote::Group { group: "nobody".to_owned() };
+            let rule = SecurityGroupRule { remote, ..SecurityGroupRule::new("wrong", Direction::Ingress) };
+            Arc::make_mut(&mut config.security_groups[place]).rules.push(rule);
+            false
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn a_changed_snapshot_is_the_one_compiled_anew(
+        rules in prop::collection::vec((0..GROUPS, rule()), 0..10),
+        sets in prop::collection::vec(prop::collection::vec(cidr(), 0..6), ADDRESS_GROUPS),
+        changes in prop::collection::vec(change(), 1..12),
+    ) {
+        let mut config = site(rules, &sets);
+        let numbers: hashbrown::HashMap<String, u16> =
+            config.ports.iter().map(|port| port.id.clone()).zip(1..).collect();
+        let mut snapshot = Snapshot::compile(&config, &numbers).unwrap();
+        for change in changes {
+            let mut changed = config.clone();
+            let keeps_topology = make(&mut changed, &change);
+            let whole = Snapshot::compile(&changed, &numbers);
+            match Snapshot::recompile(&snapshot, &changed, || numbers.clone()) {
+                Ok(after) => {
+                    prop_assert!(after == whole.unwrap(), "{:?}", change);
+                    prop_assert!(!keeps_topology || after.shares_topology(&snapshot), "{:?}", change);
+                    (snapshot, config) = (after, changed);
+                }
+                Err(error) => prop_assert_eq!(Err(error), whole.map(|_| ())),
+            }
+        }
+    }
 
     #[test]
     fn the_index_decides_as_the_list_does(

@@ -2,6 +2,10 @@
 //!
 //! What is found once becomes a named test beside the code or a conformance case.
 
+#[path = "../../fuzz/src/site.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the fuzz targets, which use all of it")]
+mod site;
+
 mod firewall;
 mod flow_table;
 mod maglev;

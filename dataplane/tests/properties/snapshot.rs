@@ -6,12 +6,15 @@ use std::sync::Arc;
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
     AddressGroup, AddressPair, Attach, Config, Dhcp, Direction, Endpoint, FloatingIp, FloatingIpLoadBalancer,
-    FloatingIpTarget, HostRoute, LoadBalancer, LoadBalancerMember, LoadBalancerRule, Network, Port, PortKind,
-    Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services, Workload,
+    FloatingIpTarget, HostRoute, LoadBalancer, LoadBalancerMember, LoadBalancerRule, NatMapping, NatPool,
+    Network, Port, PortForward, PortKind, Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule,
+    Services, Workload,
 };
 use edgestack_dataplane::snapshot::Snapshot;
 use hashbrown::HashMap;
 use proptest::prelude::*;
+
+use crate::site;
 
 /// Identifiers come from a small set, so that objects refer to each other, to nothing, and clash.
 fn id() -> impl Strategy<Value = String> {
@@ -193,6 +196,7 @@ fn security_group() -> impl Strategy<Value = SecurityGroup> {
     (id(), prop::collection::vec(rule(), 0..4)).prop_map(|(id, rules)| SecurityGroup {
         name: id.clone(),
         id,
+        log_denied: false,
         rules,
     })
 }
@@ -240,6 +244,42 @@ fn numbers(config: &Config) -> HashMap<String, u16> {
     ids.zip(1_u16..).collect()
 }
 
+/// The site of the fuzz targets with a pool, a forwarded port, services and IPv6; each bit of `more` changes one of them.
+fn whole_site(variant: u16, more: u16) -> Config {
+    let bit = |number: u16| more >> number & 1 != 0;
+    let mut config = site::config(variant);
+    let pool_address = Ipv4Addr::new(192, 0, 2, if bit(0) { 30 } else { 31 });
+    let mut pool = NatPool::new("pool", vec![pool_address]);
+    pool.mapping = if bit(1) { NatMapping::EndpointIndependent } else { NatMapping::EndpointDependent };
+    config.nat_pools = vec![Arc::new(pool)];
+    let router = Arc::make_mut(&mut config.routers[0]);
+    let external = router.external.as_mut().expect("it leads out");
+    external.snat_pool = (!bit(2)).then(|| "pool".to_owned());
+    external.ipv6_address = bit(3).then(|| "2001:db8:ff::10".parse().expect("an address"));
+    let forward = PortForward {
+        id: "forward".to_owned(),
+        router: "red".to_owned(),
+        external_ip: None,
+        protocol: 6,
+        port_min: 8000,
+        port_max: bit(4).then_some(8200),
+        target: if bit(5) { "red-2" } else { "red-1" }.to_owned(),
+        target_port: None,
+    };
+    config.port_forwards = if bit(6) { Vec::new() } else { vec![Arc::new(forward)] };
+    let outside = Arc::make_mut(&mut config.networks[3]);
+    outside.ipv6_cidr = Some("2001:db8:ff::/64".parse().expect("a range"));
+    let network = Arc::make_mut(&mut config.networks[0]);
+    network.ipv6_cidr = Some("2001:db8::/64".parse().expect("a range"));
+    network.ipv6_gateway_ip = bit(7).then(|| "2001:db8::1".parse().expect("an address"));
+    let server = Endpoint { address: Ipv4Addr::new(169, 254, 169, 254).into(), protocol: 6, port: 80 };
+    network.services.endpoints = if bit(8) { vec![server] } else { Vec::new() };
+    if let PortKind::Workload(workload) = &mut Arc::make_mut(&mut config.ports[0]).kind {
+        workload.ipv6_address = bit(9).then(|| "2001:db8::11".parse().expect("an address"));
+    }
+    config
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -267,6 +307,24 @@ proptest! {
     }
 
     #[test]
+    fn what_is_shared_with_the_snapshot_before_changes_nothing(
+        // One bit at a time, so that most of the configuration is as before.
+        start in 0..1_u16 << 15,
+        changes in prop::collection::vec(0..25_u32, 1..8)
+    ) {
+        let mut before = Snapshot::default();
+        let mut bits = u32::from(start);
+        for change in changes {
+            bits ^= 1 << change;
+            let config = whole_site(bits as u16 & 0x7fff, (bits >> 15) as u16);
+            let numbers = numbers(&config);
+            let after = Snapshot::recompile(&before, &config, || numbers.clone()).unwrap();
+            prop_assert!(after == Snapshot::compile(&config, &numbers).unwrap(), "bit {} of {:#x}", change, bits);
+            before = after;
+        }
+    }
+
+    #[test]
     fn a_change_of_order_is_no_change(config in config()) {
         let numbers = numbers(&config);
         let mut reversed = config.clone();
@@ -279,8 +337,8 @@ proptest! {
         prop_assert_eq!(first.is_ok(), second.is_ok());
         if let (Ok(first), Ok(second)) = (first, second) {
             for port in first.ports() {
-                let other = second.port(port.number).map(|port| port.fingerprint);
-                prop_assert_eq!(Some(port.fingerprint), other, "port {} would be touched", &port.id);
+                let (one, other) = (first.fingerprint(port.number), second.fingerprint(port.number));
+                prop_assert_eq!(one, other, "port {} would be touched", &port.id);
             }
         }
     }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use edgestack_dataplane::inspect::{CountersView, DropView, FlowView, NatView, NeighbourView, PortView};
+use edgestack_dataplane::inspect::{
+    CountersView, DropView, FlowView, NatView, NeighbourView, PortView, RuleHitsView,
+};
 use serde::Serialize;
 use serde_json::json;
 
@@ -32,6 +34,8 @@ pub(crate) enum TableName {
     Neighbours,
     /// Drops by reason
     Drops,
+    /// Rules of security groups, and what each has allowed
+    Rules,
     /// Counters of the whole dataplane
     Counters,
     /// The configuration that packets are decided by
@@ -56,7 +60,7 @@ pub(crate) struct ShowArgs {
     /// Flows: at most this many
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<usize>,
-    /// Drops: also reasons that never happened
+    /// Drops and rules: also those that never happened
     #[arg(long)]
     pub all: bool,
     /// Show again every so many seconds, until Ctrl-C
@@ -105,6 +109,12 @@ async fn text(session: &Session, args: &ShowArgs) -> Result<String, CliError> {
             drops.retain(|drop| args.all || drop.packets > 0);
             drops.sort_by_key(|drop| std::cmp::Reverse(drop.packets));
             list_text(session, "drops", &drops, |drop| drop.reason.clone(), drops_table)
+        }
+        TableName::Rules => {
+            let mut rules = client.rule_hits().await?;
+            rules.retain(|rule| args.all || rule.hits > 0);
+            rules.sort_by_key(|rule| std::cmp::Reverse(rule.hits));
+            list_text(session, "rules", &rules, |rule| rule.id.clone(), rules_table)
         }
         TableName::Counters => {
             let counters = client.counters().await?;
@@ -305,6 +315,14 @@ fn drops_table(drops: &[DropView]) -> Table {
     table
 }
 
+fn rules_table(rules: &[RuleHitsView]) -> Table {
+    let mut table = Table::new(["RULE", "SECURITY GROUP", "HITS"]);
+    for rule in rules {
+        table.row([&rule.id, &rule.security_group, &count(rule.hits)].map(String::as_str));
+    }
+    table
+}
+
 fn counters_text(counters: &CountersView) -> String {
     let all = counters.tier0_packets + counters.engine_packets;
     let of_all = |packets: u64| match percent(packets, all) {
@@ -325,6 +343,8 @@ fn counters_text(counters: &CountersView) -> String {
         ("  evicted", count(counters.sessions_evicted)),
         ("  revoked by a change", count(counters.sessions_revoked)),
         ("Flows decided again", count(counters.revalidations)),
+        ("Denied packets logged", count(counters.denials_logged)),
+        ("  over the log's limit", count(counters.denials_suppressed)),
     ] {
         table.row([title.to_owned(), text]);
     }

@@ -40,6 +40,7 @@ pub(super) fn routes() -> Routes {
         .read(&path("nat"), traffic, nat)
         .read(&path("neighbours"), traffic, neighbours)
         .read(&path("drops"), traffic, drops)
+        .read(&path("rules"), traffic, rules)
         .read(&path("counters"), traffic, counters)
         .read(&path("snapshot"), traffic, snapshot)
         .ask(&path("trace"), traffic, trace)
@@ -109,6 +110,11 @@ async fn nat(api: Api) -> Result<Response, Failure> {
 async fn neighbours(api: Api) -> Result<Response, Failure> {
     let neighbours = ask(&api, Gateway::neighbours).await?;
     Ok(axum::Json(json!({ "neighbours": neighbours })).into_response())
+}
+
+async fn rules(api: Api) -> Result<Response, Failure> {
+    let rules = ask(&api, Gateway::rule_hits).await?;
+    Ok(axum::Json(json!({ "rules": rules })).into_response())
 }
 
 async fn drops(api: Api) -> Result<Response, Failure> {

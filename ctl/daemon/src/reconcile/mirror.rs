@@ -1,6 +1,7 @@
 //! A copy of all objects, kept current by events, so that a change costs no reading of the store.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use edgestack_model::{
     FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec, Spec,
@@ -17,27 +18,58 @@ const PLURALS: [&str; 6] =
 #[derive(Debug, Default)]
 pub struct Mirror {
     /// Networks.
-    pub networks: BTreeMap<String, Record<NetworkSpec>>,
+    pub networks: BTreeMap<String, Arc<Record<NetworkSpec>>>,
     /// Ports.
-    pub ports: BTreeMap<String, Record<PortSpec>>,
+    pub ports: BTreeMap<String, Arc<Record<PortSpec>>>,
     /// Routers.
-    pub routers: BTreeMap<String, Record<RouterSpec>>,
+    pub routers: BTreeMap<String, Arc<Record<RouterSpec>>>,
     /// Floating IPs.
-    pub floating_ips: BTreeMap<String, Record<FloatingIpSpec>>,
+    pub floating_ips: BTreeMap<String, Arc<Record<FloatingIpSpec>>>,
     /// Security groups.
-    pub security_groups: BTreeMap<String, Record<SecurityGroupSpec>>,
+    pub security_groups: BTreeMap<String, Arc<Record<SecurityGroupSpec>>>,
     /// Rules of security groups.
-    pub rules: BTreeMap<String, Record<SecurityGroupRuleSpec>>,
+    pub rules: BTreeMap<String, Arc<Record<SecurityGroupRuleSpec>>>,
+    names: NameVersions,
+}
+
+/// Raised whenever a name of a kind comes, goes, or becomes another object's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NameVersions {
+    /// Of networks.
+    pub networks: u64,
+    /// Of ports.
+    pub ports: u64,
+    /// Of routers.
+    pub routers: u64,
+    /// Of security groups.
+    pub security_groups: u64,
 }
 
 impl Mirror {
     /// A mirror of a listing of [`OBJECTS`].
     pub fn new(listing: &Listing) -> Self {
         let mut mirror = Self::default();
-        for entry in &listing.entries {
-            mirror.set(&entry.key, Some(&entry.value));
-        }
+        mirror.replace(listing);
         mirror
+    }
+
+    /// Takes over a listing of [`OBJECTS`] in place of all that was there.
+    pub fn replace(&mut self, listing: &Listing) {
+        let NameVersions { networks, ports, routers, security_groups } = self.names;
+        *self = Self::default();
+        for entry in &listing.entries {
+            self.set(&entry.key, Some(&entry.value));
+        }
+        // What was there before is not compared: names may mean other objects now.
+        self.names.networks += networks + 1;
+        self.names.ports += ports + 1;
+        self.names.routers += routers + 1;
+        self.names.security_groups += security_groups + 1;
+    }
+
+    /// The versions of the names.
+    pub fn names(&self) -> NameVersions {
+        self.names
     }
 
     /// Takes over a change.
@@ -56,29 +88,35 @@ impl Mirror {
             return;
         };
         match plural {
-            "networks" => put(&mut self.networks, id, value),
-            "ports" => put(&mut self.ports, id, value),
-            "routers" => put(&mut self.routers, id, value),
-            "floating_ips" => put(&mut self.floating_ips, id, value),
-            "security_groups" => put(&mut self.security_groups, id, value),
-            "security_group_rules" => put(&mut self.rules, id, value),
+            "networks" => self.names.networks += put(&mut self.networks, id, value),
+            "ports" => self.names.ports += put(&mut self.ports, id, value),
+            "routers" => self.names.routers += put(&mut self.routers, id, value),
+            "floating_ips" => _ = put(&mut self.floating_ips, id, value),
+            "security_groups" => self.names.security_groups += put(&mut self.security_groups, id, value),
+            "security_group_rules" => _ = put(&mut self.rules, id, value),
             _ => {} // Of a kind that another reconciler serves.
         }
     }
 }
 
-fn put<S: Spec>(records: &mut BTreeMap<String, Record<S>>, id: &str, value: Option<&[u8]>) {
-    match value.map(serde_json::from_slice) {
+/// Takes over a record; 1 when a name came, went or changed.
+fn put<S: Spec>(records: &mut BTreeMap<String, Arc<Record<S>>>, id: &str, value: Option<&[u8]>) -> u64 {
+    let (before, after) = match value.map(serde_json::from_slice::<Record<S>>) {
         Some(Ok(record)) => {
-            records.insert(id.to_owned(), record);
+            let meant = meant_by(&record);
+            (records.insert(id.to_owned(), Arc::new(record)), Some(meant))
         }
         Some(Err(error)) => {
             // Only a damaged file or a foreign writer gets here; the API says the same when the object is read.
             tracing::error!(kind = S::KIND.singular(), id, %error, "a stored object cannot be read; it is left out");
-            records.remove(id);
+            (records.remove(id), None)
         }
-        None => {
-            records.remove(id);
-        }
-    }
+        None => (records.remove(id), None),
+    };
+    u64::from(before.map(|record| meant_by(&record)) != after)
+}
+
+/// What an object is meant by: its name in its project, and whether other projects mean it too.
+fn meant_by<S: Spec>(record: &Record<S>) -> (String, Option<String>, bool) {
+    (record.name.clone(), record.project.clone(), record.spec.is_shared())
 }

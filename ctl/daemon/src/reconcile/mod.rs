@@ -1,5 +1,6 @@
 //! Brings desired state into effect: watch the store, full sync, apply, write statuses, sync again on a timer.
 
+pub mod built;
 pub mod mirror;
 pub mod network;
 mod quarantine;

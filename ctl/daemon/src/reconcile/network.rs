@@ -3,6 +3,7 @@
 //! It watches first and lists then, so that no change is missed; waits a moment after a change, so that many changes
 //! at once are one application; and does everything anew on a timer, so that whatever it missed does not stay.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use edgestack_model::{
 use ipnet::{IpNet, Ipv4Net};
 use tokio::sync::watch;
 
-use super::mirror::Mirror;
+use super::built::Built;
+use super::mirror::{Mirror, NameVersions};
 use super::services::{self, ServiceSettings};
 use super::status::{self, Situation};
 use super::{Progress, quarantine};
@@ -68,6 +70,7 @@ pub struct Reconciler {
     progress: Arc<Progress>,
     uplinks: Vec<Uplink>,
     mirror: Mirror,
+    built: Built,
     /// Statuses as they were last written.
     statuses: BTreeMap<String, Status>,
     /// What was last desired and brought into effect, but for what was refused.
@@ -97,6 +100,7 @@ impl Reconciler {
             progress,
             uplinks,
             mirror: Mirror::default(),
+            built: Built::default(),
             statuses: BTreeMap::new(),
             desired: None,
             effective: None,
@@ -138,7 +142,7 @@ impl Reconciler {
     async fn sync(&mut self) -> Result<Watch, StoreError> {
         let store = Arc::clone(&self.store);
         let (listing, statuses) = blocking(move || Ok((store.list(OBJECTS)?, store.list(STATUSES)?))).await?;
-        self.mirror = Mirror::new(&listing);
+        self.mirror.replace(&listing);
         self.statuses = statuses
             .entries
             .into_iter()
@@ -183,7 +187,7 @@ impl Reconciler {
     /// Brings the mirror into effect and writes what became of it.
     async fn apply(&mut self) -> Result<(), StoreError> {
         let started = Instant::now();
-        let config = build(&self.mirror, &self.uplinks, &self.settings);
+        let config = build(&self.mirror, &self.uplinks, &self.settings, &mut self.built);
         if self.desired.as_ref() != Some(&config) {
             let domain = self.settings.domain.as_deref().unwrap_or_default();
             self.directory.send_replace(Arc::new(Directory::new(&self.mirror, domain)));
@@ -292,25 +296,34 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// The dataplane's configuration for everything that is stored.
-pub fn build(mirror: &Mirror, uplinks: &[Uplink], settings: &ServiceSettings) -> Config {
-    let names = Names::new(mirror);
+/// The dataplane's configuration for everything that is stored; what is in `built` and unchanged is not made again.
+pub fn build(mirror: &Mirror, uplinks: &[Uplink], settings: &ServiceSettings, built: &mut Built) -> Config {
+    let names = LazyCell::new(|| Names::new(mirror));
+    let (now, before) = (mirror.names(), std::mem::replace(&mut built.names, mirror.names()));
+    let same_networks = now.networks == before.networks;
+    let same_groups = now.security_groups == before.security_groups;
     let mut config = Config {
-        networks: mirror.networks.values().map(|record| network(record, settings)).map(Arc::new).collect(),
-        ports: mirror
-            .ports
-            .values()
-            .filter_map(|port| workload(port, &names, uplinks))
-            .map(Arc::new)
-            .collect(),
-        routers: mirror.routers.values().map(|router| self::router(router, &names)).map(Arc::new).collect(),
-        floating_ips: mirror
-            .floating_ips
-            .values()
-            .filter_map(|floating| floating_ip(floating, &names))
-            .map(Arc::new)
-            .collect(),
-        security_groups: security_groups(mirror).into_iter().map(Arc::new).collect(),
+        networks: built
+            .networks
+            .bring_up_to_date(&mirror.networks, true, |record| Some(network(record, settings))),
+        ports: built.ports.bring_up_to_date(&mirror.ports, same_networks && same_groups, |record| {
+            workload(record, &names, uplinks)
+        }),
+        routers: built
+            .routers
+            .bring_up_to_date(&mirror.routers, same_networks, |record| Some(router(record, &names))),
+        // They name all kinds but groups.
+        floating_ips: built.floating_ips.bring_up_to_date(
+            &mirror.floating_ips,
+            NameVersions { security_groups: before.security_groups, ..now } == before,
+            |record| floating_ip(record, &names),
+        ),
+        security_groups: built.security_groups.bring_up_to_date(
+            &mirror.security_groups,
+            &mirror.rules,
+            is_carried,
+            security_group,
+        ),
         ..Config::default()
     };
     for network in mirror.networks.values().filter(|network| network.spec.external) {
@@ -346,7 +359,7 @@ const SHARED: &str = "";
 
 impl<'a> Names<'a> {
     fn new(mirror: &'a Mirror) -> Self {
-        fn index<S: edgestack_model::Spec>(records: &BTreeMap<String, Record<S>>) -> Index<'_> {
+        fn index<S: edgestack_model::Spec>(records: &BTreeMap<String, Arc<Record<S>>>) -> Index<'_> {
             let mut index = Index::with_capacity(records.len());
             for record in records.values() {
                 let project = record.project.as_deref().unwrap_or(SHARED);
@@ -463,17 +476,16 @@ fn floating_ip(record: &Record<FloatingIpSpec>, names: &Names<'_>) -> Option<Flo
     })
 }
 
-fn security_groups(mirror: &Mirror) -> Vec<SecurityGroup> {
-    let mut rules: HashMap<&str, Vec<SecurityGroupRule>> = HashMap::new();
-    for record in mirror.rules.values().filter(|record| is_carried(record)) {
-        rules.entry(record.spec.security_group_id.as_str()).or_default().push(rule(record));
-    }
-    let group = |record: &Record<SecurityGroupSpec>| SecurityGroup {
+fn security_group(
+    record: &Record<SecurityGroupSpec>,
+    rules: &[Arc<Record<SecurityGroupRuleSpec>>],
+) -> SecurityGroup {
+    SecurityGroup {
         id: record.id.clone(),
         name: record.shown_name(),
-        rules: rules.remove(record.id.as_str()).unwrap_or_default(),
-    };
-    mirror.security_groups.values().map(group).collect()
+        log_denied: false,
+        rules: rules.iter().map(|record| rule(record)).collect(),
+    }
 }
 
 /// Whether the dataplane carries what the rule allows. Packets of other protocols do not pass, with or without it.

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::Progress;
+use super::built::Built;
 use super::mirror::Mirror;
 use super::network::{Reconciler, Uplink, build};
 use super::services::ServiceSettings;
@@ -22,7 +23,7 @@ use super::status::{Situation, compute};
 use crate::app::record::OBJECTS;
 use crate::app::{App, Created, Noun};
 use crate::gateway::Gateway;
-use crate::store::{MemoryStore, Store, Transaction};
+use crate::store::{MemoryStore, Store, Transaction, Watch};
 
 #[expect(clippy::needless_pass_by_value, reason = "bodies are written at the call")]
 fn create<S: Noun>(app: &App, body: Value) -> String {
@@ -77,7 +78,7 @@ fn accepted(config: &Config) {
 #[test]
 fn stored_objects_become_the_dataplanes_configuration() {
     let app = site();
-    let config = build(&mirror(&app), &uplinks(), &ServiceSettings::default());
+    let config = build(&mirror(&app), &uplinks(), &ServiceSettings::default(), &mut Built::default());
     accepted(&config);
     let name = |id: &str| config.networks.iter().find(|network| network.id == id).unwrap().name.as_str();
     let ports: Vec<(&str, &str, Option<&str>)> = config
@@ -104,6 +105,76 @@ fn stored_objects_become_the_dataplanes_configuration() {
     assert_eq!(config.floating_ips[1].target, None);
 }
 
+/// Follows writes as the reconciler does: by events, with what was built before.
+struct Follower {
+    watch: Watch,
+    mirror: Mirror,
+    built: Built,
+}
+
+impl Follower {
+    /// The configuration now, which must be what is made from nothing.
+    fn config(&mut self, app: &App) -> Config {
+        for event in self.watch.pending().unwrap() {
+            self.mirror.update(&event);
+        }
+        let config = build(&self.mirror, &uplinks(), &ServiceSettings::default(), &mut self.built);
+        assert_eq!(
+            config,
+            build(&mirror(app), &uplinks(), &ServiceSettings::default(), &mut Built::default())
+        );
+        config
+    }
+}
+
+#[test]
+fn only_what_a_write_concerns_is_made_anew() {
+    let app = site();
+    let group = create::<SecurityGroupSpec>(&app, json!({"security_group": {"name": "web"}}));
+    let listing = app.store().list(OBJECTS).unwrap();
+    let watch = app.store().watch(OBJECTS, listing.revision);
+    let mut follower = Follower { watch, mirror: Mirror::new(&listing), built: Built::default() };
+    let first = follower.config(&app);
+    let is_kept = |one: &Config, other: &Config| {
+        one.ports.iter().zip(&other.ports).filter(|(one, other)| Arc::ptr_eq(one, other)).count()
+    };
+
+    let rule = json!({"security_group_rule": {"security_group_id": "web", "direction": "ingress"}});
+    let rule = create::<SecurityGroupRuleSpec>(&app, rule);
+    let second = follower.config(&app);
+    assert_eq!(is_kept(&first, &second), 2, "the uplink's port is always made anew");
+    let changed: Vec<&str> = first
+        .security_groups
+        .iter()
+        .zip(&second.security_groups)
+        .filter(|(one, other)| !Arc::ptr_eq(one, other))
+        .map(|(one, _)| one.id.as_str())
+        .collect();
+    assert_eq!(changed, [group.as_str()]);
+
+    // A name that comes may be meant by any object; what comes out equal stays.
+    create::<NetworkSpec>(&app, json!({"network": {"name": "c", "cidr": "10.0.7.0/24"}}));
+    let third = follower.config(&app);
+    assert_eq!(is_kept(&second, &third), 2);
+    let port = json!({"port": {"name": "c-web", "network": "c", "security_groups": ["web"]}});
+    let port = create::<PortSpec>(&app, port);
+    let fourth = follower.config(&app);
+    assert_eq!(fourth.ports.len(), third.ports.len() + 1);
+
+    app.delete::<PortSpec>(&port, None).unwrap();
+    app.delete::<SecurityGroupRuleSpec>(&rule, None).unwrap();
+    app.delete::<SecurityGroupSpec>(&group, None).unwrap();
+    let last = follower.config(&app);
+    assert_eq!(
+        (last.ports.len(), last.security_groups.len()),
+        (first.ports.len(), first.security_groups.len() - 1)
+    );
+
+    follower.mirror.replace(&app.store().list(OBJECTS).unwrap());
+    let again = follower.config(&app);
+    assert!(last.routers.iter().zip(&again.routers).all(|(one, other)| Arc::ptr_eq(one, other)));
+}
+
 #[test]
 fn rules_are_carried_over_and_those_that_cannot_be_are_left_out() {
     let app = App::new(Arc::new(MemoryStore::default()), Vec::new());
@@ -120,7 +191,7 @@ fn rules_are_carried_over_and_those_that_cannot_be_are_left_out() {
     rule(json!({"remote_ip_prefix": "0.0.0.0/0"}));
     let sctp = rule(json!({"protocol": "sctp", "port_range_min": 1, "port_range_max": 2}));
     let mirror = mirror(&app);
-    let config = build(&mirror, &[], &ServiceSettings::default());
+    let config = build(&mirror, &[], &ServiceSettings::default(), &mut Built::default());
     accepted(&config);
     let rules = config.security_groups[0].rules.iter();
     let rules = rules.map(|rule| (rule.protocol, rule.port_range_min, rule.port_range_max, &rule.remote));
@@ -168,7 +239,7 @@ fn every_object_says_what_it_waits_for() {
     let app = site();
     let mirror = mirror(&app);
     let uplinks = uplinks();
-    let config = build(&mirror, &uplinks, &ServiceSettings::default());
+    let config = build(&mirror, &uplinks, &ServiceSettings::default(), &mut Built::default());
     let all_up: BTreeMap<String, PortView> =
         config.ports.iter().map(|port| view(&port.id, "up", "")).collect();
     let statuses =
@@ -236,7 +307,7 @@ fn what_the_dataplane_does_not_do_yet_is_said() {
         "ethernet_type": "IPv6"}});
     let rule = create::<SecurityGroupRuleSpec>(&app, rule);
     let mirror = mirror(&app);
-    let config = build(&mirror, &[], &ServiceSettings::default());
+    let config = build(&mirror, &[], &ServiceSettings::default(), &mut Built::default());
     accepted(&config);
     let situation = Situation { uplinks: &[], ports: Some(BTreeMap::new()), refused: &[], blocked: false };
     let statuses = compute(&mirror, &situation);
@@ -282,8 +353,14 @@ fn an_uplink_goes_before_a_workload_with_its_interface() {
     create::<NetworkSpec>(&app, json!({"network": {"name": "a", "cidr": "10.0.0.0/24"}}));
     let port = create::<PortSpec>(&app, json!({"port": {"name": "p", "network": "a", "interface": "eth9"}}));
     let (mirror, uplinks) = (mirror(&app), uplinks());
-    assert_eq!(build(&mirror, &[], &ServiceSettings::default()).ports[0].interface.as_deref(), Some("eth9"));
-    assert_eq!(build(&mirror, &uplinks, &ServiceSettings::default()).ports[0].interface, None);
+    assert_eq!(
+        build(&mirror, &[], &ServiceSettings::default(), &mut Built::default()).ports[0].interface.as_deref(),
+        Some("eth9")
+    );
+    assert_eq!(
+        build(&mirror, &uplinks, &ServiceSettings::default(), &mut Built::default()).ports[0].interface,
+        None
+    );
     let situation =
         Situation { uplinks: &uplinks, ports: Some(BTreeMap::new()), refused: &[], blocked: false };
     let status = &compute(&mirror, &situation)[&format!("status/ports/{port}")];

@@ -61,7 +61,7 @@ impl Compiler<'_> {
             for (field, message) in problems {
                 self.problem(object.clone(), field, message);
             }
-            self.snapshot.load_balancers.push(compiled);
+            self.topology.load_balancers.push(compiled);
         }
     }
 
@@ -74,7 +74,7 @@ impl Compiler<'_> {
         problems: &mut Vec<Problem>,
     ) -> Option<Index> {
         let vip = config.vip;
-        let entry = &mut self.snapshot.networks[network];
+        let entry = &mut self.topology.networks[network];
         if !entry.contains(vip) {
             problems.push(("vip", format!("{vip} is in no subnet of network {}", entry.name)));
         }
@@ -105,7 +105,7 @@ impl Compiler<'_> {
             return None;
         };
         let router = self.router_index.get(id.as_str()).copied();
-        let external = router.and_then(|router| self.snapshot.routers.get(router)?.external.as_ref());
+        let external = router.and_then(|router| self.topology.routers.get(router)?.external.as_ref());
         if external.is_none_or(|external| external.network != network) {
             problems.push(("router", format!("router `{id}` has no leg in the external network")));
             return None;
@@ -127,8 +127,8 @@ impl Compiler<'_> {
             problems.push(("members", message));
         }
         let port_at = |address: IpAddr| match router {
-            Some(router) => self.snapshot.port_behind_router(router, address),
-            None => self.snapshot.port_in_network(network, address),
+            Some(router) => self.topology.port_behind_router(router, address),
+            None => self.topology.port_in_network(network, address),
         };
         let mut names = HashSet::new();
         let mut members = Vec::with_capacity(config.members.len());
@@ -165,7 +165,7 @@ impl Compiler<'_> {
     pub(super) fn member_fingerprints(&self) -> Vec<(u16, u64)> {
         let mut found = Vec::new();
         for (index, (config, compiled)) in
-            self.config.load_balancers.iter().zip(&self.snapshot.load_balancers).enumerate()
+            self.config.load_balancers.iter().zip(&self.topology.load_balancers).enumerate()
         {
             let config::LoadBalancer {
                 id,
@@ -184,7 +184,7 @@ impl Compiler<'_> {
                 .config
                 .floating_ips
                 .iter()
-                .zip(&self.snapshot.floating_ips)
+                .zip(&self.topology.floating_ips)
                 .filter(|(_, compiled)| compiled.load_balancer.is_some_and(|(of, _)| of == index))
                 .map(|(floating_ip, _)| floating_ip)
                 .collect();

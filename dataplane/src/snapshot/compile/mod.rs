@@ -7,15 +7,18 @@ mod nat;
 mod security_groups;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use edgestack_abi::maps::MAX_PORTS;
 use hashbrown::{HashMap, HashSet};
 
 use edgestack_abi::punt::TRUNK_TAG_LENGTH;
 
+use super::address_set::AddressSet;
+use super::security_group::SecurityGroup;
 use super::{
-    External, FloatingIp, Index, Network, Owner, Port, Router, Snapshot, Subnet, Workload, fingerprint,
-    services,
+    External, FloatingIp, Index, Network, Owner, Port, Router, Snapshot, Subnet, Topology, Workload,
+    fingerprint, services,
 };
 use crate::config::{self, Config, PortKind};
 use crate::engine::{ConfigError, ConfigProblem};
@@ -32,29 +35,43 @@ const _: () = assert!(MTU_MAX as u32 + TRUNK_TAG_LENGTH as u32 <= TRUNK_MTU);
 impl Snapshot {
     /// Checks and indexes a configuration. `port_numbers` has a number for every port of it.
     pub fn compile(config: &Config, port_numbers: &HashMap<String, u16>) -> Result<Self, ConfigError> {
-        let mut compiler = Compiler::new(config);
-        compiler.networks();
+        Self::recompile(&Self::default(), config, || port_numbers.clone())
+    }
+
+    /// As [`Self::compile`], and shares with `before`, which was accepted, whatever has not changed. `number_ports` is
+    /// asked only when something about ports may have.
+    pub fn recompile(
+        before: &Self,
+        config: &Config,
+        number_ports: impl FnOnce() -> HashMap<String, u16>,
+    ) -> Result<Self, ConfigError> {
+        let mut compiler = Compiler::new(config, before);
         compiler.address_groups();
         compiler.security_groups();
-        compiler.ports(port_numbers);
-        compiler.nat_pools();
-        compiler.routers();
-        compiler.load_balancers();
-        compiler.floating_ips();
-        compiler.port_forwards();
-        compiler.peers();
-        if !compiler.problems.is_empty() {
-            return Err(ConfigError { problems: compiler.problems });
+        let topology = if compiler.keeps_topology() {
+            Arc::clone(&before.topology)
+        } else {
+            Arc::new(compiler.topology(&number_ports()))
+        };
+        let Compiler { problems, security_groups, address_sets, .. } = compiler;
+        if !problems.is_empty() {
+            return Err(ConfigError { problems });
         }
-        compiler.fingerprints();
-        Ok(compiler.snapshot)
+        let fingerprints = fingerprints(&topology, &security_groups, &address_sets);
+        Ok(Self { config: config.clone(), topology, security_groups, address_sets, fingerprints })
     }
 }
 
 struct Compiler<'a> {
     config: &'a Config,
+    before: &'a Snapshot,
+    /// The groups are those of before, in the same order, so that their positions mean the same.
+    keeps_group_ids: bool,
+    keeps_address_group_ids: bool,
     problems: Vec<ConfigProblem>,
-    snapshot: Snapshot,
+    topology: Topology,
+    security_groups: Vec<Arc<SecurityGroup>>,
+    address_sets: Vec<Arc<AddressSet>>,
     network_index: HashMap<&'a str, Index>,
     router_index: HashMap<&'a str, Index>,
     load_balancer_index: HashMap<&'a str, Index>,
@@ -81,27 +98,81 @@ fn ipv6_of(address: Option<IpAddr>) -> Option<std::net::Ipv6Addr> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(config: &'a Config) -> Self {
+    fn new(config: &'a Config, before: &'a Snapshot) -> Self {
+        let old = &before.config;
         let mut compiler = Self {
             config,
+            before,
+            keeps_group_ids: are_equal(&old.security_groups, &config.security_groups, |group| &group.id),
+            keeps_address_group_ids: are_equal(&old.address_groups, &config.address_groups, |group| {
+                &group.id
+            }),
             problems: Vec::new(),
-            snapshot: Snapshot { config: config.clone(), ..Snapshot::default() },
-            network_index: index_by_id(config.networks.iter().map(|network| &network.id)),
-            router_index: index_by_id(config.routers.iter().map(|router| &router.id)),
-            load_balancer_index: index_by_id(config.load_balancers.iter().map(|balancer| &balancer.id)),
+            topology: Topology::default(),
+            security_groups: Vec::with_capacity(config.security_groups.len()),
+            address_sets: Vec::with_capacity(config.address_groups.len()),
+            network_index: HashMap::new(),
+            router_index: HashMap::new(),
+            load_balancer_index: HashMap::new(),
             group_index: index_by_id(config.security_groups.iter().map(|group| &group.id)),
             address_group_index: index_by_id(config.address_groups.iter().map(|group| &group.id)),
         };
-        compiler.unique("network", config.networks.iter().map(|network| &network.id));
-        compiler.unique("port", config.ports.iter().map(|port| &port.id));
-        compiler.unique("router", config.routers.iter().map(|router| &router.id));
-        compiler.unique("floating IP", config.floating_ips.iter().map(|floating_ip| &floating_ip.id));
-        compiler.unique("load balancer", config.load_balancers.iter().map(|balancer| &balancer.id));
         compiler.unique("security group", config.security_groups.iter().map(|group| &group.id));
         compiler.unique("address group", config.address_groups.iter().map(|group| &group.id));
-        compiler.unique("NAT pool", config.nat_pools.iter().map(|pool| &pool.id));
-        compiler.unique("port forward", config.port_forwards.iter().map(|forward| &forward.id));
         compiler
+    }
+
+    /// Whether ports, networks and all that connects them are as before. What is added to the configuration must be
+    /// looked at here.
+    fn keeps_topology(&self) -> bool {
+        let Config {
+            networks,
+            ports,
+            routers,
+            floating_ips,
+            load_balancers,
+            nat_pools,
+            port_forwards,
+            security_groups: _,
+            address_groups: _,
+        } = self.config;
+        let old = &self.before.config;
+        // Without ports there is nothing to keep, and before the first configuration nothing has been checked.
+        !old.ports.is_empty()
+            && self.keeps_group_ids
+            && old.networks == *networks
+            && old.ports == *ports
+            && old.routers == *routers
+            && old.floating_ips == *floating_ips
+            && old.load_balancers == *load_balancers
+            && old.nat_pools == *nat_pools
+            && old.port_forwards == *port_forwards
+    }
+
+    fn topology(&mut self, port_numbers: &HashMap<String, u16>) -> Topology {
+        let config = self.config;
+        self.network_index = index_by_id(config.networks.iter().map(|network| &network.id));
+        self.router_index = index_by_id(config.routers.iter().map(|router| &router.id));
+        self.load_balancer_index = index_by_id(config.load_balancers.iter().map(|balancer| &balancer.id));
+        self.unique("network", config.networks.iter().map(|network| &network.id));
+        self.unique("port", config.ports.iter().map(|port| &port.id));
+        self.unique("router", config.routers.iter().map(|router| &router.id));
+        self.unique("floating IP", config.floating_ips.iter().map(|floating_ip| &floating_ip.id));
+        self.unique("load balancer", config.load_balancers.iter().map(|balancer| &balancer.id));
+        self.unique("NAT pool", config.nat_pools.iter().map(|pool| &pool.id));
+        self.unique("port forward", config.port_forwards.iter().map(|forward| &forward.id));
+        self.networks();
+        self.ports(port_numbers);
+        self.nat_pools();
+        self.routers();
+        self.load_balancers();
+        self.floating_ips();
+        self.port_forwards();
+        self.peers();
+        if self.problems.is_empty() {
+            self.fingerprint_ports();
+        }
+        std::mem::take(&mut self.topology)
     }
 
     fn problem(&mut self, object: String, field: &str, message: String) {
@@ -139,7 +210,7 @@ impl<'a> Compiler<'a> {
                 }
                 services::Services::default()
             });
-            self.snapshot.networks.push(Network {
+            self.topology.networks.push(Network {
                 id: network.id.clone(),
                 name: network.name.clone(),
                 subnets,
@@ -200,7 +271,7 @@ impl<'a> Compiler<'a> {
                 continue;
             };
             let number = port_numbers.get(&port.id).copied().unwrap_or_default();
-            if number == 0 || self.snapshot.port(number).is_some() {
+            if number == 0 || self.topology.port(number).is_some() {
                 let message =
                     "there is no free port number; remove ports first and add these after".to_owned();
                 self.problem(object, "id", message);
@@ -220,17 +291,17 @@ impl<'a> Compiler<'a> {
                 network,
                 up: port.admin_state_up,
                 workload,
-                fingerprint: 0,
+                settings_fingerprint: 0,
             };
-            let slots = &mut self.snapshot.ports;
+            let slots = &mut self.topology.ports;
             slots.resize_with(slots.len().max(usize::from(number) + 1), || None);
             slots[usize::from(number)] = Some(compiled);
-            self.snapshot.port_numbers.insert(port.id.clone(), number);
+            self.topology.port_numbers.insert(port.id.clone(), number);
         }
     }
 
     fn uplink(&mut self, object: &str, network: Index, number: u16) {
-        let entry = &mut self.snapshot.networks[network];
+        let entry = &mut self.topology.networks[network];
         if !entry.external {
             let message =
                 format!("network {} is not external; an uplink leads to an external one", entry.name);
@@ -257,7 +328,7 @@ impl<'a> Compiler<'a> {
             port_security,
         } = workload;
         let groups = self.group_references(object, security_groups);
-        let entry = &mut self.snapshot.networks[network];
+        let entry = &mut self.topology.networks[network];
         let mut problems: Vec<(&str, String)> = Vec::new();
         if entry.external {
             problems.push((
@@ -337,7 +408,7 @@ impl<'a> Compiler<'a> {
                 .external
                 .as_ref()
                 .and_then(|external| self.router_external(&object, external, router, index));
-            self.snapshot.routers.push(Router {
+            self.topology.routers.push(Router {
                 name: router.name.clone(),
                 mac_address: router.mac_address,
                 networks,
@@ -353,14 +424,14 @@ impl<'a> Compiler<'a> {
                 self.problem(object.to_owned(), "networks", format!("there is no network `{id}`"));
                 continue;
             };
-            let entry = &self.snapshot.networks[network];
+            let entry = &self.topology.networks[network];
             let (name, subnets) = (entry.name.clone(), entry.subnets.clone());
             let message = if entry.external {
                 Some(format!("network {name} is external; connect it by `external`"))
             } else if entry.router.is_some() {
                 Some(format!("network {name} belongs to another router or is listed twice"))
             } else {
-                let others = networks.iter().map(|other| &self.snapshot.networks[*other]);
+                let others = networks.iter().map(|other| &self.topology.networks[*other]);
                 others
                     .flat_map(|other| other.subnets.iter().map(move |subnet| (other, subnet.cidr)))
                     .find_map(|(other, cidr)| {
@@ -371,7 +442,7 @@ impl<'a> Compiler<'a> {
             if let Some(message) = message {
                 self.problem(object.to_owned(), "networks", message);
             } else {
-                self.snapshot.networks[network].router = Some(index);
+                self.topology.networks[network].router = Some(index);
                 networks.push(network);
             }
         }
@@ -393,7 +464,7 @@ impl<'a> Compiler<'a> {
             );
             return None;
         };
-        let entry = &self.snapshot.networks[network];
+        let entry = &self.topology.networks[network];
         if !entry.external {
             let message = format!("network {} is not external", entry.name);
             self.problem(object.to_owned(), "external.network", message);
@@ -408,7 +479,7 @@ impl<'a> Compiler<'a> {
             ("external.ipv6_peer_ip", ipv6_peer_ip.map(IpAddr::from)),
         ];
         for (field, address) in addresses {
-            let entry = &self.snapshot.networks[network];
+            let entry = &self.topology.networks[network];
             if let Some(address) = address.filter(|address| !entry.contains(*address)) {
                 let message = format!("{address} is in no subnet of the external network {}", entry.name);
                 self.problem(object.to_owned(), field, message);
@@ -421,7 +492,7 @@ impl<'a> Compiler<'a> {
         if external.peer_ip == Some(external.ip_address) {
             self.problem(object.to_owned(), "external.peer_ip", "it is the router's own address".to_owned());
         }
-        let by_mac = &mut self.snapshot.networks[network].router_by_mac;
+        let by_mac = &mut self.topology.networks[network].router_by_mac;
         if by_mac.insert(router.mac_address, index).is_some() {
             let message = format!("{} is used by two routers of one external network", router.mac_address);
             self.problem(object.to_owned(), "mac_address", message);
@@ -441,7 +512,7 @@ impl<'a> Compiler<'a> {
 
     /// Notes who has an external address; each has one owner.
     fn own(&mut self, object: &str, field: &str, network: Index, (address, owner): (IpAddr, Owner)) {
-        let entry = &mut self.snapshot.networks[network];
+        let entry = &mut self.topology.networks[network];
         let is_gateway = entry.is_gateway(address);
         let is_taken = entry.owners.insert(address, owner).is_some();
         if is_taken || is_gateway {
@@ -461,7 +532,7 @@ impl<'a> Compiler<'a> {
                 self.problem(object, "network", format!("there is no network `{}`", floating_ip.network));
                 continue;
             };
-            let entry = &self.snapshot.networks[network];
+            let entry = &self.topology.networks[network];
             let (external, name) = (entry.external, entry.name.clone());
             let is_inside = entry.contains(floating_ip.floating_ip.into());
             if !external {
@@ -484,7 +555,7 @@ impl<'a> Compiler<'a> {
                 self.problem(object, "load_balancer", message);
             }
             let address = floating_ip.floating_ip;
-            self.snapshot.floating_ips.push(FloatingIp { address, network, target, load_balancer });
+            self.topology.floating_ips.push(FloatingIp { address, network, target, load_balancer });
         }
     }
 
@@ -503,17 +574,17 @@ impl<'a> Compiler<'a> {
             );
             return None;
         };
-        let Some(number) = self.snapshot.port_number(&target.port) else {
+        let Some(number) = self.topology.port_number(&target.port) else {
             self.problem(object.to_owned(), "target.port", format!("there is no port `{}`", target.port));
             return None;
         };
-        let leads_out = self.snapshot.routers.get(router).and_then(|router| router.external.as_ref());
+        let leads_out = self.topology.routers.get(router).and_then(|router| router.external.as_ref());
         if leads_out.is_none_or(|external| external.network != network) {
             let message = "the router has no leg in the floating IP's network".to_owned();
             self.problem(object.to_owned(), "target.router", message);
         }
-        let port = self.snapshot.ports[usize::from(number)].as_mut()?;
-        let on_router = self.snapshot.networks[port.network].router == Some(router);
+        let port = self.topology.ports[usize::from(number)].as_mut()?;
+        let on_router = self.topology.networks[port.network].router == Some(router);
         let is_first = match &mut port.workload {
             Some(workload) => workload.floating_ip.replace(index).is_none(),
             None => false,
@@ -541,17 +612,17 @@ impl<'a> Compiler<'a> {
         network: Index,
     ) -> Option<(Index, Index)> {
         let router = self.router_index.get(target.router.as_str()).copied();
-        let external = router.and_then(|router| self.snapshot.routers.get(router)?.external.as_ref());
+        let external = router.and_then(|router| self.topology.routers.get(router)?.external.as_ref());
         if external.is_none_or(|external| external.network != network) {
             let message = format!("router `{}` has no leg in the floating IP's network", target.router);
             self.problem(object.to_owned(), "load_balancer.router", message);
             return None;
         }
         let balancer = self.load_balancer_index.get(target.load_balancer.as_str()).copied();
-        let compiled = balancer.and_then(|balancer| self.snapshot.load_balancers.get(balancer));
+        let compiled = balancer.and_then(|balancer| self.topology.load_balancers.get(balancer));
         let message = match compiled {
             None => Some(format!("there is no load balancer `{}`", target.load_balancer)),
-            Some(balancer) if self.snapshot.networks[balancer.network].external => {
+            Some(balancer) if self.topology.networks[balancer.network].external => {
                 Some(format!("{} is an external address already", balancer.vip))
             }
             Some(balancer) if balancer.router != router => {
@@ -572,19 +643,19 @@ impl<'a> Compiler<'a> {
     /// Nobody else has the address of a router's next hop, and no workload the MAC address of its router.
     fn peers(&mut self) {
         let mut problems = Vec::new();
-        for router in &self.snapshot.routers {
+        for router in &self.topology.routers {
             let object = || format!("router {}", router.name);
             for (field, is_ipv6) in [("external.peer_ip", false), ("external.ipv6_peer_ip", true)] {
                 if let Some(external) = &router.external
                     && let Some(peer) = external.peer(is_ipv6)
-                    && self.snapshot.networks[external.network].owner(peer).is_some()
+                    && self.topology.networks[external.network].owner(peer).is_some()
                 {
                     let message = format!("{peer} is the address of a router or floating IP of this gateway");
                     problems.push((object(), field, message));
                 }
             }
             for network in &router.networks {
-                let network = &self.snapshot.networks[*network];
+                let network = &self.topology.networks[*network];
                 if network.port_by_mac(router.mac_address).is_some() {
                     let message =
                         format!("{} is a workload's on network {}", router.mac_address, network.name);
@@ -597,29 +668,14 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn fingerprints(&mut self) {
+    fn fingerprint_ports(&mut self) {
         let config = self.config;
         let networks: Vec<u64> =
             config.networks.iter().map(|network| fingerprint::of_network(network)).collect();
-        let address_groups: Vec<u64> =
-            config.address_groups.iter().map(|group| fingerprint::of(&group.addresses)).collect();
-        let groups: Vec<u64> = config
-            .security_groups
-            .iter()
-            .map(|group| {
-                let named = group.rules.iter().filter_map(|rule| match &rule.remote {
-                    config::Remote::AddressGroup { address_group } => {
-                        Some(address_groups[self.address_group_index[address_group.as_str()]])
-                    }
-                    _ => None,
-                });
-                fingerprint::of_security_group(group, named)
-            })
-            .collect();
         let routers: Vec<u64> = config
             .routers
             .iter()
-            .zip(&self.snapshot.routers)
+            .zip(&self.topology.routers)
             .map(|(router, compiled)| {
                 let outside = compiled.external.as_ref().map(|external| external.network);
                 let touched = compiled.networks.iter().chain(&outside).map(|network| networks[*network]);
@@ -630,19 +686,46 @@ impl<'a> Compiler<'a> {
             .collect();
         let of_members = self.member_fingerprints();
         for port in &config.ports {
-            let number = self.snapshot.port_numbers[&port.id];
-            let Some(compiled) = &mut self.snapshot.ports[usize::from(number)] else { continue };
+            let number = self.topology.port_numbers[&port.id];
+            let Some(compiled) = &mut self.topology.ports[usize::from(number)] else { continue };
             let mut related = vec![networks[compiled.network]];
             if let Some(workload) = &compiled.workload {
-                related.extend(workload.security_groups.iter().map(|group| groups[*group]));
-                related.extend(self.snapshot.networks[compiled.network].router.map(|router| routers[router]));
+                related.extend(self.topology.networks[compiled.network].router.map(|router| routers[router]));
                 related
                     .extend(workload.floating_ip.map(|index| fingerprint::of(&config.floating_ips[index])));
             }
             let first = of_members.partition_point(|(port, _)| *port < number);
             let own = of_members[first..].iter().take_while(|(port, _)| *port == number);
             related.extend(own.map(|(_, fingerprint)| *fingerprint));
-            compiled.fingerprint = fingerprint::of_port(port, &related);
+            compiled.settings_fingerprint = fingerprint::of_port(port, &related);
         }
     }
+}
+
+/// Whether two lists have equal keys in the same order.
+fn are_equal<T>(one: &[Arc<T>], other: &[Arc<T>], key: impl Fn(&T) -> &config::Id) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(one, other)| Arc::ptr_eq(one, other) || key(one) == key(other))
+}
+
+/// By port number: the hash of all that its flows depend on, the rules of its groups and the address groups that they
+/// name included.
+fn fingerprints(
+    topology: &Topology,
+    security_groups: &[Arc<SecurityGroup>],
+    address_sets: &[Arc<AddressSet>],
+) -> Vec<u64> {
+    let groups: Vec<u64> = security_groups
+        .iter()
+        .map(|group| {
+            let named = group.address_groups.iter().map(|index| address_sets[*index].fingerprint);
+            fingerprint::joined(group.fingerprint, named)
+        })
+        .collect();
+    let of_port = |port: &Option<Port>| {
+        let Some(port) = port else { return 0 };
+        let of = port.workload.iter().flat_map(|workload| &workload.security_groups);
+        fingerprint::joined(port.settings_fingerprint, of.map(|group| groups[*group]))
+    };
+    topology.ports.iter().map(of_port).collect()
 }

@@ -41,7 +41,7 @@ impl Compiler<'_> {
         }
         let name = format!("NAT pool {}", pool.name);
         for address in &pool.addresses {
-            if !self.snapshot.networks[network].contains((*address).into()) {
+            if !self.topology.networks[network].contains((*address).into()) {
                 let message = format!("{address} is in no subnet of router's external network");
                 self.problem(name.clone(), "addresses", message);
             }
@@ -99,14 +99,14 @@ impl Compiler<'_> {
     fn port_forward(&mut self, forward: &config::PortForward) -> Result<(), (&'static str, String)> {
         let index = self.router_index.get(forward.router.as_str()).copied();
         let router = index
-            .and_then(|index| self.snapshot.routers.get(index))
+            .and_then(|index| self.topology.routers.get(index))
             .ok_or_else(|| ("router", format!("there is no router `{}`", forward.router)))?;
         let external = router
             .external
             .as_ref()
             .ok_or_else(|| ("router", format!("router {} has no leg outside", router.name)))?;
         let (network, address) = (external.network, forward.external_ip.unwrap_or(external.ip_address));
-        if self.snapshot.networks[network].owner(address.into()) != index.map(Owner::Router) {
+        if self.topology.networks[network].owner(address.into()) != index.map(Owner::Router) {
             let message =
                 format!("{address} is neither the address of router {} nor of its pool", router.name);
             return Err(("external_ip", message));
@@ -123,19 +123,19 @@ impl Compiler<'_> {
         if target == 0 || target.checked_add(max - min).is_none() {
             return Err(("target_port", format!("{target} and following are no ports")));
         }
-        let number = self.snapshot.port_number(&forward.target);
+        let number = self.topology.port_number(&forward.target);
         let port = number
-            .and_then(|number| self.snapshot.port(number))
+            .and_then(|number| self.topology.port(number))
             .filter(|port| port.workload.is_some())
             .ok_or_else(|| ("target", format!("there is no workload port `{}`", forward.target)))?;
-        if self.snapshot.networks[port.network].router != index {
+        if self.topology.networks[port.network].router != index {
             return Err(("target", format!("{} is not behind router {}", port.name, router.name)));
         }
         let compiled = Forward { min, max, port: port.number, target };
-        if !self.snapshot.networks[network].forwards.insert(address, forward.protocol, compiled) {
+        if !self.topology.networks[network].forwards.insert(address, forward.protocol, compiled) {
             return Err(("port_min", format!("{min} to {max} of {address} overlaps another port forward")));
         }
-        if let Some(external) = index.and_then(|index| self.snapshot.routers[index].external.as_mut()) {
+        if let Some(external) = index.and_then(|index| self.topology.routers[index].external.as_mut()) {
             let key = (network_address(address), forward.protocol);
             let reserved = external.pool.policy.reserved.entry(key).or_default();
             (min..=max).for_each(|port| {

@@ -1,12 +1,14 @@
 //! From configured security groups and address groups to those that are asked.
 
-use hashbrown::HashSet;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use super::Compiler;
 use crate::config::{self, Direction, Ethertype};
-use crate::snapshot::ADDRESS_GROUPS_MAX;
 use crate::snapshot::address_set::{AddressSet, bounds, version};
-use crate::snapshot::security_group::{Remote, Rule, RuleSet, SecurityGroup, icmp_selector};
+use crate::snapshot::security_group::{Hits, Remote, Rule, RuleSet, SecurityGroup, icmp_selector};
+use crate::snapshot::{ADDRESS_GROUPS_MAX, fingerprint};
 use crate::wire::{
     PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_UDP_LITE,
 };
@@ -18,41 +20,73 @@ const ADDRESSES_MAX: usize = 100_000;
 
 impl Compiler<'_> {
     pub(super) fn address_groups(&mut self) {
-        for group in &self.config.address_groups {
+        for (position, group) in self.config.address_groups.iter().enumerate() {
+            if self.before.config.address_groups.get(position) == Some(group) {
+                self.address_sets.push(Arc::clone(&self.before.address_sets[position]));
+                continue;
+            }
             if group.addresses.len() > ADDRESSES_MAX {
                 let message =
                     format!("{} are more than the {ADDRESSES_MAX} of one group", group.addresses.len());
                 self.problem(format!("address group {}", group.name), "addresses", message);
             }
-            self.snapshot.address_sets.push(AddressSet::new(&group.addresses));
+            self.address_sets.push(Arc::new(AddressSet::new(&group.addresses)));
         }
     }
 
     pub(super) fn security_groups(&mut self) {
-        for group in &self.config.security_groups {
-            let compiled = self.security_group(group);
-            self.snapshot.security_groups.push(compiled);
+        let before = self.before;
+        let is_kept = self.keeps_group_ids && self.keeps_address_group_ids;
+        let old_by_id: HashMap<&str, &SecurityGroup> = if is_kept {
+            HashMap::new()
+        } else {
+            before.security_groups.iter().map(|group| (group.id.as_str(), &**group)).collect()
+        };
+        for (position, group) in self.config.security_groups.iter().enumerate() {
+            if is_kept && before.config.security_groups[position] == *group {
+                self.security_groups.push(Arc::clone(&before.security_groups[position]));
+                continue;
+            }
+            let old = if is_kept {
+                Some(&*before.security_groups[position])
+            } else {
+                old_by_id.get(group.id.as_str()).copied()
+            };
+            let compiled = self.security_group(group, old);
+            self.security_groups.push(Arc::new(compiled));
         }
     }
 
-    fn security_group(&mut self, group: &config::SecurityGroup) -> SecurityGroup {
+    /// A group; its rules go on with the counts that they had in `old`.
+    fn security_group(
+        &mut self,
+        group: &config::SecurityGroup,
+        old: Option<&SecurityGroup>,
+    ) -> SecurityGroup {
         let object = || format!("security group {}", group.name);
         if group.rules.len() > RULES_MAX {
             let message = format!("{} are more than the {RULES_MAX} of one group", group.rules.len());
             self.problem(object(), "rules", message);
         }
+        let old_rules = old.iter().flat_map(|old| old.ingress.rules.iter().chain(&old.egress.rules));
+        let hits: HashMap<&str, &Hits> = old_rules.map(|rule| (rule.id.as_str(), &rule.hits)).collect();
         let (mut ingress, mut egress) = (Vec::new(), Vec::new());
-        let mut address_groups = HashSet::new();
+        let mut address_groups = Vec::new();
         for rule in &group.rules {
-            if let config::Remote::AddressGroup { address_group } = &rule.remote {
-                address_groups.insert(address_group);
+            let Some(mut compiled) = self.rule(rule) else { continue };
+            if let Some(hits) = hits.get(rule.id.as_str()) {
+                compiled.hits = (*hits).clone();
             }
-            let Some(compiled) = self.rule(rule) else { continue };
+            if let Remote::AddressGroup(index) = compiled.remote {
+                address_groups.push(index);
+            }
             match rule.direction {
                 Direction::Ingress => ingress.push(compiled),
                 Direction::Egress => egress.push(compiled),
             }
         }
+        address_groups.sort_unstable();
+        address_groups.dedup();
         if address_groups.len() > ADDRESS_GROUPS_MAX {
             let message = format!(
                 "they name {} address groups; {ADDRESS_GROUPS_MAX} is the most, so join some",
@@ -61,9 +95,13 @@ impl Compiler<'_> {
             self.problem(object(), "rules", message);
         }
         SecurityGroup {
+            id: group.id.clone(),
             name: group.name.clone(),
+            log_denied: group.log_denied,
             ingress: RuleSet::new(ingress),
             egress: RuleSet::new(egress),
+            address_groups,
+            fingerprint: fingerprint::of_security_group(group),
         }
     }
 
@@ -109,7 +147,8 @@ impl Compiler<'_> {
                 Remote::AddressGroup(*index)
             }
         };
-        Some(Rule { id: rule.id.clone(), is_ipv6: of_remote, protocol, selectors, remote })
+        let id = rule.id.clone();
+        Some(Rule { id, is_ipv6: of_remote, protocol, selectors, remote, hits: Hits::default() })
     }
 }
 

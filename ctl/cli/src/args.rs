@@ -15,9 +15,9 @@ use crate::noun::Noun;
 use crate::output::{ColorChoice, Format};
 use crate::session::Session;
 use crate::{
-    apply, completion, config, diff, doctor, explain, floating_ip, manual, network, network_cli, port,
-    project, role_binding, router, security_group, security_group_rule, support_bundle, test_ping, token,
-    top,
+    address_group, apply, completion, config, diff, doctor, explain, flavor, floating_ip, keypair, manual,
+    network, network_cli, node, port, project, role_binding, router, security_group, security_group_rule,
+    support_bundle, test_ping, token, top,
 };
 
 /// The nouns, in the order of the help text.
@@ -29,6 +29,10 @@ pub(crate) static NOUNS: &[&Noun] = &[
     &floating_ip::NOUN,
     &security_group::NOUN,
     &security_group_rule::NOUN,
+    &address_group::NOUN,
+    &flavor::NOUN,
+    &keypair::NOUN,
+    &node::NOUN,
     &project::NOUN,
     &token::NOUN,
     &role_binding::NOUN,

@@ -4,6 +4,7 @@
 //! answers ([`output`]). It keeps no state but the history of its prompt, and decides nothing: what may be done is
 //! the daemon's to say. One file for each noun holds that noun's commands.
 
+mod address_group;
 mod apply;
 mod args;
 mod command;
@@ -18,11 +19,14 @@ mod doctor;
 mod error;
 mod explain;
 mod fields;
+mod flavor;
 mod floating_ip;
 mod json_path;
+mod keypair;
 mod manual;
 mod network;
 mod network_cli;
+mod node;
 mod noun;
 mod output;
 mod plan;

@@ -6,11 +6,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use clap::Args;
 use edgestack_client::Kind;
 use edgestack_dataplane::address::MacAddress;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::command::Action;
 use crate::error::CliError;
-use crate::fields::{Fields, parse_ip_and_mac};
+use crate::fields::{Fields, parse_ip_and_mac, parse_route};
 use crate::noun::{Column, Create, NoFilter, Noun, Update, Verb, World};
 use crate::session::Session;
 use crate::value::{age_since, list, name, text};
@@ -38,6 +38,9 @@ pub(crate) struct CreateArgs {
     /// Next hop upstream; the external network's gateway where left out
     #[arg(long, value_name = "IP[,MAC]", value_parser = parse_peer)]
     pub peer: Option<Value>,
+    /// Static route (may be repeated)
+    #[arg(long = "route", value_name = "CIDR,NEXTHOP|blackhole", value_parser = parse_static_route)]
+    pub routes: Vec<Value>,
     /// MAC address of the router; made up where left out
     #[arg(long, value_name = "MAC")]
     pub mac: Option<MacAddress>,
@@ -67,6 +70,12 @@ pub(crate) struct UpdateArgs {
     /// No external network
     #[arg(long, conflicts_with_all = ["external", "external_ip", "external_ipv6"])]
     pub clear_external: bool,
+    /// Static route to add, in place of one to the same destination (may be repeated)
+    #[arg(long = "add-route", value_name = "CIDR,NEXTHOP|blackhole", value_parser = parse_static_route)]
+    pub add_routes: Vec<Value>,
+    /// Static route to take away (may be repeated)
+    #[arg(long = "remove-route", value_name = "CIDR")]
+    pub remove_routes: Vec<String>,
     /// Workloads without a floating IP reach the external network
     #[arg(long)]
     pub snat: bool,
@@ -179,6 +188,7 @@ impl Create for CreateArgs {
                 self.external.map(|network| external(Some(network), self.external_ip, self.external_ipv6)),
             )
             .set("peer_router", self.peer)
+            .set_list("routes", self.routes)
             .set("description", self.description)
             .done()
     }
@@ -198,6 +208,11 @@ impl Update for UpdateArgs {
             let (add, remove) = (&self.add_networks, &self.remove_networks);
             let internal = session.changed_names(Kind::Network, internal, add, remove).await?;
             fields = fields.set("internal", Some(internal));
+        }
+        if !(self.add_routes.is_empty() && self.remove_routes.is_empty()) {
+            let router: Value = session.client.get(Kind::Router, name).await?;
+            let routes = changed_routes(list(&router, "/routes"), &self.add_routes, &self.remove_routes)?;
+            fields = fields.set("routes", Some(routes));
         }
         let is_given = self.external.is_some() || self.external_ip.is_some() || self.external_ipv6.is_some();
         let external = is_given.then(|| external(self.external, self.external_ip, self.external_ipv6));
@@ -255,6 +270,33 @@ async fn only_peer(session: &Session, router: &str) -> Result<String, CliError> 
                 format!("name one with --ip: {}", addresses.join(", ")),
             ))
         }
+    }
+}
+
+/// The routes with some more and some less.
+fn changed_routes(routes: &[Value], add: &[Value], remove: &[String]) -> Result<Vec<Value>, CliError> {
+    let mut routes = routes.to_vec();
+    for destination in remove {
+        let before = routes.len();
+        routes.retain(|route| route["destination"] != **destination);
+        if routes.len() == before {
+            return Err(CliError::NotFound(format!("the router has no route to {destination}")));
+        }
+    }
+    for route in add {
+        routes.retain(|other| other["destination"] != route["destination"]);
+        routes.push(route.clone());
+    }
+    Ok(routes)
+}
+
+/// `destination,nexthop` or `destination,blackhole`, as the API has it.
+fn parse_static_route(text: &str) -> Result<Value, String> {
+    match text.split_once(',') {
+        Some((destination, "blackhole")) => {
+            Ok(json!({ "destination": destination.trim(), "blackhole": true }))
+        }
+        _ => parse_route(text),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Security group rules as people write them: `ingress tcp 22 from 0.0.0.0/0`, `egress`, `ingress icmp`,
 //! `ingress tcp 8000-8100 from web`. Reads and prints them; used by create-sg, remove-sgr and site files.
 
+use edgestack_model::icmp;
 use edgestack_model::security_group_rule::Protocol;
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -31,6 +32,8 @@ pub(crate) enum Remote {
     Prefix(IpNet),
     /// Members of a security group.
     Group(String),
+    /// Addresses of an address group.
+    Addresses(String),
 }
 
 impl RuleText {
@@ -75,8 +78,12 @@ impl RuleText {
         let joint = if direction == "egress" { "to" } else { "from" };
         if !group.is_empty() {
             words.extend([joint.to_owned(), format!("sg:{group}")]);
+        } else if !text(rule, "/remote_address_group_id").is_empty() {
+            words.extend([joint.to_owned(), format!("ag:{}", text(rule, "/remote_address_group_id"))]);
         } else if !prefix.is_empty() && prefix != "0.0.0.0/0" {
             words.extend([joint.to_owned(), prefix]);
+        } else if text(rule, "/ethernet_type") == "IPv6" {
+            words.extend([joint.to_owned(), "::/0".to_owned()]);
         }
         words.join(" ")
     }
@@ -94,6 +101,7 @@ impl RuleText {
         match &self.remote {
             Some(Remote::Prefix(prefix)) => fields["remote_ip_prefix"] = prefix.to_string().into(),
             Some(Remote::Group(group)) => fields["remote_group_id"] = group.as_str().into(),
+            Some(Remote::Addresses(group)) => fields["remote_address_group_id"] = group.as_str().into(),
             None => {}
         }
         Ok(fields)
@@ -114,6 +122,10 @@ impl RuleText {
                 let id = text(rule, "/remote_group_id");
                 id == *group || group_name(&id) == *group
             }
+            Some(Remote::Addresses(group)) => {
+                let id = text(rule, "/remote_address_group_id");
+                id == *group || group_name(&id) == *group
+            }
         };
         is("/direction", &self.direction) && is("/protocol", &self.protocol) && ports && remote
     }
@@ -128,16 +140,20 @@ pub(crate) fn parse_protocol(text: &str) -> Result<String, String> {
     Protocol::try_from(text.to_owned()).map(|protocol| protocol.to_string())
 }
 
-/// `22`, `8000-8100`, and for ICMP `TYPE` or `TYPE/CODE`.
+/// `22`, `8000-8100`, and for ICMP `TYPE` or `TYPE/CODE` by number or name.
 fn parse_ports(text: &str, protocol: Option<&str>) -> Result<(u16, Option<u16>), String> {
-    if protocol == Some("icmp") {
+    if let Some(protocol @ ("icmp" | "icmpv6")) = protocol {
+        let ipv6 = protocol == "icmpv6";
         let (kind, code) = text.split_once('/').map_or((text, None), |(kind, code)| (kind, Some(code)));
-        let number = |text: &str| {
-            text.parse::<u8>()
+        let number = |text: &str, named: Option<u8>| {
+            let number = named.map_or_else(|| text.parse::<u8>(), Ok);
+            number
                 .map(u16::from)
-                .map_err(|_| format!("`{text}` is no ICMP type or code (0 to 255)"))
+                .map_err(|_| format!("`{text}` is no ICMP type or code (0 to 255, or a name)"))
         };
-        return Ok((number(kind)?, code.map(number).transpose()?));
+        let kind = number(kind, icmp::type_number(kind, ipv6))?;
+        let code = code.map(|code| number(code, icmp::code_number(code, kind as u8, ipv6))).transpose()?;
+        return Ok((kind, code));
     }
     let (first, last) = parse_port_range(text)?;
     Ok((first, Some(last)))
@@ -157,6 +173,9 @@ pub(crate) fn parse_port_range(text: &str) -> Result<(u16, u16), String> {
 fn parse_remote(text: &str) -> Result<Option<Remote>, String> {
     if matches!(text, "any" | "all") {
         return Ok(None);
+    }
+    if let Some(group) = text.strip_prefix("ag:") {
+        return Ok(Some(Remote::Addresses(group.to_owned())));
     }
     if let Some(group) = text.strip_prefix("sg:") {
         return Ok(Some(Remote::Group(group.to_owned())));
@@ -211,6 +230,15 @@ mod tests {
                 "egress UDP to 10.0.0.7",
                 json!({"direction": "egress", "protocol": "udp", "remote_ip_prefix": "10.0.0.7/32"}),
             ),
+            (
+                "ingress icmpv6 packet-too-big from ag:office",
+                json!({"direction": "ingress", "protocol": "icmpv6", "port_range_min": 2, "port_range_max": null,
+                       "remote_address_group_id": "office"}),
+            ),
+            (
+                "ingress icmp destination-unreachable/port-unreachable",
+                json!({"direction": "ingress", "protocol": "icmp", "port_range_min": 3, "port_range_max": 3}),
+            ),
             ("ingress 47 from any", json!({"direction": "ingress", "protocol": "gre"})),
             (
                 "ingress from 10.0.0.0/8",
@@ -230,6 +258,8 @@ mod tests {
             "ingress tcp 8000-8100 from sg:web",
             "ingress icmp 8/0 from 10.0.0.0/8",
             "ingress gre",
+            "ingress tcp 22 from ag:office",
+            "ingress icmpv6 128 from fd00::/8",
         ] {
             let fields = RuleText::parse(text).and_then(|rule| rule.fields()).unwrap();
             assert_eq!(RuleText::of(&fields), text);

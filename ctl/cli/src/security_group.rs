@@ -47,7 +47,7 @@ pub(crate) static NOUN: Noun = Noun {
         Column { title: "STATUS", wide: true, text: |group, _| text(group, "/status/phase") },
         Column { title: "ID", wide: true, text: |group, _| text(group, "/id") },
     ],
-    needs: &[Kind::Port, Kind::SecurityGroup],
+    needs: &[Kind::Port, Kind::SecurityGroup, Kind::AddressGroup],
     address_field: None,
     summary: |group| format!("{} rules", list(group, "/rules").len()),
     sections: |group, world| {

@@ -36,20 +36,23 @@ pub(crate) struct CreateArgs {
     /// Destination port or range of ports
     #[arg(long, alias = "ports", value_name = "PORT[-PORT]", value_parser = parse_port_range)]
     pub port: Option<(u16, u16)>,
-    /// ICMP type
+    /// ICMP type by number or name, like echo-request
     #[arg(long, value_name = "TYPE", conflicts_with = "port")]
-    pub icmp_type: Option<u8>,
-    /// ICMP code
+    pub icmp_type: Option<String>,
+    /// ICMP code by number or name, like port-unreachable
     #[arg(long, value_name = "CODE", requires = "icmp_type")]
-    pub icmp_code: Option<u8>,
+    pub icmp_code: Option<String>,
     /// Addresses of the other side; everybody where left out
     #[arg(long, value_name = "CIDR")]
     pub remote_ip: Option<String>,
     /// Security group of the other side
     #[arg(long, value_name = "GROUP", conflicts_with = "remote_ip")]
     pub remote_sg: Option<String>,
-    /// Kind of packets
-    #[arg(long, value_name = "IPv4|all")]
+    /// Address group of the other side
+    #[arg(long, value_name = "GROUP", conflicts_with_all = ["remote_ip", "remote_sg"])]
+    pub remote_address_group: Option<String>,
+    /// Version of IP; that of the rest where left out
+    #[arg(long, value_name = "IPv4|IPv6|all")]
     pub ether: Option<String>,
     /// Free text
     #[arg(long, value_name = "TEXT")]
@@ -95,7 +98,7 @@ pub(crate) static NOUN: Noun = Noun {
         Column { title: "REMOTE", wide: false, text: remote },
         Column { title: "DESCRIPTION", wide: true, text: |rule, _| text(rule, "/description") },
     ],
-    needs: &[Kind::SecurityGroup],
+    needs: &[Kind::SecurityGroup, Kind::AddressGroup],
     address_field: None,
     summary: |rule| {
         [text(rule, "/direction"), text(rule, "/protocol"), shown_ports(rule)].join(" ").trim().to_owned()
@@ -158,10 +161,11 @@ impl Create for CreateArgs {
             .set("security_group_id", Some(self.group))
             .set("direction", Some(direction))
             .set("protocol", Some(self.protocol))
-            .set("port_range_min", first.or(self.icmp_type.map(u16::from)))
-            .set("port_range_max", last.or(self.icmp_code.map(u16::from)))
+            .set("port_range_min", first.map(Value::from).or(self.icmp_type.map(Value::from)))
+            .set("port_range_max", last.map(Value::from).or(self.icmp_code.map(Value::from)))
             .set("ethernet_type", self.ether)
             .set("remote_ip_prefix", self.remote_ip)
+            .set("remote_address_group_id", self.remote_address_group)
             .set("remote_group_id", self.remote_sg)
             .set("description", self.description)
             .done()
@@ -210,6 +214,10 @@ async fn matching_rules(
 fn remote(rule: &Value, world: &World) -> String {
     match (text(rule, "/remote_group_id"), text(rule, "/remote_ip_prefix")) {
         (group, _) if !group.is_empty() => format!("sg:{}", world.name(Kind::SecurityGroup, &group)),
+        _ if !text(rule, "/remote_address_group_id").is_empty() => {
+            let group = text(rule, "/remote_address_group_id");
+            format!("ag:{}", world.name(Kind::AddressGroup, &group))
+        }
         (_, prefix) if !prefix.is_empty() => prefix,
         _ => "any".to_owned(),
     }

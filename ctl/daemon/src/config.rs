@@ -6,7 +6,7 @@ mod services;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// The control socket; `edgestackd.sock` in `run_dir` where left out.
     pub socket: Option<PathBuf>,
+    /// This host as others see it.
+    pub node: Node,
     /// The log.
     pub log: Log,
     /// The HTTPS listener.
@@ -58,6 +60,16 @@ pub struct Config {
     pub metadata: Metadata,
     /// Interfaces to the outside.
     pub uplink: Vec<Uplink>,
+}
+
+/// This host as others see it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Node {
+    /// Name of its node; the host's own where left out.
+    pub name: Option<String>,
+    /// The address by which other hosts reach its tunnels; the one towards its default route where left out.
+    pub data_ip: Option<IpAddr>,
 }
 
 /// The log, written to standard error.
@@ -229,6 +241,7 @@ impl Default for Config {
             state_dir: PathBuf::from("/var/lib/edgestack"),
             run_dir: PathBuf::from("/run/edgestack"),
             socket: None,
+            node: Node::default(),
             log: Log::default(),
             api: Api::default(),
             audit: Audit::default(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use edgestack_dataplane::runtime::StartError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::access::Access;
 use crate::access::audit::{AuditError, AuditLog};
@@ -25,8 +26,10 @@ use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::reconcile::Progress;
 use crate::reconcile::network::{Reconciler, Uplink};
+use crate::reconcile::node::NodeAgent;
 use crate::reconcile::services::ServiceSettings;
 use crate::services;
+use crate::services::directory::Directory;
 use crate::store::{RedbStore, Store, StoreError};
 
 /// How often the audit log is brought to the disk.
@@ -98,11 +101,10 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
         events: Arc::clone(&events),
         metrics: Arc::new(Metrics::new(Arc::clone(&gateway), Arc::clone(&store), Arc::clone(&progress))),
     };
+    let node = NodeAgent::new(api.app.clone(), Arc::clone(&gateway), config.clone(), uplinks.clone());
+    let node = tokio::spawn(node.run(stop.clone()));
     let (directory, known) = watch::channel(Arc::default());
-    let workloads_serving = gateway.stack().map(|stack| {
-        let (metadata, dns) = (config.metadata.clone(), config.dns.clone());
-        tokio::spawn(services::serve(stack, api.app.clone(), known, metadata, dns, stop.clone()))
-    });
+    let workloads_serving = serve_workloads(&api, &config, known, &stop);
     let reconciler =
         Reconciler::new(store, gateway, progress, uplinks).serving(ServiceSettings::new(&config), directory);
     let mut reconciling = tokio::spawn(reconciler.run(stop.clone()));
@@ -128,7 +130,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
             serving.await;
         }
     }
-    for serving in [metrics_serving, https_serving, Some(syncing)].into_iter().flatten() {
+    for serving in [metrics_serving, https_serving, Some(syncing), Some(node)].into_iter().flatten() {
         if let Err(error) = serving.await {
             tracing::error!(%error, "a listener failed");
         }
@@ -143,6 +145,18 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
 }
 
 /// Who may do what, by the configuration.
+/// Serves workloads, where the dataplane runs.
+fn serve_workloads(
+    api: &Api,
+    config: &Config,
+    known: watch::Receiver<Arc<Directory>>,
+    stop: &watch::Receiver<bool>,
+) -> Option<JoinHandle<()>> {
+    let (metadata, dns) = (config.metadata.clone(), config.dns.clone());
+    let stack = api.gateway.stack()?;
+    Some(tokio::spawn(services::serve(stack, api.app.clone(), known, metadata, dns, stop.clone())))
+}
+
 fn access(config: &Config, store: &Arc<dyn Store>) -> Result<Access, AuditError> {
     let audit = &config.audit;
     let file_bytes_max = u64::from(*audit.file_mib.get_ref()) << 20;

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use crate::{
-    FieldError, FloatingIpSpec, Kind, NetworkSpec, PortSpec, ProjectSpec, RoleBindingSpec, RouterSpec,
-    SecurityGroupRuleSpec, SecurityGroupSpec, Spec, TokenSpec, read_draft,
+    AddressGroupSpec, FieldError, FlavorSpec, FloatingIpSpec, KeypairSpec, Kind, NetworkSpec, NodeSpec,
+    PortSpec, ProjectSpec, RoleBindingSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec, Spec,
+    TokenSpec, read_draft,
 };
 
 /// Reads a wrapped body of any kind: its labels and fields as the API would show them, or everything that is wrong with
@@ -20,6 +21,10 @@ pub fn read_any(kind: Kind, body: &Value) -> Result<Value, Vec<FieldError>> {
         Kind::Project => read::<ProjectSpec>(body),
         Kind::Token => read::<TokenSpec>(body),
         Kind::RoleBinding => read::<RoleBindingSpec>(body),
+        Kind::AddressGroup => read::<AddressGroupSpec>(body),
+        Kind::Flavor => read::<FlavorSpec>(body),
+        Kind::Keypair => read::<KeypairSpec>(body),
+        Kind::Node => read::<NodeSpec>(body),
     }
 }
 

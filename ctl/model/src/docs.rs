@@ -12,6 +12,10 @@ const SOURCES: &[(Kind, &str)] = &[
     (Kind::FloatingIp, include_str!("floating_ip.rs")),
     (Kind::SecurityGroup, include_str!("security_group.rs")),
     (Kind::SecurityGroupRule, include_str!("security_group_rule.rs")),
+    (Kind::AddressGroup, include_str!("address_group.rs")),
+    (Kind::Flavor, include_str!("flavor.rs")),
+    (Kind::Keypair, include_str!("keypair.rs")),
+    (Kind::Node, include_str!("node.rs")),
     (Kind::Project, include_str!("project.rs")),
     (Kind::Token, include_str!("token.rs")),
     (Kind::RoleBinding, include_str!("role_binding.rs")),
@@ -71,6 +75,7 @@ struct Before {
     text: Vec<&'static str>,
     rename: Option<String>,
     is_hidden: bool,
+    is_flat: bool,
 }
 
 impl Before {
@@ -81,6 +86,7 @@ impl Before {
         } else if line.starts_with("#[") {
             let renamed = line.split_once("rename = ").and_then(|(_, rest)| rest.split('"').nth(1));
             self.rename = self.rename.take().or_else(|| renamed.map(str::to_owned));
+            self.is_flat |= line.contains("serde(flatten");
             self.is_hidden |= line.contains("serde(skip)") || line.contains("serde(skip,");
         } else {
             return false;
@@ -97,7 +103,7 @@ fn fields_of(name: &str, depth: usize) -> Vec<FieldDoc> {
         if before.take(line) {
             continue;
         }
-        let Before { text, rename, is_hidden } = std::mem::take(&mut before);
+        let Before { text, rename, is_hidden, is_flat } = std::mem::take(&mut before);
         let Some((field, type_text)) = line.strip_prefix("pub ").and_then(|rest| rest.split_once(": "))
         else {
             continue;
@@ -106,6 +112,10 @@ fn fields_of(name: &str, depth: usize) -> Vec<FieldDoc> {
             let type_text = type_text.trim_end_matches(',');
             // `Option<Vec<HostRoute>>` is about `HostRoute`.
             let inner = type_text.rsplit('<').next().unwrap_or(type_text).trim_end_matches('>');
+            if is_flat {
+                fields.extend(fields_of(inner, depth));
+                continue;
+            }
             fields.push(FieldDoc {
                 name: rename.unwrap_or_else(|| field.to_owned()),
                 type_name: shown_type(type_text),
@@ -206,5 +216,10 @@ mod tests {
         let below: Vec<&str> = field("host_routes").fields.iter().map(|field| field.name.as_str()).collect();
         assert_eq!(below, ["destination", "nexthop"]);
         assert!(field("dns").type_name.starts_with("list of IP"));
+        let (_, fields) = of(Kind::Node).unwrap();
+        assert!(
+            fields.iter().any(|field| field.name == "hostname"),
+            "what a host tells is shown beside the rest"
+        );
     }
 }

@@ -8,16 +8,21 @@
 //! serde types ([`meta::Object`]).
 
 pub mod address;
+pub mod address_group;
 pub mod any;
 pub mod docs;
 pub mod error;
 pub mod event;
+pub mod flavor;
 pub mod floating_ip;
+pub mod icmp;
+pub mod keypair;
 pub mod labels;
 pub mod limits;
 pub mod meta;
 pub mod metadata;
 pub mod network;
+pub mod node;
 pub mod operation;
 pub mod plan;
 pub mod port;
@@ -33,13 +38,17 @@ pub mod suggest;
 pub mod token;
 pub mod value;
 
+pub use address_group::{AddressGroup, AddressGroupSpec};
 pub use any::read_any;
 pub use error::{FieldError, Problem};
+pub use flavor::{Flavor, FlavorSpec};
 pub use floating_ip::{FloatingIp, FloatingIpSpec};
+pub use keypair::{Keypair, KeypairSpec};
 pub use labels::{Labels, Selector};
 pub use limits::Limits;
 pub use meta::{Condition, ConditionStatus, Draft, Kind, Object, Phase, Spec, Status, read_draft};
 pub use network::{Network, NetworkSpec};
+pub use node::{Node, NodeSpec};
 pub use plan::{Plan, Reference};
 pub use port::{Port, PortSpec};
 pub use project::{Project, ProjectSpec};

@@ -39,13 +39,22 @@ pub enum Kind {
     Token,
     /// What a user may do in a project.
     RoleBinding,
+    /// A list of addresses that entries of such lists name.
+    AddressGroup,
+    /// A size of machines.
+    Flavor,
+    /// A public SSH key.
+    Keypair,
+    /// A host of the site.
+    Node,
 }
 
 impl Kind {
     /// Every kind, the ones that others refer to first.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Project,
         Self::Network,
+        Self::AddressGroup,
         Self::SecurityGroup,
         Self::SecurityGroupRule,
         Self::Port,
@@ -53,6 +62,9 @@ impl Kind {
         Self::FloatingIp,
         Self::Token,
         Self::RoleBinding,
+        Self::Flavor,
+        Self::Keypair,
+        Self::Node,
     ];
 
     /// The word that wraps one object in a body.
@@ -67,6 +79,10 @@ impl Kind {
             Self::Project => "project",
             Self::Token => "token",
             Self::RoleBinding => "role_binding",
+            Self::AddressGroup => "address_group",
+            Self::Flavor => "flavor",
+            Self::Keypair => "keypair",
+            Self::Node => "node",
         }
     }
 
@@ -79,6 +95,10 @@ impl Kind {
             Self::FloatingIp => "floating_ips",
             Self::SecurityGroup => "security_groups",
             Self::SecurityGroupRule => "security_group_rules",
+            Self::AddressGroup => "address_groups",
+            Self::Flavor => "flavors",
+            Self::Keypair => "keypairs",
+            Self::Node => "nodes",
             Self::Project => "projects",
             Self::Token => "tokens",
             Self::RoleBinding => "role_bindings",
@@ -88,13 +108,15 @@ impl Kind {
     /// Whether objects of the kind belong to a project; the others are the site's.
     pub const fn is_of_projects(self) -> bool {
         match self {
-            Self::Project => false,
+            Self::Project | Self::Flavor | Self::Node => false,
             Self::Network
             | Self::Port
             | Self::Router
             | Self::FloatingIp
             | Self::SecurityGroup
             | Self::SecurityGroupRule
+            | Self::AddressGroup
+            | Self::Keypair
             | Self::Token
             | Self::RoleBinding => true,
         }

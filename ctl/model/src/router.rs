@@ -1,7 +1,8 @@
 //! Routers: connect the networks of a tenant to each other and to an external network.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -13,6 +14,9 @@ use crate::value;
 
 /// Networks of one router.
 pub const INTERNAL_NETWORKS_MAX: usize = 256;
+
+/// Static routes of one router.
+pub const ROUTES_MAX: usize = 256;
 
 /// A router as the API shows it.
 pub type Router = Object<RouterSpec>;
@@ -34,6 +38,9 @@ pub struct RouterSpec {
     /// The upstream router; the external network's gateway where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_router: Option<PeerRouter>,
+    /// Where else packets go than to its own networks and out. The longest prefix decides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<StaticRoute>,
     /// Free text.
     #[serde(default)]
     pub description: String,
@@ -51,6 +58,44 @@ pub struct RouterExternal {
     /// routed without translation: outside must send what is for the internal networks to this address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6: Option<Ipv6Addr>,
+}
+
+/// A static route: by a host of one of the router's networks, or nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaticRoute {
+    /// Where to.
+    pub destination: IpNet,
+    /// By which host; none where packets are dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nexthop: Option<IpAddr>,
+    /// Packets are dropped.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blackhole: bool,
+}
+
+impl StaticRoute {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let destination = reader.required("destination", "`10.9.0.0/16`", value::any_cidr);
+        let blackhole = reader.optional("blackhole", value::boolean).unwrap_or(false);
+        let nexthop = reader.optional("nexthop", value::ip);
+        if blackhole && nexthop.is_some() {
+            let message = "packets to a black hole have no next hop";
+            reader.refuse("nexthop", Refusal::new("not_allowed", message, "leave nexthop or blackhole out"));
+        }
+        if !blackhole && !reader.has("nexthop") {
+            let hint = "such as `10.0.0.254`, or set blackhole to true";
+            reader.refuse("nexthop", Refusal::new("missing", "a route needs its next hop", hint));
+        }
+        let destination = destination?;
+        if let Some(nexthop) = nexthop
+            && nexthop.is_ipv4() != destination.network().is_ipv4()
+        {
+            let message = format!("{destination} is not reached by {nexthop}");
+            let hint = "destination and nexthop are both IPv4 or both IPv6";
+            reader.refuse("nexthop", Refusal::new("mismatch", message, hint));
+        }
+        Some(Self { destination, nexthop, blackhole })
+    }
 }
 
 /// An upstream router.
@@ -88,8 +133,16 @@ impl Spec for RouterSpec {
                 Refusal::new("not_allowed", "a peer router is reached by the external network", hint);
             reader.refuse("peer_router", refusal);
         }
+        let routes = reader.objects("routes", ROUTES_MAX, StaticRoute::read).unwrap_or_default();
+        for (index, route) in routes.iter().enumerate() {
+            if routes[..index].iter().any(|other| other.destination == route.destination) {
+                let message = format!("there is a route to {} already", route.destination);
+                let refusal = Refusal::new("duplicate", message, "leave one out");
+                reader.refuse(&format!("routes/{index}/destination"), refusal);
+            }
+        }
         let description = reader.optional("description", value::description).unwrap_or_default();
-        let spec = Self { mac, enable_snat, internal, external, peer_router, description };
+        let spec = Self { mac, enable_snat, internal, external, peer_router, routes, description };
         reader.is_clean().then_some(spec)
     }
 }
@@ -137,6 +190,28 @@ mod tests {
         for none in [json!(""), json!(null), json!([])] {
             assert_eq!(external(&none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_route_has_a_next_hop_or_none() {
+        let read = |routes: Value| json!({"router": {"name": "r", "routes": routes}});
+        let routes = json!([{"destination": "10.9.0.0/16", "nexthop": "10.0.0.9"},
+            {"destination": "10.9.1.0/24", "blackhole": true}, {"destination": "fd09::/48", "nexthop": "fd00::9"}]);
+        let spec = accepted::<RouterSpec>(&read(routes.clone())).spec;
+        assert_eq!(serde_json::to_value(&spec.routes).unwrap(), routes, "as it was written");
+        let found = refusals::<RouterSpec>(&read(json!([
+            {"destination": "10.9.0.0/16"}, {"destination": "10.8.0.0/16", "nexthop": "10.0.0.9", "blackhole": true},
+            {"destination": "10.8.0.0/16", "blackhole": true}, {"destination": "10.7.0.1/16", "nexthop": "fd00::1"},
+            {"destination": "10.6.0.0/16", "nexthop": "fd00::1"}
+        ])));
+        let wanted = [
+            ("/router/routes/0/nexthop", "missing"),
+            ("/router/routes/1/nexthop", "not_allowed"),
+            ("/router/routes/3/destination", "invalid_cidr"),
+            ("/router/routes/4/nexthop", "mismatch"),
+            ("/router/routes/2/destination", "duplicate"),
+        ];
+        assert_eq!(found, wanted.map(|(pointer, code)| (pointer.to_owned(), code.to_owned())));
     }
 
     #[test]

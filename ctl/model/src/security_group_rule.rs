@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::meta::{Id, Kind, Object, Spec};
 use crate::reader::{Reader, Refusal};
-use crate::value;
+use crate::{icmp, value};
 
 /// A rule as the API shows it.
 pub type SecurityGroupRule = Object<SecurityGroupRuleSpec>;
@@ -22,10 +22,10 @@ pub struct SecurityGroupRuleSpec {
     pub direction: Direction,
     /// `all`, `tcp`, `udp`, `icmp`, `sctp`, or the number of another IP protocol.
     pub protocol: Protocol,
-    /// Smallest destination port, or the ICMP type; any where left out.
+    /// Smallest destination port, or the ICMP type by number or name; any where left out.
     #[serde(default)]
     pub port_range_min: Option<u16>,
-    /// Largest destination port, or the ICMP code; any where left out.
+    /// Largest destination port, or the ICMP code by number or name; any where left out.
     #[serde(default)]
     pub port_range_max: Option<u16>,
     /// `IPv4`, `IPv6` or `all`; where left out that of the prefix or protocol, `IPv4` where neither tells.
@@ -36,6 +36,9 @@ pub struct SecurityGroupRuleSpec {
     /// Id of the group that the other side is in; its name is accepted too.
     #[serde(default)]
     pub remote_group_id: Option<Id>,
+    /// Id of the address group that the other side is in; its name is accepted too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_address_group_id: Option<Id>,
     /// Free text.
     #[serde(default)]
     pub description: String,
@@ -173,10 +176,11 @@ impl SecurityGroupRuleSpec {
     /// What the rule allows, for finding its duplicates: equal texts allow the same.
     pub fn identity(&self) -> String {
         let bound = |port: Option<u16>| port.map_or_else(|| "-".to_owned(), |port| port.to_string());
-        let remote = match (&self.remote_group_id, self.remote_ip_prefix) {
-            (Some(group), _) => format!("group:{group}"),
-            (None, Some(prefix)) if prefix.prefix_len() > 0 => prefix.to_string(),
-            (None, _) => "any".to_owned(),
+        let remote = match (&self.remote_group_id, &self.remote_address_group_id, self.remote_ip_prefix) {
+            (Some(group), _, _) => format!("group:{group}"),
+            (None, Some(addresses), _) => format!("addresses:{addresses}"),
+            (None, None, Some(prefix)) if prefix.prefix_len() > 0 => prefix.to_string(),
+            (None, None, _) => "any".to_owned(),
         };
         let direction = match self.direction {
             Direction::Ingress => "ingress",
@@ -216,14 +220,17 @@ impl SecurityGroupRuleSpec {
         reader.ignore(&["port_range_min", "port_range_max"]);
         let remote_ip_prefix = reader.optional("remote_ip_prefix", read_prefix).flatten();
         let ethernet_type = read_ethernet_type(reader, protocol, remote_ip_prefix);
-        let remote_group_id = reader.optional("remote_group_id", |group| match group.as_str() {
-            Some("") => Ok(None),
-            _ => value::reference(group).map(Some),
-        });
-        let remote_group_id = remote_group_id.flatten();
-        if remote_group_id.is_some() && remote_ip_prefix.is_some_and(|prefix| prefix.prefix_len() > 0) {
-            let message = "a rule names either a remote prefix or a remote group";
-            reader.refuse("remote_ip_prefix", Refusal::new("not_allowed", message, "leave one out"));
+        let remote_group_id = reader.optional("remote_group_id", read_group).flatten();
+        let remote_address_group_id = reader.optional("remote_address_group_id", read_group).flatten();
+        let remotes = [
+            ("remote_ip_prefix", remote_ip_prefix.is_some_and(|prefix| prefix.prefix_len() > 0)),
+            ("remote_group_id", remote_group_id.is_some()),
+            ("remote_address_group_id", remote_address_group_id.is_some()),
+        ];
+        let mut given = remotes.into_iter().filter(|(_, given)| *given);
+        if let (Some((first, _)), Some(_)) = (given.next(), given.next()) {
+            let message = "a rule names a remote prefix, a remote group or a remote address group";
+            reader.refuse(first, Refusal::new("not_allowed", message, "leave all but one out"));
         }
         let description = reader.optional("description", value::description).unwrap_or_default();
         let spec = Self {
@@ -235,6 +242,7 @@ impl SecurityGroupRuleSpec {
             ethernet_type,
             remote_ip_prefix,
             remote_group_id,
+            remote_address_group_id,
             description,
         };
         reader.is_clean().then_some(spec)
@@ -271,15 +279,21 @@ fn read_protocol(reader: &mut Reader<'_>) -> Option<Protocol> {
 
 /// Ports for protocols that have them, type and code for ICMP, nothing for the rest.
 fn read_ports(reader: &mut Reader<'_>, protocol: Protocol) -> (Option<u16>, Option<u16>) {
+    let ipv6 = protocol == Protocol::ICMPV6;
     let maximum = if protocol.has_types() { 255 } else { 65_535 };
-    let mut bound = |key: &'static str| {
+    let mut bound = |key: &'static str, named: &dyn Fn(&str) -> Option<u8>| {
         let number = reader.optional(key, |port| match port {
             Value::String(text) if text.trim().is_empty() => Ok(None),
+            Value::String(text) if protocol.has_types() && named(text).is_some() => {
+                Ok(named(text).map(u16::from))
+            }
             _ => value::integer(port, 0, maximum).map(|port| Some(port as u16)),
         });
         number.flatten()
     };
-    let (low, high) = (bound("port_range_min"), bound("port_range_max"));
+    let low = bound("port_range_min", &|name| icmp::type_number(name, ipv6));
+    let kind = low.and_then(|kind| u8::try_from(kind).ok());
+    let high = bound("port_range_max", &|name| icmp::code_number(name, kind?, ipv6));
     if !protocol.has_ports() && !protocol.has_types() && (low.is_some() || high.is_some()) {
         let key = if low.is_some() { "port_range_min" } else { "port_range_max" };
         let message = format!("the protocol `{protocol}` has no ports");
@@ -353,6 +367,14 @@ fn read_ethernet_type(
         reader.refuse("ethernet_type", Refusal::new("mismatch", message, hint));
     }
     given.or(fits).unwrap_or(EthernetType::Ipv4)
+}
+
+/// A reference; EdgeStack's console sends an empty text for none.
+fn read_group(value: &Value) -> Result<Option<Id>, Refusal> {
+    match value.as_str() {
+        Some("") => Ok(None),
+        _ => value::reference(value).map(Some),
+    }
 }
 
 fn read_prefix(value: &Value) -> Result<Option<IpNet>, Refusal> {
@@ -451,12 +473,36 @@ mod tests {
                 "remote_ip_prefix",
                 "not_allowed",
             ),
+            (
+                json!({"remote_group_id": "a", "remote_address_group_id": "b"}),
+                "remote_group_id",
+                "not_allowed",
+            ),
+            (json!({"protocol": "icmp", "port_range_min": "packet-too-big"}), "port_range_min", "wrong_type"),
+            (
+                json!({"protocol": "tcp", "port_range_min": "ping", "port_range_max": 9}),
+                "port_range_min",
+                "wrong_type",
+            ),
             (json!({"priority": 5}), "priority", "unknown_field"),
         ];
         for (change, key, code) in cases {
             let found = refusals::<SecurityGroupRuleSpec>(&body(&change));
             assert_eq!(found, [(format!("/security_group_rule/{key}"), code.to_owned())], "{change}");
         }
+    }
+
+    #[test]
+    fn icmp_types_and_codes_may_be_named() {
+        let ports = |change: &Value| {
+            let spec = read(change);
+            (spec.port_range_min, spec.port_range_max)
+        };
+        assert_eq!(ports(&json!({"protocol": "icmp", "port_range_min": "echo-request"})), (Some(8), None));
+        let code = json!({"protocol": "icmp", "port_range_min": 3, "port_range_max": "port-unreachable"});
+        assert_eq!(ports(&code), (Some(3), Some(3)));
+        let ipv6 = json!({"protocol": "icmpv6", "port_range_min": "packet-too-big", "port_range_max": "0"});
+        assert_eq!(ports(&ipv6), (Some(2), Some(0)));
     }
 
     #[test]

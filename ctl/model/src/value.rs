@@ -12,6 +12,8 @@ use crate::reader::Refusal;
 pub const NAME_LETTERS_MAX: usize = 63;
 /// Letters that a description may have.
 pub const DESCRIPTION_LETTERS_MAX: usize = 1024;
+/// Letters that the name of a resource may have.
+pub const RESOURCE_NAME_LETTERS_MAX: usize = 253;
 /// Letters that a Linux interface name may have.
 pub const INTERFACE_NAME_BYTES_MAX: usize = 15;
 
@@ -104,6 +106,17 @@ pub fn name(value: &Value) -> Result<String, Refusal> {
     }
     let hint = "1 to 63 of a-z, 0-9 and `-`, starting with a letter and not ending in `-`";
     Err(Refusal::new("invalid_name", format!("`{text}` is no valid name"), hint))
+}
+
+/// The name of a resource of a host or a driver, such as `nvidia.com/GA102GL_A10`.
+pub fn resource_name(value: &Value) -> Result<String, Refusal> {
+    let text = borrowed(value)?;
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:".contains(&byte);
+    if !text.is_empty() && text.len() <= RESOURCE_NAME_LETTERS_MAX && text.bytes().all(inner) {
+        return Ok(text.to_owned());
+    }
+    let hint = format!("1 to {RESOURCE_NAME_LETTERS_MAX} letters, digits, `.`, `_`, `-`, `/` and `:`");
+    Err(Refusal::new("invalid_name", format!("`{text}` is no name of a resource"), hint))
 }
 
 /// A reference to another object: its name or its id.

@@ -1,6 +1,7 @@
 //! The real `edgectl` against the real `edgestackd` with its dataplane off: no root is needed.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -163,8 +164,15 @@ show-network blue
 create-sg web --rule egress --rule ingress|tcp|80
 create-sgr web --direction ingress --protocol tcp --ports 8000-8100 --remote-sg web
 create-sgr web --direction ingress --protocol icmp --icmp-type 8 --icmp-code 0
+create-sgr web --direction ingress --protocol icmp --icmp-type redirect --icmp-code host-redirect
+create-address-group office --address 192.0.2.0/24,fd00::/8
+update-address-group office --add-address 198.51.100.7 --remove-address fd00::/8
+create-sgr web --direction ingress --protocol tcp --port 22 --remote-address-group office
+show-address-group office
+list-address-groups
 update-sg web --description Web
 list-sgrs --sg web
+remove-sgr web --match tcp|22|from|ag:office
 remove-sgr web --match tcp|8000-8100
 show-sg web
 create-port p1 --net blue --sg web --mac 02:00:00:00:00:01 --ip 10.0.0.20 --attach tc --pair 10.0.0.128/25
@@ -175,6 +183,8 @@ show-port p2
 create-router edge --net blue --external internet --external-ip 203.0.113.5
 update-router edge --add-net green --no-snat --description Edge
 update-router edge --remove-net green --snat
+update-router edge --add-route 10.9.0.0/16,10.0.0.7 --add-route 10.8.0.0/16,blackhole
+update-router edge --remove-route 10.8.0.0/16
 create-peer-router edge --ip 203.0.113.7 --mac 02:00:00:00:00:07
 list-peer-routers edge
 remove-peer-router edge --ip 203.0.113.7
@@ -186,6 +196,16 @@ associate-fip front p1
 show-fip 203.0.113.20
 disassociate-fip front
 update-router edge --clear-external
+create-flavor small --cpu 2 --memory 4Gi --disk 20 --gpu nvidia.com/A10
+update-flavor small --memory 8Gi --spec dedicated_cpu
+show-flavor small
+list-flavors -o wide
+create-keypair me --public-key ssh-ed25519|AAAAC3NzaC1lZDI1NTE5AAAAIDI5OTV6U3H9xHE53NHqz5NG8NLxAwTzQHlVcFjvSVZT|me
+show-keypair me
+list-keypairs
+list-nodes -o wide
+remove-keypair me
+remove-flavor small
 list-networks -o wide
 list-ports -o wide
 list-routers -o wide
@@ -195,6 +215,7 @@ fip rm front
 remove-router edge
 remove-port p1 p2
 remove-sg web
+remove-address-group office
 remove-network blue green internet";
     for line in script.lines() {
         // The gateway has the first address and the router asked for .5: the first free one is .2.
@@ -203,6 +224,27 @@ remove-network blue green internet";
         let result = Run::of(&edgectl(&daemon.socket).args(&words).output().unwrap());
         assert_eq!(result.code, Some(0), "{line}: {}", result.stderr);
     }
+}
+
+#[test]
+fn a_private_key_goes_into_a_file_of_its_own_and_nowhere_else() {
+    let Some(daemon) = Daemon::start() else { return };
+    let file = scratch("id_edge");
+    let path = file.to_str().unwrap();
+    let made = daemon.run(&["create-keypair", "edge", "--generate", "--out", path]).fine();
+    assert!(made.contains("SHA256:") && !made.contains("PRIVATE"), "{made}");
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(fs::read_to_string(&file).unwrap().starts_with("-----BEGIN OPENSSH PRIVATE KEY-----"));
+    let again = daemon.run(&["create-keypair", "other", "--generate", "--out", path]);
+    assert_eq!(again.code, Some(2), "a file is not written over: {again:?}");
+    let unused = scratch("id_unused");
+    let taken = daemon.run(&["create-keypair", "edge", "--generate", "--out", unused.to_str().unwrap()]);
+    assert_eq!(taken.code, Some(4), "{taken:?}");
+    assert!(!unused.exists(), "there is no file without a key");
+    let pasted = daemon.run(&["create-keypair", "me", "--public-key", &format!("@{path}")]);
+    assert_eq!(pasted.code, Some(2), "{pasted:?}");
+    assert!(pasted.stderr.contains("PRIVATE key") && !pasted.stderr.contains("BEGIN"), "{pasted:?}");
 }
 
 #[test]

@@ -115,7 +115,10 @@ impl Resource {
     #[rustfmt::skip]
     #[expect(clippy::match_same_arms, reason = "it is a table: one row for each resource")]
     const fn row(self) -> [&'static str; Role::ALL.len()] {
-        use Kind::{FloatingIp, Network, Port, Project, RoleBinding, Router, SecurityGroup, SecurityGroupRule, Token};
+        use Kind::{
+            AddressGroup, Flavor, FloatingIp, Keypair, Network, Node, Port, Project, RoleBinding, Router,
+            SecurityGroup, SecurityGroupRule, Token,
+        };
         match self {
             //                                    admin   operator netadmin owner   member  viewer  auditor
             Self::Object(Network)             => ["rcud", "r",     "rcud", "rcud", "rcud", "r",    "r"],
@@ -124,6 +127,10 @@ impl Resource {
             Self::Object(FloatingIp)          => ["rcud", "r",     "rcud", "rcud", "rcud", "r",    "r"],
             Self::Object(SecurityGroup)       => ["rcud", "r",     "rcud", "rcud", "rcud", "r",    "r"],
             Self::Object(SecurityGroupRule)   => ["rcud", "r",     "rcud", "rcud", "rcud", "r",    "r"],
+            Self::Object(AddressGroup)        => ["rcud", "r",     "rcud", "rcud", "rcud", "r",    "r"],
+            Self::Object(Flavor)              => ["rcud", "rcud",  "r",    "r",    "r",    "r",    "r"],
+            Self::Object(Keypair)             => ["rcud", "r",     "r",    "rcud", "rcud", "r",    "r"],
+            Self::Object(Node)                => ["rcud", "rud",   "r",    "",     "",     "",     "r"],
             Self::Object(Project)             => ["rcud", "r",     "r",    "ru",   "r",    "r",    "r"],
             Self::Object(Token)               => ["rcud", "",      "",     "rcud", "",     "",     "r"],
             Self::Object(RoleBinding)         => ["rcud", "",      "",     "rcud", "",     "",     "r"],

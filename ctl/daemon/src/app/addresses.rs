@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use edgestack_model::{NetworkSpec, Spec as _};
 
 use super::error::AppError;
-use super::record::{Entry, parse_owner};
+use super::record::{Entry, parse_owner, project_of_owner};
 use crate::store::{Store, StoreError};
 
 /// Prefix of the claims on IPv4 addresses.
@@ -28,6 +28,8 @@ pub struct Allocation {
     pub id: String,
     /// Name of who has it.
     pub name: String,
+    /// Project of who has it; empty where it is the site's.
+    pub project: String,
     /// It is the address of a machine outside: a router's peer.
     pub peer: bool,
 }
@@ -56,7 +58,8 @@ pub fn allocations(store: &dyn Store, network_id: &str) -> Result<Vec<Allocation
             let address = entry.key.strip_prefix(&prefix).and_then(parse_address);
             if let (Some(address), Some((plural, id, name))) = (address, parse_owner(&entry.value)) {
                 let (plural, id, name) = (plural.to_owned(), id.to_owned(), name.to_owned());
-                allocations.push(Allocation { address, plural, id, name, peer });
+                let project = project_of_owner(&entry.value).to_owned();
+                allocations.push(Allocation { address, plural, id, name, project, peer });
             }
         }
     }
@@ -97,6 +100,20 @@ pub fn free(
         None
     });
     Ok(next)
+}
+
+/// How many IPv4 addresses of the network's pool are free.
+pub fn free_count(store: &dyn Store, network: &Entry<NetworkSpec>) -> Result<u64, AppError> {
+    let Network { start, end, taken, reserved } = Network::read(store, network, false)?;
+    let overlap = |first: u128, last: u128| {
+        let (first, last) = (first.max(start), last.min(end));
+        if first <= last { last - first + 1 } else { 0 }
+    };
+    let kept: u128 = reserved.iter().map(|(first, last)| overlap(*first, *last)).sum();
+    let is_reserved =
+        |address: &u128| reserved.iter().any(|(first, last)| (*first..=*last).contains(address));
+    let used = taken.range(start..=end).filter(|address| !is_reserved(address)).count() as u128;
+    Ok((overlap(start, end) - kept - used) as u64)
 }
 
 /// One family of a network's addresses as numbers.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use edgestack_model::{
-    FieldError, FloatingIpSpec, Kind, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec,
-    SecurityGroupSpec,
+    AddressGroupSpec, FieldError, FlavorSpec, FloatingIpSpec, KeypairSpec, Kind, NetworkSpec, NodeSpec,
+    PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec,
 };
 
 use super::error::AppError;
@@ -45,6 +45,10 @@ fn remove<S: Noun>(steps: &App, entry: &Entry<S>, removed: &mut usize) -> Result
             Some(Kind::FloatingIp) => remove_user::<FloatingIpSpec>(steps, &user.id, removed),
             Some(Kind::SecurityGroup) => remove_user::<SecurityGroupSpec>(steps, &user.id, removed),
             Some(Kind::SecurityGroupRule) => remove_user::<SecurityGroupRuleSpec>(steps, &user.id, removed),
+            Some(Kind::AddressGroup) => remove_user::<AddressGroupSpec>(steps, &user.id, removed),
+            Some(Kind::Flavor) => remove_user::<FlavorSpec>(steps, &user.id, removed),
+            Some(Kind::Keypair) => remove_user::<KeypairSpec>(steps, &user.id, removed),
+            Some(Kind::Node) => remove_user::<NodeSpec>(steps, &user.id, removed),
             // Nobody uses these; or it is of a newer program, and stays with what it uses.
             Some(Kind::Project | Kind::Token | Kind::RoleBinding) | None => Ok(()),
         }?;

@@ -4,13 +4,17 @@
 //! file of its name. Called by `http/`, on threads that may block. Never talks to the dataplane: reconcilers watch
 //! the store.
 
+mod address_group;
 pub mod addresses;
 mod cascade;
 pub mod error;
+mod flavor;
 mod floating_ip;
 pub mod idempotency;
+mod keypair;
 pub mod list;
 mod network;
+pub mod node;
 mod port;
 mod project;
 pub mod record;
@@ -22,17 +26,21 @@ pub mod token;
 pub mod usage;
 pub mod write;
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use edgestack_model::address::MacAddress;
 use edgestack_model::project::DEFAULT_PROJECT;
 use edgestack_model::reader::Refusal;
 use edgestack_model::{
-    Condition, ConditionStatus, Draft, Labels, Limits, Object, Phase, ProjectSpec, Reference, Spec, Status,
+    Condition, ConditionStatus, Draft, Labels, Limits, NetworkSpec, Object, Phase, PortSpec, ProjectSpec,
+    Reference, Spec, Status,
 };
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
+use addresses::Allocation;
 pub use error::AppError;
 use idempotency::Mark;
 use record::{Entry, Record, name_key, object_key, project_of_owner, reference, status_key, uses_prefix};
@@ -103,6 +111,9 @@ pub struct App {
     /// What may be reached.
     scope: Scope,
 }
+
+/// An address that is not free, with the MAC address of the port that has it.
+pub type Taken = (Allocation, Option<MacAddress>);
 
 /// An object with its entity tag.
 #[derive(Clone, Debug, PartialEq)]
@@ -448,6 +459,44 @@ impl App {
                 result => return result,
             }
         }
+    }
+
+    /// The addresses of a network that are not free, with the MAC addresses of ports, and how many are free. Who has
+    /// one is left out where that is for others.
+    pub fn allocations(&self, reference: &str) -> Result<(Vec<Taken>, u64), AppError> {
+        let network = self.entry::<NetworkSpec>(reference)?;
+        let store = self.store.as_ref();
+        let mut allocations = Vec::new();
+        for mut allocation in addresses::allocations(store, &network.record.id)? {
+            if !allocation.project.is_empty() && !self.scope.may_hear_of(&allocation.project) {
+                allocation.id.clear();
+                allocation.name.clear();
+                allocations.push((allocation, None));
+                continue;
+            }
+            let port = match allocation.plural.as_str() {
+                "ports" => write::find::<PortSpec>(store, &Scope::default(), &allocation.id)?,
+                _ => None,
+            };
+            allocations.push((allocation, port.and_then(|port| port.record.spec.mac_address)));
+        }
+        Ok((allocations, addresses::free_count(store, &network)?))
+    }
+
+    /// At most `limit` free IPv4 addresses of each network that is seen, with the network's name and how many there are.
+    pub fn available_addresses(&self, limit: usize) -> Result<Vec<(String, Vec<IpAddr>, u64)>, AppError> {
+        let store = self.store.as_ref();
+        let mut networks = Vec::new();
+        for stored in store.list(&record::object_prefix::<NetworkSpec>())?.entries {
+            let network = Entry::<NetworkSpec>::decode(&stored)?;
+            if !self.scope.sees(&network.record) {
+                continue;
+            }
+            let free = addresses::free(store, &network, false)?.take(limit).collect();
+            let count = addresses::free_count(store, &network)?;
+            networks.push((network.record.name, free, count));
+        }
+        Ok(networks)
     }
 
     /// Whether the object `id` of a kind exists.

@@ -7,6 +7,7 @@ use edgestack_model::{NetworkSpec, PortSpec, SecurityGroupSpec};
 
 use super::error::AppError;
 use super::network::require_external;
+use super::node::all_are_cordoned;
 use super::record::{Entry, names_prefix, parse_owner};
 use super::write::{Write, mac_key};
 use super::{Noun, security_group};
@@ -37,6 +38,9 @@ impl Noun for PortSpec {
         resolve_groups(self, write)?;
         if self.interface.is_some() && previous.is_none_or(|previous| previous.interface != self.interface) {
             write.require_host("interface", "an interface of this host");
+            if !write.is_comparison() {
+                refuse_on_cordoned(write)?;
+            }
         }
         if let Some(interface) = &self.interface {
             if write.is_reserved_interface(interface) {
@@ -152,6 +156,16 @@ fn resolve_groups(spec: &mut PortSpec, write: &mut Write<'_>) -> Result<(), AppE
         names.push(group.record.name);
     }
     spec.security_groups = Some(names);
+    Ok(())
+}
+
+/// Nothing more is plugged in where nothing more may be placed.
+fn refuse_on_cordoned(write: &mut Write<'_>) -> Result<(), AppError> {
+    if all_are_cordoned(write.store())? {
+        let message = "nothing more may be placed on this node: it is cordoned";
+        let hint = "uncordon the node first, or leave interface out";
+        write.conflict("interface", Refusal::new("node_cordoned", message, hint));
+    }
     Ok(())
 }
 

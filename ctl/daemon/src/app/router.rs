@@ -1,8 +1,11 @@
 //! Rules of routers.
 
+use std::net::IpAddr;
+
 use edgestack_model::address::MacAddress;
 use edgestack_model::reader::Refusal;
 use edgestack_model::{FloatingIpSpec, NetworkSpec, RouterSpec};
+use ipnet::IpNet;
 
 use super::Noun;
 use super::addresses::{address_key, peer_key};
@@ -23,6 +26,7 @@ impl Noun for RouterSpec {
         claim_mac(self, networks.iter().map(|(_, network)| network).chain(&external), write);
         refuse_overlaps(&networks, external.as_ref(), write);
         check_peer(self, external.as_ref(), write)?;
+        check_routes(self, &networks, external.as_ref(), write);
         if let Some(previous) = previous
             && !write.is_comparison()
         {
@@ -100,6 +104,55 @@ fn resolve_external(
         }
     }
     Ok(Some(network))
+}
+
+/// A route's next hop is a host of one of the router's networks, and its destination none of these networks.
+fn check_routes(
+    spec: &RouterSpec,
+    networks: &[(usize, Entry<NetworkSpec>)],
+    external: Option<&Entry<NetworkSpec>>,
+    write: &mut Write<'_>,
+) {
+    let connected: Vec<&Entry<NetworkSpec>> =
+        networks.iter().map(|(_, network)| network).chain(external).collect();
+    for (index, route) in spec.routes.iter().enumerate() {
+        let subnets = |network: &&Entry<NetworkSpec>| {
+            let spec = &network.record.spec;
+            [Some(IpNet::V4(spec.cidr)), spec.ipv6_cidr.map(IpNet::V6)]
+        };
+        let own = connected.iter().find(|network| subnets(network).contains(&Some(route.destination)));
+        if let Some(network) = own {
+            let message = format!("{} is the network `{}` itself", route.destination, network.record.name);
+            let refusal = Refusal::new("connected", message, "leave the route out");
+            write.refuse(&format!("routes/{index}/destination"), refusal);
+        }
+        let Some(nexthop) = route.nexthop else { continue };
+        let field = format!("routes/{index}/nexthop");
+        let network = connected
+            .iter()
+            .find(|network| subnets(network).iter().flatten().any(|subnet| subnet.contains(&nexthop)));
+        let Some(network) = network else {
+            let message = format!("{nexthop} is in none of the router's networks");
+            let hint = "a host of a network in `internal`, or of the external network";
+            write.refuse(&field, Refusal::new("nexthop_unreachable", message, hint));
+            continue;
+        };
+        let is_own = |own: Option<IpAddr>| own == Some(nexthop);
+        let leg = spec.external.as_ref();
+        if is_own(leg.and_then(|leg| leg.ip).map(IpAddr::V4))
+            || is_own(leg.and_then(|leg| leg.ipv6).map(IpAddr::V6))
+        {
+            let message = format!("{nexthop} is the router's own address");
+            write.refuse(&field, Refusal { code: "nexthop_unreachable", message, hint: None });
+        } else if !network.record.spec.external
+            && let Some(refusal) = network.record.spec.refuse_host(nexthop).filter(|_| {
+                // A machine that the gateway knows nothing of may well be a next hop.
+                !network.record.spec.reservations.iter().any(|range| range.contains(nexthop))
+            })
+        {
+            write.refuse(&field, refusal);
+        }
+    }
 }
 
 /// The peer is a machine of its own: its address is nobody else's, and is noted so that nobody else is given it.

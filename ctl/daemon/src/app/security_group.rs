@@ -111,8 +111,7 @@ fn replace_rules(
     for (index, rule) in wanted.iter().enumerate() {
         let mut rule = rule.clone();
         rule.security_group_id.clone_from(&group.id);
-        let field = format!("rules/{index}/remote_group_id");
-        security_group_rule::resolve_remote(&mut rule, &group.name, &field, write)?;
+        security_group_rule::resolve_remote(&mut rule, &group.name, &format!("rules/{index}/"), write)?;
         missing.insert(rule.identity(), rule);
     }
     for existing in security_group_rule::of_group(write.store(), &group.id)? {
@@ -192,6 +191,7 @@ pub(super) fn add_default(project: &str, transaction: &mut Transaction) -> Resul
         ethernet_type: EthernetType::All,
         remote_ip_prefix: None,
         remote_group_id,
+        remote_address_group_id: None,
         description: String::new(),
     };
     let project = record.project;

@@ -6,7 +6,7 @@
 
 use edgestack_model::reader::Refusal;
 use edgestack_model::security_group::RULES_MAX;
-use edgestack_model::{Labels, SecurityGroupRuleSpec, SecurityGroupSpec};
+use edgestack_model::{AddressGroupSpec, Labels, SecurityGroupRuleSpec, SecurityGroupSpec};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -32,9 +32,12 @@ impl Noun for SecurityGroupRuleSpec {
         {
             write.refuse_change("security_group_id", &previous.security_group_id);
         }
-        resolve_remote(self, &group.record.name, "remote_group_id", write)?;
+        resolve_remote(self, &group.record.name, "", write)?;
         if let Some(remote) = self.remote_group_id.as_ref().filter(|remote| **remote != group.record.id) {
             write.uses::<SecurityGroupSpec>("remote_group_id", remote);
+        }
+        if let Some(remote) = &self.remote_address_group_id {
+            write.uses::<AddressGroupSpec>("remote_address_group_id", remote);
         }
         let count = write.store().list(&group_prefix(&group.record.id))?.entries.len();
         if previous.is_none() && count >= RULES_MAX {
@@ -80,17 +83,25 @@ fn touch_group(id: &str, write: &mut Write<'_>) -> Result<(), AppError> {
     Ok(())
 }
 
-/// The id in place of the remote group's name. The rule's own group may not exist yet, and does not count as a use.
+/// Ids in place of the names of the other side; `prefix` is where the rule stands in the body. The rule's own group
+/// may not exist yet, and does not count as a use.
 pub(super) fn resolve_remote(
     rule: &mut SecurityGroupRuleSpec,
     group_name: &str,
-    field: &str,
+    prefix: &str,
     write: &mut Write<'_>,
 ) -> Result<(), AppError> {
+    if let Some(addresses) = &rule.remote_address_group_id {
+        let field = format!("{prefix}remote_address_group_id");
+        if let Some(group) = write.find_or_refuse::<AddressGroupSpec>(&field, addresses)? {
+            rule.remote_address_group_id = Some(group.record.id);
+        }
+    }
     let Some(remote) = &rule.remote_group_id else { return Ok(()) };
+    let field = format!("{prefix}remote_group_id");
     if remote == group_name || *remote == rule.security_group_id {
         rule.remote_group_id = Some(rule.security_group_id.clone());
-    } else if let Some(group) = write.find_or_refuse::<SecurityGroupSpec>(field, remote)? {
+    } else if let Some(group) = write.find_or_refuse::<SecurityGroupSpec>(&field, remote)? {
         rule.remote_group_id = Some(group.record.id);
     }
     Ok(())
@@ -103,13 +114,18 @@ pub(super) fn inline(
     store: &dyn Store,
 ) -> Result<SecurityGroupRuleSpec, AppError> {
     group.id.clone_into(&mut rule.security_group_id);
+    let scope = Scope::of_project(group.project.as_deref().unwrap_or_default());
     if let Some(remote) = &rule.remote_group_id {
-        let scope = Scope::of_project(group.project.as_deref().unwrap_or_default());
         if *remote == group.name {
             rule.remote_group_id = Some(group.id.clone());
         } else if let Some(group) = find::<SecurityGroupSpec>(store, &scope, remote)? {
             rule.remote_group_id = Some(group.record.id);
         }
+    }
+    if let Some(addresses) = &rule.remote_address_group_id
+        && let Some(group) = find::<AddressGroupSpec>(store, &scope, addresses)?
+    {
+        rule.remote_address_group_id = Some(group.record.id);
     }
     Ok(rule)
 }
@@ -139,6 +155,9 @@ pub(super) fn add(
     let mut keys = vec![claim_key(&rule), name_key::<SecurityGroupRuleSpec>(project.as_deref(), &id)];
     if let Some(remote) = rule.remote_group_id.as_ref().filter(|remote| **remote != rule.security_group_id) {
         keys.push(format!("{}security_group_rules/{id}", uses_prefix::<SecurityGroupSpec>(remote)));
+    }
+    if let Some(addresses) = &rule.remote_address_group_id {
+        keys.push(format!("{}security_group_rules/{id}", uses_prefix::<AddressGroupSpec>(addresses)));
     }
     let record = Record {
         name: id.clone(),

@@ -3,6 +3,7 @@
 //! Nothing here decides anything about objects: the rules are in `app/`, the traffic is in the dataplane. The same
 //! router serves the control socket; the metrics listener has only what `service.rs` offers without secrets.
 
+mod address_group;
 mod audit;
 mod backups;
 mod body;
@@ -10,10 +11,13 @@ mod chunks;
 mod dataplane;
 pub mod error;
 mod events;
+mod flavor;
 mod floating_ip;
 mod guard;
 mod idempotency;
+mod keypair;
 mod network;
+mod node;
 mod objects;
 mod operations;
 mod parameters;
@@ -123,6 +127,10 @@ pub fn routes() -> Routes {
         .merge(events::routes())
         .merge(operations::routes())
         .merge(backups::routes())
+        .merge(address_group::routes())
+        .merge(flavor::routes())
+        .merge(keypair::routes())
+        .merge(node::routes())
         .merge(dataplane::routes())
         .merge(project::routes())
         .merge(token::routes())

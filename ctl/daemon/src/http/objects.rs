@@ -30,10 +30,28 @@ pub(super) fn routes<S: Noun>() -> Routes {
 /// The paths of the kind `S`, whose PUT is special.
 pub(super) fn routes_without_put<S: Noun>() -> Routes {
     let collection = format!("{PREFIX}/{}", S::KIND.plural());
+    routes_of_one::<S>().create(&collection, S::KIND, create::<S>)
+}
+
+/// The paths of the kind `S`, whose POST is special.
+pub(super) fn routes_with_create<S: Noun, T: 'static>(create: impl Handler<T, Server>) -> Routes {
+    let collection = format!("{PREFIX}/{}", S::KIND.plural());
+    let one = format!("{collection}/{{name}}");
+    routes_of_one::<S>().create(&collection, S::KIND, create).replace(&one, S::KIND, replace::<S>)
+}
+
+/// The paths of the kind `S`, which requests do not make.
+pub(super) fn routes_without_create<S: Noun>() -> Routes {
+    let one = format!("{PREFIX}/{}/{{name}}", S::KIND.plural());
+    routes_of_one::<S>().replace(&one, S::KIND, replace::<S>)
+}
+
+/// The paths of the kind `S` without POST and PUT.
+fn routes_of_one<S: Noun>() -> Routes {
+    let collection = format!("{PREFIX}/{}", S::KIND.plural());
     let one = format!("{collection}/{{name}}");
     Routes::default()
         .read(&collection, S::KIND, list::<S>)
-        .create(&collection, S::KIND, create::<S>)
         .read(&one, S::KIND, show::<S>)
         .change(&one, S::KIND, change::<S>)
         .delete(&one, S::KIND, delete::<S>)

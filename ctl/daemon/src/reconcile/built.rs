@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use edgestack_dataplane::config::{FloatingIp, Network, Port, Router, SecurityGroup};
+use edgestack_dataplane::config::{AddressGroup, FloatingIp, Network, Port, Router, SecurityGroup};
 use edgestack_model::{
-    FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec, Spec,
+    AddressGroupSpec, FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec,
+    SecurityGroupSpec, Spec,
 };
 
 use super::mirror::NameVersions;
@@ -28,6 +29,8 @@ pub struct Built {
     pub(super) floating_ips: Kind<FloatingIpSpec, FloatingIp>,
     /// Of security groups, with their rules.
     pub(super) security_groups: Groups,
+    /// Of address groups.
+    pub(super) address_groups: Kind<AddressGroupSpec, AddressGroup>,
     /// The names that it was made with.
     pub(super) names: NameVersions,
 }

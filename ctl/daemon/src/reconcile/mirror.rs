@@ -4,15 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use edgestack_model::{
-    FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec, Spec,
+    AddressGroupSpec, FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec,
+    SecurityGroupSpec, Spec,
 };
 
 use crate::app::record::{OBJECTS, Record, STATUSES};
 use crate::store::{Event, Listing};
 
 /// The kinds that are mirrored.
-const PLURALS: [&str; 6] =
-    ["networks", "ports", "routers", "floating_ips", "security_groups", "security_group_rules"];
+const PLURALS: [&str; 7] = [
+    "networks",
+    "ports",
+    "routers",
+    "floating_ips",
+    "security_groups",
+    "security_group_rules",
+    "address_groups",
+];
 
 /// All objects, by id within their kind.
 #[derive(Debug, Default)]
@@ -29,6 +37,8 @@ pub struct Mirror {
     pub security_groups: BTreeMap<String, Arc<Record<SecurityGroupSpec>>>,
     /// Rules of security groups.
     pub rules: BTreeMap<String, Arc<Record<SecurityGroupRuleSpec>>>,
+    /// Address groups.
+    pub address_groups: BTreeMap<String, Arc<Record<AddressGroupSpec>>>,
     names: NameVersions,
 }
 
@@ -94,6 +104,7 @@ impl Mirror {
             "floating_ips" => _ = put(&mut self.floating_ips, id, value),
             "security_groups" => self.names.security_groups += put(&mut self.security_groups, id, value),
             "security_group_rules" => _ = put(&mut self.rules, id, value),
+            "address_groups" => _ = put(&mut self.address_groups, id, value),
             _ => {} // Of a kind that another reconciler serves.
         }
     }

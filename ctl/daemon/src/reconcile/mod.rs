@@ -3,6 +3,7 @@
 pub mod built;
 pub mod mirror;
 pub mod network;
+pub mod node;
 mod quarantine;
 pub mod services;
 pub mod status;

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
-    AddressPair, Attach, Config, Direction, Ethertype, FloatingIp, FloatingIpTarget, Network, Port, PortKind,
-    Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services, Workload,
+    AddressGroup, AddressPair, Attach, Config, Direction, Ethertype, FloatingIp, FloatingIpTarget, Network,
+    Port, PortKind, Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services, Workload,
 };
 use edgestack_dataplane::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 use edgestack_model::security_group_rule::{Direction as RuleDirection, EthernetType};
 use edgestack_model::{
-    FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec, Status, port,
+    AddressGroupSpec, FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec,
+    SecurityGroupSpec, Status, port,
 };
 use ipnet::{IpNet, Ipv4Net};
 use tokio::sync::watch;
@@ -324,6 +325,9 @@ pub fn build(mirror: &Mirror, uplinks: &[Uplink], settings: &ServiceSettings, bu
             is_carried,
             security_group,
         ),
+        address_groups: built
+            .address_groups
+            .bring_up_to_date(&mirror.address_groups, true, |record| Some(address_group(record))),
         ..Config::default()
     };
     for network in mirror.networks.values().filter(|network| network.spec.external) {
@@ -443,7 +447,9 @@ fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) ->
 }
 
 fn router(record: &Record<RouterSpec>, names: &Names<'_>) -> Router {
-    let RouterSpec { mac, enable_snat, internal, external, peer_router, description: _ } = &record.spec;
+    // Static routes wait for the dataplane: `waits.rs`.
+    let RouterSpec { mac, enable_snat, internal, external, peer_router, routes: _, description: _ } =
+        &record.spec;
     let external = external.as_ref().and_then(|external| {
         Some(RouterExternal {
             enable_snat: *enable_snat,
@@ -498,10 +504,11 @@ pub fn is_carried(rule: &Record<SecurityGroupRuleSpec>) -> bool {
 
 fn rule(record: &Record<SecurityGroupRuleSpec>) -> SecurityGroupRule {
     let spec = &record.spec;
-    let remote = match (&spec.remote_group_id, spec.remote_ip_prefix) {
-        (Some(group), _) => Remote::Group { group: group.clone() },
-        (None, Some(prefix)) if prefix.prefix_len() > 0 => Remote::Cidr { cidr: any_cidr(prefix) },
-        (None, _) => Remote::Any,
+    let remote = match (&spec.remote_group_id, &spec.remote_address_group_id, spec.remote_ip_prefix) {
+        (Some(group), _, _) => Remote::Group { group: group.clone() },
+        (None, Some(addresses), _) => Remote::AddressGroup { address_group: addresses.clone() },
+        (None, None, Some(prefix)) if prefix.prefix_len() > 0 => Remote::Cidr { cidr: any_cidr(prefix) },
+        (None, None, _) => Remote::Any,
     };
     // All addresses of a version are those of that version only.
     let of_prefix = spec.remote_ip_prefix.map(|prefix| match prefix {
@@ -524,6 +531,14 @@ fn rule(record: &Record<SecurityGroupRuleSpec>) -> SecurityGroupRule {
         port_range_min: spec.port_range_min,
         port_range_max: spec.port_range_max,
         remote,
+    }
+}
+
+fn address_group(record: &Record<AddressGroupSpec>) -> AddressGroup {
+    AddressGroup {
+        id: record.id.clone(),
+        name: record.shown_name(),
+        addresses: record.spec.addresses.iter().copied().map(any_cidr).collect(),
     }
 }
 

@@ -42,6 +42,7 @@ pub fn compute(mirror: &Mirror, situation: &Situation<'_>) -> BTreeMap<String, S
     for router in mirror.routers.values() {
         let label = format!("router {}", router.shown_name());
         insert(&mut statuses, router, &label, router_condition(router, mirror, situation), situation);
+        add(&mut statuses, router, waits::router(&router.spec));
     }
     for floating_ip in mirror.floating_ips.values() {
         let address = floating_ip.spec.floating_ip.map_or_else(String::new, |address| address.to_string());
@@ -50,6 +51,10 @@ pub fn compute(mirror: &Mirror, situation: &Situation<'_>) -> BTreeMap<String, S
     }
     for group in mirror.security_groups.values() {
         let label = format!("security group {}", group.shown_name());
+        insert(&mut statuses, group, &label, realized(situation), situation);
+    }
+    for group in mirror.address_groups.values() {
+        let label = format!("address group {}", group.shown_name());
         insert(&mut statuses, group, &label, realized(situation), situation);
     }
     for rule in mirror.rules.values() {

@@ -9,7 +9,8 @@ use edgestack_dataplane::inspect::{PortCountersView, PortView};
 use edgestack_dataplane::snapshot::Snapshot;
 use edgestack_model::Phase::{self, Active, Down, Error, Pending};
 use edgestack_model::{
-    FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec, Status, port,
+    AddressGroupSpec, FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec,
+    SecurityGroupSpec, Status, port,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -292,23 +293,32 @@ fn every_object_says_what_it_waits_for() {
 }
 
 #[test]
-fn what_the_dataplane_does_not_do_yet_is_said() {
+fn address_groups_reach_the_dataplane_and_what_waits_is_said() {
     let app = App::new(Arc::new(MemoryStore::default()), Vec::new());
     let network = json!({"network": {"name": "a", "cidr": "10.0.0.0/24", "ipv6_cidr": "fd00::/64",
         "dns": ["2620:fe::fe"]}});
     let network = create::<NetworkSpec>(&app, network);
-    let plain = create::<NetworkSpec>(&app, json!({"network": {"name": "b", "cidr": "10.0.0.0/24"}}));
+    let plain = create::<NetworkSpec>(&app, json!({"network": {"name": "b", "cidr": "10.0.1.0/24"}}));
+    let router = json!({"router": {"name": "r", "internal": ["a", "b"],
+        "routes": [{"destination": "10.9.0.0/16", "nexthop": "10.0.1.9"}]}});
+    let router = create::<RouterSpec>(&app, router);
     let port = create::<PortSpec>(
         &app,
         json!({"port": {"name": "p", "network": "a",
         "allowed_address_pairs": [{"ip_address": "fd00::/96"}, {"ip_address": "10.0.0.9"}]}}),
     );
+    let office =
+        json!({"address_group": {"name": "office", "addresses": ["192.0.2.0/24", "2001:db8:1::/48"]}});
+    let office = create::<AddressGroupSpec>(&app, office);
     let rule = json!({"security_group_rule": {"security_group_id": "default", "direction": "ingress",
-        "ethernet_type": "IPv6"}});
+        "ethernet_type": "IPv6", "remote_address_group_id": "office"}});
     let rule = create::<SecurityGroupRuleSpec>(&app, rule);
     let mirror = mirror(&app);
     let config = build(&mirror, &[], &ServiceSettings::default(), &mut Built::default());
     accepted(&config);
+    assert_eq!(config.address_groups[0].addresses.len(), 2);
+    let remotes: Vec<&Remote> = config.security_groups[0].rules.iter().map(|rule| &rule.remote).collect();
+    assert!(remotes.contains(&&Remote::AddressGroup { address_group: office.clone() }));
     let situation = Situation { uplinks: &[], ports: Some(BTreeMap::new()), refused: &[], blocked: false };
     let statuses = compute(&mirror, &situation);
     let reasons = |plural: &str, id: &str| -> Vec<String> {
@@ -319,6 +329,8 @@ fn what_the_dataplane_does_not_do_yet_is_said() {
     assert_eq!(reasons("networks", &plain), ["Realized"]);
     assert_eq!(reasons("ports", &port), ["NotPlugged"]);
     assert_eq!(reasons("security_group_rules", &rule), ["Realized"]);
+    assert_eq!(reasons("address_groups", &office), ["Realized"]);
+    assert!(reasons("routers", &router).contains(&"NotRouted".to_owned()));
 }
 
 #[test]

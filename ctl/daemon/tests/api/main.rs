@@ -1,5 +1,6 @@
 //! The API over its real HTTP stack, on a socket of its own, with the dataplane off: needs no root.
 
+mod address_group;
 mod audit;
 mod backup;
 mod bodies;
@@ -7,12 +8,15 @@ mod cascade;
 mod crash;
 mod dry_run;
 mod events;
+mod flavor;
 mod floating_ip;
 mod https;
 mod idempotency;
+mod keypair;
 mod labels;
 mod list;
 mod network;
+mod node;
 mod port;
 mod project;
 mod quota;

@@ -196,3 +196,42 @@ fn the_uplink_of_a_network_in_use_stays() {
     moved.refused(409, "conflict", &[("/network/physnet_name", "in_use")]);
     assert!(moved.text.contains("the router r has an address"), "{}", moved.text);
 }
+
+#[test]
+fn addresses_are_shown_with_who_has_them() {
+    let daemon = Daemon::start();
+    daemon.create("networks", &external());
+    let mut body = network("tenant", "10.0.0.0/29");
+    body["network"]["reservations"] = json!([{"start": "10.0.0.2"}]);
+    daemon.create("networks", &body);
+    let web = daemon.create("ports", &port("web", "tenant"));
+    daemon.create(
+        "routers",
+        &json!({"router": {"name": "r", "internal": ["tenant"], "external": "wan",
+        "peer_router": {"ip": "203.0.113.9"}}}),
+    );
+    let shown = daemon.get("networks/tenant/allocations");
+    assert_eq!((&shown.body["total"], &shown.body["free"]), (&json!(2), &json!(3)), "{}", shown.text);
+    let rows = shown.body["allocations"].as_array().unwrap();
+    assert_eq!((&rows[0]["ip_address"], &rows[0]["purpose"]), (&json!("10.0.0.1"), &json!("gateway")));
+    assert_eq!((&rows[1]["name"], &rows[1]["mac_address"]), (&json!("web"), &web["mac_address"]));
+    let outside = daemon.get("networks/wan/allocations");
+    let purposes: Vec<&str> = outside.body["allocations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["purpose"].as_str().unwrap())
+        .collect();
+    assert!(purposes.contains(&"router") && purposes.contains(&"peer_router"), "{purposes:?}");
+    let available = daemon.get("networks/available_ips?limit=2");
+    let all = available.body["all_ips"].as_array().unwrap();
+    let tenant = all.iter().find(|entry| entry["network"] == "tenant").unwrap();
+    assert_eq!(tenant["ips"], json!(["10.0.0.4", "10.0.0.5"]), "{}", available.text);
+    assert_eq!(tenant["total"], 3);
+    daemon.get("networks/none/allocations").refused(404, "not_found", &[]);
+    let physnets = daemon.get("physnets");
+    assert_eq!(
+        physnets.body["physnets"],
+        json!([{"name": "internet", "interface": "eth9", "uplink": "wan0"}])
+    );
+}

@@ -19,6 +19,7 @@ fn site() -> (Daemon, BTreeMap<Kind, String>) {
         daemon.create("projects", &json!({"project": {"name": project}}));
     }
     daemon.create("networks", &external());
+    daemon.create("flavors", &json!({"flavor": {"name": "mine", "vcpus": 1, "ram": 512}}));
     for (plural, body) in [
         ("networks", json!({"network": {"name": "mine", "cidr": "10.0.0.0/24"}})),
         (
@@ -32,6 +33,8 @@ fn site() -> (Daemon, BTreeMap<Kind, String>) {
         ),
         ("ports", json!({"port": {"name": "mine", "network": "mine"}})),
         ("floating_ips", json!({"floating_ip": {"name": "mine", "network": "wan", "instance_name": "mine"}})),
+        ("address_groups", json!({"address_group": {"name": "mine", "addresses": ["192.0.2.0/24"]}})),
+        ("keypairs", json!({"keypair": {"name": "mine", "generate": "ed25519"}})),
         ("tokens", json!({"token": {"name": "mine", "role": "viewer"}})),
         ("role_bindings", json!({"role_binding": {"name": "mine", "user": "mine", "role": "viewer"}})),
     ] {
@@ -49,6 +52,9 @@ fn site() -> (Daemon, BTreeMap<Kind, String>) {
             mine.unwrap_or_else(|| panic!("make one {kind} in `blue` above, so that its routes are tried"));
         ids.insert(kind, mine["id"].as_str().unwrap().to_owned());
     }
+    // The host makes its node itself, in its own time.
+    let node = crate::node::node(&daemon);
+    ids.insert(Kind::Node, node["id"].as_str().unwrap().to_owned());
     (daemon, ids)
 }
 
@@ -126,6 +132,8 @@ fn somebody_of_another_project_finds_nothing_on_any_route() {
                     &[404]
                 };
                 assert!(wanted.contains(&answer.status), "{what}");
+            } else if route.resource == Resource::Object(Kind::Flavor) && route.verb == Verb::Read {
+                assert_eq!(answer.status, 200, "flavors are for all projects: {what}");
             } else if about_one && permitted && route.verb == Verb::Read {
                 assert_eq!(answer.status, 404, "{what}");
             } else if about_one {
@@ -149,7 +157,7 @@ fn what_is_of_another_project_looks_like_what_is_not_there() {
     let (daemon, ids) = site();
     let stranger = daemon.token("project-owner", "red");
     let nothing = "01900000-0000-7000-8000-000000000000";
-    for (kind, id) in &ids {
+    for (kind, id) in ids.iter().filter(|(kind, _)| kind.is_of_projects()) {
         let ask = |method: &str, id: &str, body: &Value| {
             let answer = daemon.request_as(&stranger, method, &format!("{}/{id}", kind.plural()), body);
             (answer.status, answer.text.replace(id, "ID"))

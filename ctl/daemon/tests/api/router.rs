@@ -6,6 +6,52 @@ use crate::bodies::{external, network, site};
 use crate::support::Daemon;
 
 #[test]
+fn routes_lead_to_hosts_of_the_routers_networks() {
+    let daemon = Daemon::start();
+    daemon.create("networks", &network("tenant", "10.0.0.0/24"));
+    daemon.create("networks", &external());
+    let router = |routes: serde_json::Value| json!({"router": {"name": "r", "internal": ["tenant"], "external": "wan", "routes": routes}});
+    let wrong = daemon.post(
+        "routers",
+        &router(json!([
+            {"destination": "10.9.0.0/16", "nexthop": "10.1.0.1"},
+            {"destination": "10.8.0.0/16", "nexthop": "10.0.0.1"},
+            {"destination": "10.0.0.0/24", "blackhole": true}
+        ])),
+    );
+    wrong.refused(
+        400,
+        "invalid",
+        &[
+            ("/router/routes/0/nexthop", "nexthop_unreachable"),
+            ("/router/routes/1/nexthop", "reserved_address"),
+            ("/router/routes/2/destination", "connected"),
+        ],
+    );
+    let routes = json!([{"destination": "10.9.0.0/16", "nexthop": "10.0.0.9"},
+        {"destination": "10.8.0.0/16", "blackhole": true}]);
+    let created = daemon.create("routers", &router(routes.clone()));
+    assert_eq!(created["routes"], routes);
+    let cut = daemon.patch("routers/r", &json!({"router": {"internal": []}}));
+    cut.refused(400, "invalid", &[("/router/routes/0/nexthop", "nexthop_unreachable")]);
+    let none = daemon.patch("routers/r", &json!({"router": {"internal": [], "routes": null}}));
+    assert_eq!(none.status, 200, "{}", none.text);
+}
+
+#[test]
+fn a_router_has_an_ipv6_address_where_the_outside_has() {
+    let daemon = Daemon::start();
+    let mut outside = external();
+    outside["network"]["ipv6_cidr"] = json!("2001:db8::/64");
+    outside["network"]["ipv6_gateway_ip"] = json!("fe80::1");
+    daemon.create("networks", &outside);
+    let created = daemon.create("routers", &json!({"router": {"name": "r", "external": "wan"}}));
+    assert_eq!(created["external"]["ipv6"], "2001:db8::1");
+    let taken = json!({"router": {"name": "s", "external": {"network": "wan", "ipv6": "2001:db8::1"}}});
+    daemon.post("routers", &taken).refused(409, "conflict", &[("/router/external/ipv6", "address_in_use")]);
+}
+
+#[test]
 fn the_server_fills_in_the_mac_and_the_external_address() {
     let daemon = site();
     let router = daemon.get("routers/r1").body["router"].clone();

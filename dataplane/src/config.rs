@@ -8,6 +8,7 @@
 //! object that is the same allocation as in the configuration before is known to be unchanged without a look.
 
 mod nat;
+mod services;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::{Cidr, MacAddress};
 
 pub use nat::{NatFiltering, NatMapping, NatPool, PortForward};
+pub use services::{Advertisements, Dhcp, Dhcp6, Endpoint, HostRoute, Services};
 
 /// Identifier of an object: any text, unique among the objects of its kind. The daemon uses UUIDs.
 pub type Id = String;
@@ -74,67 +76,6 @@ pub struct Network {
     /// What the gateway serves the workloads of a tenant network.
     #[serde(default)]
     pub services: Services,
-}
-
-/// What the gateway serves the workloads of a tenant network itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Services {
-    /// The gateway's address as a server; the network's gateway where left out.
-    pub address: Option<Ipv4Addr>,
-    /// What DHCP tells workloads; none: no DHCP.
-    pub dhcp: Option<Dhcp>,
-    /// Where the gateway's own servers are reached.
-    pub endpoints: Vec<Endpoint>,
-}
-
-/// What DHCP tells the workloads of a network beside their addresses.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Dhcp {
-    /// How long an address may be used before it is asked for again.
-    #[serde(default = "default_lease_seconds")]
-    pub lease_seconds: u32,
-    /// The network's gateway leads everywhere.
-    #[serde(default = "default_true")]
-    pub default_route: bool,
-    /// Further routes.
-    #[serde(default)]
-    pub routes: Vec<HostRoute>,
-    /// Name servers.
-    #[serde(default)]
-    pub dns_servers: Vec<Ipv4Addr>,
-    /// Time servers.
-    #[serde(default)]
-    pub ntp_servers: Vec<Ipv4Addr>,
-    /// The domain of the network's workloads.
-    #[serde(default)]
-    pub domain: Option<String>,
-    /// Domains that short names are looked for in.
-    #[serde(default)]
-    pub search: Vec<String>,
-}
-
-/// A route that workloads are told.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HostRoute {
-    /// Where to.
-    pub destination: Cidr,
-    /// By which host of the network.
-    pub next_hop: Ipv4Addr,
-}
-
-/// Where one of the gateway's own servers is reached by workloads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Endpoint {
-    /// Address.
-    pub address: IpAddr,
-    /// IP protocol number: TCP or UDP.
-    pub protocol: u8,
-    /// Port.
-    pub port: u16,
 }
 
 impl Network {
@@ -559,10 +500,6 @@ pub enum Remote {
 
 fn default_mtu() -> u16 {
     1500
-}
-
-fn default_lease_seconds() -> u32 {
-    86_400
 }
 
 fn default_weight() -> u16 {

@@ -7,6 +7,8 @@
 //!
 //! A packet may end after any stage: every stage lists in its module doc what it may drop with.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use edgestack_abi::session::Session;
 use edgestack_abi::{DropReason, FlowVerdict};
 
@@ -32,6 +34,7 @@ use crate::tuple::{Tuple, Tuples};
 use crate::wire::TCP_RST;
 use crate::wire::arp::Arp;
 use crate::wire::dhcp4::MessageType;
+use crate::wire::dhcp6::answer::Verdict;
 use crate::wire::headers::{self, Fragment, Headers, Ip, Network, Transport};
 use crate::wire::icmp::IcmpError;
 use crate::wire::neighbour::Neighbour;
@@ -177,7 +180,7 @@ pub enum Decision {
     /// It ends at a stage.
     Drop(Stage, DropReason),
     /// It ends at a stage, and the gateway tells its sender, from this address.
-    Tell(Stage, DropReason, IcmpError, (std::net::IpAddr, MacAddress)),
+    Tell(Stage, DropReason, IcmpError, (IpAddr, MacAddress)),
     /// It ends at a stage, and its sender gets a RST of the address that it was for.
     Reset(Stage, DropReason),
     /// It waits for its next hop.
@@ -205,10 +208,14 @@ pub enum Response {
     Arp(Arp),
     /// The same by neighbour discovery: the answer, and the MAC address that it comes from.
     Neighbour(Neighbour, MacAddress),
+    /// A workload asked for routers: what it is told, by itself, or with all where it has no address yet.
+    Advertisement(Option<(Ipv6Addr, MacAddress)>),
     /// Somebody pinged a gateway address.
     Echo,
     /// A workload asked by DHCP.
     Dhcp(MessageType),
+    /// The same by DHCPv6.
+    Dhcp6(Verdict),
     /// One of the gateway's own servers or clients is to have it.
     Service,
     /// Nothing: the packet needs no answer.
@@ -309,7 +316,7 @@ pub fn decide(context: &Context<'_>, frame: &[u8], in_port: u16, trace: &mut Tra
     let ip = match (respond::run(context, &headers, frame, port, trace), &headers.network) {
         (Ok(None), Network::Ip(ip)) => ip,
         (Ok(Some(decision)), _) => return decision.into(),
-        (Ok(None), Network::Arp(_) | Network::Neighbour(_)) => {
+        (Ok(None), Network::Arp(_) | Network::Neighbour(_) | Network::RouterSolicitation(_)) => {
             return Decision::Respond(Response::Silence).into();
         }
         (Err(reason), _) => return Decision::Drop(Stage::Respond, reason).into(),

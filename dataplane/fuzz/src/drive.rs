@@ -18,6 +18,8 @@ use edgestack_dataplane::io::pcap_file::PcapReader;
 use edgestack_dataplane::rewrite;
 use edgestack_dataplane::tuple::Tuple;
 use edgestack_dataplane::wire::dhcp4::{self, MessageType};
+use edgestack_dataplane::wire::dhcp6;
+use edgestack_dataplane::wire::dhcp6::answer::{Dhcp6Option, Status, Verdict};
 use edgestack_dataplane::wire::dns::{BadQuery, Query, Record, Reply, ResponseCode};
 use edgestack_dataplane::wire::headers::{self, Network};
 use edgestack_dataplane::wire::udp;
@@ -111,6 +113,47 @@ pub fn dhcp4(data: &[u8]) {
         };
         let payload = udp::payload(&frame[..length], &ip).expect("the checksum is right");
         assert!(payload.len() + 28 <= usize::from(request.packet_length_max).max(576));
+    }
+}
+
+/// Reads the bytes as a DHCPv6 client's message and answers it in every way; each answer is a sound frame with whole
+/// options.
+pub fn dhcp6(data: &[u8]) {
+    let Some(request) = dhcp6::Request::parse(data) else { return };
+    let options = [(23, 32), (24, usize::from(data[1]) + 9), (56, 20)];
+    let options = options.map(|(code, length)| Dhcp6Option { code, data: vec![code as u8; length] });
+    let verdicts = [
+        Verdict::Offer,
+        Verdict::Lease,
+        Verdict::Information,
+        Verdict::Noted,
+        Verdict::Only(Status::NotOnLink),
+    ];
+    for verdict in verdicts {
+        for client_ip in [None, Some(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11))] {
+            let answer = dhcp6::answer::Answer {
+                verdict,
+                request: &request,
+                client: (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), MacAddress([2, 0, 0, 0, 0, 9])),
+                client_ip,
+                server: (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2), MacAddress([2, 0, 0, 0, 0, 1])),
+                server_id: &[0, 3, 0, 1, 2, 0, 0, 0, 0, 1],
+                lease_seconds: 3600,
+                options: &options,
+            };
+            let mut frame = [0; dhcp6::answer::FRAME_LENGTH_MAX];
+            let length = answer.write(&mut frame);
+            let Ok(Network::Ip(ip)) = headers::parse(&frame[..length]).map(|headers| headers.network) else {
+                panic!("an answer is malformed: {:02x?}", &frame[..length])
+            };
+            let payload = udp::payload(&frame[..length], &ip).expect("the checksum is right");
+            assert!(payload[1..4] == data[1..4] && ip.total_length <= 1280);
+            let mut rest = &payload[4..];
+            while !rest.is_empty() {
+                let (head, after) = rest.split_at(4);
+                rest = &after[usize::from(u16::from_be_bytes([head[2], head[3]]))..];
+            }
+        }
     }
 }
 

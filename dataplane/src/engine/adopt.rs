@@ -13,6 +13,7 @@ use edgestack_abi::FlowKey;
 use edgestack_abi::Session;
 use edgestack_abi::flow::REPLY;
 
+use super::advertise::Advertisers;
 use super::{Engine, EngineError, EngineSettings, RateWindow, ServiceRate, SlowPath, nat};
 use crate::address::MacAddress;
 use crate::exchange::Exchange;
@@ -55,6 +56,7 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
         affinities: AffinityTable::default(),
         bindings: hashbrown::HashMap::new(),
         announcements: Vec::new(),
+        advertisers: Advertisers::new(ports.capacity()),
         new_flows: vec![RateWindow::default(); usize::from(ports.capacity())],
         service_rates: vec![ServiceRate::default(); usize::from(ports.capacity())],
         icmp_errors: RateWindow::default(),

@@ -19,7 +19,6 @@ use crate::connection::{ConnectionState, tier0_directions};
 use crate::packet::{FRAME_SIZE, FramePool, Packet};
 use crate::pipeline::{Decided, Decision, Known, NewSession, Related, Response, Stage};
 use crate::rewrite;
-use crate::snapshot::services;
 use crate::stages::connection::first_state;
 use crate::stages::next_hop_word;
 use crate::tables::flow_table::EntryIndex;
@@ -27,18 +26,15 @@ use crate::tables::fragment_table::Forwarded;
 use crate::tables::neighbour_table::{Asker, Learned, NeighbourKey, Probe};
 use crate::tuple::Tuple;
 use crate::wire::arp::{self, Arp};
-use crate::wire::dhcp4::{self, MessageType};
 use crate::wire::fragment;
 use crate::wire::headers::{self, Ip, Network};
 use crate::wire::icmp::{self, IcmpError};
 use crate::wire::neighbour::{self, Neighbour};
-use crate::wire::{tcp, udp};
+use crate::wire::tcp;
 
 /// A UDP flow that was used within this time does not give way to a new flow.
 const UDP_SAFE_TICKS: u32 = 300;
 
-/// Requests by DHCP that one port is answered in a second.
-const DHCP_PER_SECOND_AND_PORT: u32 = 20;
 /// Packets to the gateway's own servers that one port may send in a second.
 const SERVICE_PACKETS_PER_SECOND_AND_PORT: u32 = 2000;
 
@@ -83,19 +79,19 @@ impl Hands<'_> {
         }
     }
 
-    fn discard(&mut self, packet: Packet, stage: Stage, reason: DropReason) {
+    pub(super) fn discard(&mut self, packet: Packet, stage: Stage, reason: DropReason) {
         discard(&self.worker.counters, self.pool, packet, stage, reason);
     }
 
-    fn send(&mut self, port: u16, packet: Packet) {
+    pub(super) fn send(&mut self, port: u16, packet: Packet) {
         transmit(&self.worker.counters, self.output, port, packet);
     }
 
     /// The IP headers of a packet that the pipeline has parsed before.
-    fn ip(&self, packet: &Packet) -> Option<Ip> {
+    pub(super) fn ip(&self, packet: &Packet) -> Option<Ip> {
         match headers::parse(self.pool.data(packet)).ok()?.network {
             Network::Ip(ip) => Some(ip),
-            Network::Arp(_) | Network::Neighbour(_) => None,
+            Network::Arp(_) | Network::Neighbour(_) | Network::RouterSolicitation(_) => None,
         }
     }
 
@@ -231,7 +227,7 @@ impl Hands<'_> {
     }
 
     /// Sends a frame of the gateway's own by a port.
-    fn send_frame(&mut self, port: u16, bytes: &[u8]) {
+    pub(super) fn send_frame(&mut self, port: u16, bytes: &[u8]) {
         let Some(mut frame) = self.pool.allocate(port) else {
             return self.worker.counters.dropped(Stage::Respond, DropReason::FramesExhausted, port);
         };
@@ -244,6 +240,8 @@ impl Hands<'_> {
         match response {
             Response::Silence => return self.pool.free(packet),
             Response::Dhcp(message) => return self.dhcp(packet, message),
+            Response::Dhcp6(verdict) => return self.dhcp6(packet, verdict),
+            Response::Advertisement(host) => return self.solicited(packet, host),
             Response::Service => return self.service(packet),
             Response::Arp(reply) => {
                 // Who asks also tells where it is (RFC 826).
@@ -287,42 +285,6 @@ impl Hands<'_> {
             return self.discard(packet, Stage::Respond, DropReason::ServiceBusy);
         }
         self.pool.free(packet);
-    }
-
-    /// Makes a DHCP request into its answer.
-    fn dhcp(&mut self, mut packet: Packet, message: MessageType) {
-        let rate = self.slow.service_rates.get_mut(usize::from(packet.in_port));
-        if rate.is_some_and(|rate| !rate.dhcp.admit(self.now_ticks, DHCP_PER_SECOND_AND_PORT)) {
-            return self.discard(packet, Stage::Respond, DropReason::ServiceRate);
-        }
-        let snapshot = self.engine.snapshot.load();
-        let frame = self.pool.data(&packet);
-        let mut buffer = [0; dhcp4::FRAME_LENGTH_MAX];
-        let written = self.ip(&packet).and_then(|ip| {
-            let port = snapshot.port(packet.in_port)?;
-            let network = &snapshot.networks[port.network];
-            let (workload, dhcp) = (port.workload.as_ref()?, network.services.dhcp.as_ref()?);
-            let request = dhcp4::Request::parse(udp::payload(frame, &ip)?)?;
-            // What is before a slash is the project.
-            let host_name = port.name.rsplit('/').next().unwrap_or_default();
-            let answer = dhcp4::Answer {
-                message,
-                request: &request,
-                client_ip: workload.ip_address,
-                server: (dhcp.server, snapshot.gateway_mac(port.network)),
-                lease_seconds: dhcp.lease_seconds,
-                host_name: Some(host_name).filter(|name| services::is_domain(name)).unwrap_or_default(),
-                options: &dhcp.options,
-                mtu: network.mtu,
-            };
-            Some(answer.write(&mut buffer))
-        });
-        let Some(length) = written else {
-            return self.discard(packet, Stage::Respond, DropReason::MalformedDhcp);
-        };
-        self.pool.write(&mut packet, &buffer[..length]);
-        self.worker.counters.responses.add(1);
-        self.send(packet.in_port, packet);
     }
 
     fn learn(&mut self, neighbour: NeighbourKey, mac: MacAddress) {

@@ -8,9 +8,11 @@
 //! The engine never does I/O and never reads a clock: packets, frames and ticks come in as arguments.
 
 mod adopt;
+mod advertise;
 mod apply;
 mod commit;
 mod denials;
+mod dhcp;
 mod nat;
 mod settings;
 mod timers;
@@ -98,6 +100,7 @@ struct SlowPath {
     affinities: AffinityTable,
     bindings: HashMap<u16, InterfaceBinding>,
     announcements: Vec<timers::Announcement>,
+    advertisers: advertise::Advertisers,
     /// New flows per port in the present second.
     new_flows: Vec<RateWindow>,
     /// What each port has asked of the gateway itself in the present second.
@@ -125,6 +128,7 @@ struct RateWindow {
 #[derive(Clone, Copy, Debug, Default)]
 struct ServiceRate {
     dhcp: RateWindow,
+    solicitations: RateWindow,
     packets: RateWindow,
 }
 

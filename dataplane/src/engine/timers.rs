@@ -1,4 +1,5 @@
-//! What time brings: idle sessions end, next hops are asked for again, new addresses are announced.
+//! What time brings: idle sessions end, next hops are asked for again, new addresses are announced, routers advertise
+//! themselves.
 //!
 //! There is no timer per flow. Both tiers stamp flows with the engine's clock, and a sweep visits a part of the sessions
 //! each tick, so that every session is looked at within [`SWEEP_TICKS`].
@@ -87,6 +88,7 @@ impl Engine {
                 hands.ask(&probe);
             }
             hands.announce();
+            hands.advertise_due();
         }
         give_up_held(worker, pool, now_ticks);
         // Held packets whose next hop is known go through the pipeline again.
@@ -213,7 +215,7 @@ impl Hands<'_> {
 }
 
 impl Engine {
-    fn is_up(&self, port: u16) -> bool {
+    pub(super) fn is_up(&self, port: u16) -> bool {
         self.ports.flags_and_mtu(port).0 & edgestack_abi::port::PORT_UP != 0
     }
 }

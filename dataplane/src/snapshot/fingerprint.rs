@@ -46,8 +46,8 @@ pub(super) fn of(value: &impl Hash) -> u64 {
 pub(super) fn of_network(network: &Network) -> u64 {
     let Network { id, name: _, cidr, gateway_ip, ipv6_cidr, ipv6_gateway_ip, mtu, external, services } =
         network;
-    // What DHCP tells is no matter of flows.
-    let Services { address, dhcp: _, endpoints } = services;
+    // What DHCP and advertisements tell is no matter of flows.
+    let Services { address, dhcp: _, advertisements: _, dhcp6: _, endpoints } = services;
     let ipv6 = (ipv6_cidr, ipv6_gateway_ip);
     of(&(id, cidr, gateway_ip, ipv6, mtu, external, address, endpoints))
 }

@@ -273,6 +273,16 @@ impl Topology {
         network.router.map_or(network.services.mac_address, |router| self.routers[router].mac_address)
     }
 
+    /// The gateway's link-local IPv6 address in a tenant network.
+    pub fn gateway_link_local(&self, network: Index) -> Ipv6Addr {
+        link_local(self.gateway_mac(network))
+    }
+
+    /// Whether an address is the gateway's link-local one in a tenant network that it serves by IPv6.
+    pub fn is_gateway_link_local(&self, network: Index, address: IpAddr) -> bool {
+        self.networks[network].services.is_told_ipv6() && self.gateway_link_local(network) == address
+    }
+
     /// Whether a router has this address on one of its legs.
     pub fn is_router_address(&self, router: Index, address: IpAddr) -> bool {
         let router = &self.routers[router];

@@ -1,5 +1,7 @@
 //! What the gateway serves a network's workloads itself, checked, with the options of DHCP ready to be sent.
 
+pub mod ipv6;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::fingerprint;
@@ -32,6 +34,10 @@ pub struct Services {
     pub mac_address: MacAddress,
     /// DHCP.
     pub dhcp: Option<Dhcp>,
+    /// Router advertisements.
+    pub advertisement: Option<ipv6::Advertisement>,
+    /// DHCPv6.
+    pub dhcp6: Option<ipv6::Dhcp6>,
     /// Where servers are reached: address, IP protocol, port.
     pub endpoints: Vec<(IpAddr, u8, u16)>,
 }
@@ -55,6 +61,11 @@ impl Services {
         is_server || self.endpoints.iter().any(|(endpoint, ..)| *endpoint == address)
     }
 
+    /// Whether workloads are told something of IPv6.
+    pub fn is_told_ipv6(&self) -> bool {
+        self.advertisement.is_some() || self.dhcp6.is_some()
+    }
+
     /// Whether a server is reached there.
     pub fn has_endpoint(&self, address: IpAddr, protocol: u8, port: u16) -> bool {
         self.endpoints.contains(&(address, protocol, port))
@@ -63,7 +74,7 @@ impl Services {
 
 /// Checks the services of a network; what is wrong, by field.
 pub(super) fn compile(network: &config::Network) -> Result<Services, Vec<(&'static str, String)>> {
-    let config::Services { address, dhcp, endpoints } = &network.services;
+    let config::Services { address, dhcp, advertisements: _, dhcp6: _, endpoints } = &network.services;
     let mut problems = Vec::new();
     if network.external && network.services != config::Services::default() {
         problems.push(("services", "an external network has hosts of its own; leave them out".to_owned()));
@@ -94,6 +105,8 @@ pub(super) fn compile(network: &config::Network) -> Result<Services, Vec<(&'stat
         }
     }
     let compiled = dhcp.as_ref().and_then(|dhcp| self::dhcp(network, address, dhcp, &mut problems));
+    let advertisement = ipv6::advertisement(network, &mut problems);
+    let dhcp6 = ipv6::dhcp6(network, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -101,6 +114,8 @@ pub(super) fn compile(network: &config::Network) -> Result<Services, Vec<(&'stat
         address,
         mac_address: own_mac(&network.id),
         dhcp: compiled,
+        advertisement,
+        dhcp6,
         endpoints: endpoints
             .iter()
             .map(|endpoint| (endpoint.address, endpoint.protocol, endpoint.port))
@@ -238,7 +253,6 @@ mod tests {
             gateway_ip: Some([10, 0, 0, 1].into()),
             mtu: 1450,
             services: Services {
-                address: None,
                 dhcp: Some(Dhcp {
                     lease_seconds: 3600,
                     default_route: true,
@@ -252,6 +266,7 @@ mod tests {
                     search: vec!["a.example".to_owned(), "b".to_owned()],
                 }),
                 endpoints: vec![Endpoint { address: [169, 254, 169, 254].into(), protocol: 6, port: 80 }],
+                ..Services::default()
             },
             ..Network::new("network", "10.0.0.0/25".parse().unwrap())
         }

@@ -3,7 +3,7 @@
 //! A workload sends only from the addresses that are configured for it, in Ethernet, IP, ARP and neighbour discovery; an uplink never brings
 //! packets from addresses that are the gateway's own or belong behind it. Packets to addresses that nobody forwards to end here too.
 //!
-//! What DHCP clients send before they know their address is let in for the gateway to answer.
+//! What DHCP clients of both versions send before they know their address is let in for the gateway to answer.
 //!
 //! Drops: `UnknownPort`, `PortDown`, `SpoofedMac`, `SpoofedIp`, `InvalidSource`, `NotOurMac`, `Multicast`, `NoRoute`.
 
@@ -15,9 +15,10 @@ use crate::address::MacAddress;
 use crate::pipeline::{Context, Stage, Subject};
 use crate::snapshot::{Port, Workload};
 use crate::trace::Trace;
-use crate::wire::dhcp4;
 use crate::wire::headers::{Headers, Ip, Network};
 use crate::wire::neighbour::Neighbour;
+use crate::wire::router_discovery::Solicitation;
+use crate::wire::{dhcp4, dhcp6};
 
 /// The port, when it may send this.
 pub fn run<'a>(
@@ -53,10 +54,19 @@ fn check<'a>(context: &Context<'a>, headers: &Headers, in_port: u16) -> Result<&
             }
         }
         (Network::Neighbour(neighbour), Some(workload)) => check_neighbour(workload, mac, neighbour)?,
-        (Network::Arp(_) | Network::Neighbour(_), None) => {}
+        (Network::RouterSolicitation(asked), Some(workload)) => check_solicitation(workload, mac, asked)?,
+        (Network::Arp(_) | Network::Neighbour(_) | Network::RouterSolicitation(_), None) => {}
         (Network::Ip(ip), Some(workload)) if is_for_dhcp(context, port, ip) => {
             let source = if ip.source.is_unspecified() { workload.ip_address.into() } else { ip.source };
             check_workload(workload, mac, source)?;
+        }
+        (Network::Ip(ip), Some(workload)) if is_for_dhcp6(context, port, ip) => {
+            check_source(ip.source)?;
+            if is_link_local(ip.source) {
+                check_mac(workload, mac)?;
+            } else {
+                check_workload(workload, mac, ip.source)?;
+            }
         }
         (Network::Ip(ip), _) => {
             check_source(ip.source)?;
@@ -75,6 +85,13 @@ fn is_for_dhcp(context: &Context<'_>, port: &Port, ip: &Ip) -> bool {
             .ipv4()
             .is_some_and(|(source, destination)| destination.is_broadcast() || source.is_unspecified())
         && context.snapshot.networks[port.network].services.dhcp.is_some()
+}
+
+/// Whether a packet is a DHCPv6 client's to all servers, of which the gateway is the only one.
+fn is_for_dhcp6(context: &Context<'_>, port: &Port, ip: &Ip) -> bool {
+    dhcp6::is_request(ip)
+        && ip.destination == IpAddr::from(dhcp6::ALL_SERVERS)
+        && context.snapshot.networks[port.network].services.dhcp6.is_some()
 }
 
 /// Repeats the check for a session that is decided again.
@@ -111,6 +128,17 @@ fn check_neighbour(workload: &Workload, mac: MacAddress, neighbour: &Neighbour) 
         return check_mac(workload, mac);
     }
     check_workload(workload, mac, speaks_of.into())
+}
+
+/// Router discovery: a workload asks from its own address, a link-local one, or none.
+fn check_solicitation(workload: &Workload, mac: MacAddress, asked: &Solicitation) -> Result<(), DropReason> {
+    if workload.port_security && asked.mac_address.is_some_and(|told| told != mac) {
+        return Err(DropReason::SpoofedMac);
+    }
+    if asked.source.is_unspecified() || asked.source.is_unicast_link_local() {
+        return check_mac(workload, mac);
+    }
+    check_workload(workload, mac, asked.source.into())
 }
 
 fn check_mac(workload: &Workload, mac: MacAddress) -> Result<(), DropReason> {

@@ -156,6 +156,9 @@ pub fn describe(frame: &[u8]) -> String {
         Network::Neighbour(neighbour) => {
             return format!("{ethernet}: neighbour {} is here, tells {}", neighbour.target, neighbour.source);
         }
+        Network::RouterSolicitation(solicitation) => {
+            return format!("{ethernet}: who is a router, tell {}", solicitation.source);
+        }
         Network::Ip(ip) => ip,
     };
     let (source, destination) = (ip.source, ip.destination);

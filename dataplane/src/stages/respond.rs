@@ -1,13 +1,15 @@
 //! Respond: what the gateway answers itself.
 //!
-//! ARP requests and neighbour solicitations for addresses that it knows the owner of (never flooded), pings of its own
-//! addresses, DHCP (whatever the security groups say), what is for the gateway's own servers, and what ARP and neighbour
-//! discovery teach about external neighbours.
+//! ARP requests and neighbour solicitations for addresses that it knows the owner of (never flooded), router solicitations,
+//! pings of its own addresses, DHCP of both versions (whatever the security groups say), what is for the gateway's own
+//! servers, and what ARP and neighbour discovery teach about external neighbours.
 //!
 //! Drops: `UnknownDestination` (somebody asks for an address that nobody has), `MalformedDhcp`, `DhcpServer`, `SpoofedMac`
 //! (DHCP for another's MAC address), `NoListener` (an address of services where nothing is served).
 
 mod dhcp4;
+mod dhcp6;
+mod router_discovery;
 
 use std::net::IpAddr;
 
@@ -75,8 +77,14 @@ pub fn run(
             });
             result.map(Some)
         }
+        Network::RouterSolicitation(solicitation) => {
+            Ok(Some(router_discovery::run(context, headers, solicitation, port, trace)))
+        }
         Network::Ip(ip) => {
             if let Some(decision) = dhcp4::run(context, ip, frame, port, trace)? {
+                return Ok(Some(decision));
+            }
+            if let Some(decision) = dhcp6::run(context, ip, frame, port, trace)? {
                 return Ok(Some(decision));
             }
             if let Some(decision) = service(context, headers, ip, port, trace)? {
@@ -170,7 +178,9 @@ fn inside_owner(context: &Context<'_>, port: &Port, address: IpAddr) -> Option<(
     {
         return Some((router.mac_address, true));
     }
-    if network.services.has_address(address) {
+    let is_served = network.services.has_address(address)
+        || context.snapshot.is_gateway_link_local(port.network, address);
+    if is_served {
         return Some((context.snapshot.gateway_mac(port.network), true));
     }
     if network.load_balancer(address).is_some() {
@@ -244,8 +254,10 @@ fn is_ping_of_gateway(context: &Context<'_>, headers: &Headers, ip: &Ip, port: &
         return false;
     }
     let snapshot = context.snapshot;
+    let is_served = snapshot.networks[port.network].services.has_address(ip.destination)
+        || snapshot.is_gateway_link_local(port.network, ip.destination);
     if port.workload.is_some()
-        && snapshot.networks[port.network].services.has_address(ip.destination)
+        && is_served
         && snapshot.gateway_mac(port.network) == headers.ethernet_destination
     {
         return true;

@@ -17,6 +17,7 @@ use crate::address::MacAddress;
 use crate::tuple::Tuple;
 use crate::wire::arp::Arp;
 use crate::wire::neighbour::Neighbour;
+use crate::wire::router_discovery::Solicitation;
 
 /// The bits of the fragment field that make a packet a fragment: more to come, or an offset (RFC 791).
 const FRAGMENT_MASK: u16 = 0x3fff;
@@ -39,6 +40,8 @@ pub enum Network {
     Arp(Arp),
     /// A neighbour solicitation or advertisement.
     Neighbour(Neighbour),
+    /// A router solicitation.
+    RouterSolicitation(Solicitation),
     /// Any other IP packet.
     Ip(Ip),
 }
@@ -393,12 +396,19 @@ fn parse_ipv6(packet: &[u8]) -> Result<Network, DropReason> {
             if fragment.is_none() && ipv6_checksum(source, destination, protocol, payload) != 0 {
                 return Err(DropReason::MalformedTransport);
             }
-            if payload.first().is_some_and(|kind| Neighbour::is_type(*kind)) {
-                // RFC 4861, section 7.1: nothing from further away than the link, nothing behind extension headers.
+            let kind = payload.first().copied().unwrap_or_default();
+            if Neighbour::is_type(kind) || Solicitation::is_type(kind) {
+                // RFC 4861, sections 6.1 and 7.1: nothing from further away than the link, nothing behind extension headers.
                 // RFC 6980: nor in parts.
                 let is_local = packet[7] == u8::MAX && header_length == IPV6_LENGTH;
-                let neighbour = if is_local { Neighbour::parse(source, destination, payload) } else { None };
-                return neighbour.map(Network::Neighbour).ok_or(DropReason::MalformedTransport);
+                let discovery = match kind {
+                    _ if !is_local => None,
+                    _ if Neighbour::is_type(kind) => {
+                        Neighbour::parse(source, destination, payload).map(Network::Neighbour)
+                    }
+                    _ => Solicitation::parse(source, payload).map(Network::RouterSolicitation),
+                };
+                return discovery.ok_or(DropReason::MalformedTransport);
             }
             parse_icmpv6(payload, header_length)?
         }

@@ -4,15 +4,17 @@
 //! hands them a buffer that is too short, which is a bug of the caller.
 //!
 //! RFCs to read first: 791 (IPv4), 792 (ICMP), 826 (ARP), 8200 (IPv6), 4443 (ICMPv6), 4861 (neighbour discovery), 768 (UDP),
-//! 9293 (TCP), 2131 (DHCP).
+//! 9293 (TCP), 2131 (DHCP), 8415 (DHCPv6).
 
 pub mod arp;
 pub mod dhcp4;
+pub mod dhcp6;
 pub mod dns;
 pub mod fragment;
 pub mod headers;
 pub mod icmp;
 pub mod neighbour;
+pub mod router_discovery;
 pub mod tcp;
 pub mod udp;
 

@@ -147,10 +147,13 @@ pub fn link_local(mac: MacAddress) -> Ipv6Addr {
 }
 
 /// An option runs past its message, or has no length.
-struct MalformedOption;
+pub(super) struct MalformedOption;
 
 /// The link-layer address among the options.
-fn link_layer_address(mut options: &[u8], wanted: u8) -> Result<Option<MacAddress>, MalformedOption> {
+pub(super) fn link_layer_address(
+    mut options: &[u8],
+    wanted: u8,
+) -> Result<Option<MacAddress>, MalformedOption> {
     let mut found = None;
     while !options.is_empty() {
         let length = 8 * usize::from(*options.get(1).ok_or(MalformedOption)?);

@@ -86,6 +86,37 @@ fn random_requests_by_dhcp_are_answered_or_not() {
 }
 
 #[test]
+fn random_requests_by_dhcpv6_are_answered_or_not() {
+    let mut random = Random(SEED);
+    let option = |message: &mut Vec<u8>, code: u8, data: &[u8]| {
+        message.extend([0, code, (data.len() >> 8) as u8, data.len() as u8]);
+        message.extend(data);
+    };
+    for _ in 0..PACKETS / 4 {
+        let mut message = vec![1 + random.next() as u8 % 13, 1, 2, random.next() as u8];
+        let length = 3 + random.next() as usize % 20;
+        option(&mut message, 1, &random.bytes(length));
+        if random.next().is_multiple_of(2) {
+            option(&mut message, 2, &[0, 3, 0, 1, 2, 0, 0, 0, 0, 1]);
+        }
+        for _ in 0..random.next() % 5 {
+            let code = [3, 4, 6, 14, 25, 39][random.next() as usize % 6];
+            let length = [12, 4, 2, 0, 12, 5][random.next() as usize % 6];
+            let mut data = random.bytes(length);
+            for _ in 0..random.next() % 40 {
+                option(&mut data, 5, &[&[0x20; 16][..], &[0; 8]].concat());
+            }
+            option(&mut message, code, &data);
+        }
+        if random.next().is_multiple_of(4) {
+            let at = random.next() as usize % message.len();
+            message[at] = random.next() as u8;
+        }
+        drive::dhcp6(&message);
+    }
+}
+
+#[test]
 fn random_messages_of_the_dns_are_read_or_not() {
     let mut random = Random(SEED);
     for _ in 0..PACKETS / 4 {
@@ -155,6 +186,7 @@ fn what_fuzzing_found_stays_fixed() {
             drive::pipeline(data);
         }),
         ("dhcp4", |data| drive::dhcp4(data)),
+        ("dhcp6", |data| drive::dhcp6(data)),
         ("dns", |data| drive::dns(data)),
         ("pcap", |data| drive::pcap(data)),
     ] {

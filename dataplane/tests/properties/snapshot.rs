@@ -55,7 +55,12 @@ fn services() -> impl Strategy<Value = Services> {
     let endpoint = (address(), prop_oneof![Just(6), Just(17), any::<u8>()], any::<u16>())
         .prop_map(|(address, protocol, port)| Endpoint { address: address.into(), protocol, port });
     let parts = (prop::option::of(address()), prop::option::of(dhcp), prop::collection::vec(endpoint, 0..2));
-    let some = parts.prop_map(|(address, dhcp, endpoints)| Services { address, dhcp, endpoints });
+    let some = parts.prop_map(|(address, dhcp, endpoints)| Services {
+        address,
+        dhcp,
+        endpoints,
+        ..Services::default()
+    });
     prop_oneof![1 => Just(Services::default()), 1 => some]
 }
 

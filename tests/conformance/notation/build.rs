@@ -78,7 +78,9 @@ impl Builder<'_> {
             "icmp" => self.icmp(layer, rest, place),
             "icmpv6" => self.icmpv6(layer, rest, place),
             "neighbour" => self.neighbour(layer, rest, place),
+            "router" => self.router(layer, rest, place),
             "dhcp" => super::dhcp::build(self, layer),
+            "dhcp6" => super::discovery::build(layer),
             "text" | "hex" | "zeros" | "fill" => self.payload(layer, rest, place),
             _ => Err(layer.error("is no layer that is known")),
         }
@@ -381,7 +383,7 @@ fn ether_type_of(rest: &[Layer]) -> u64 {
 pub(super) fn protocol_of(rest: &[Layer]) -> u64 {
     match rest.first().map(|layer| layer.name.as_str()) {
         Some("icmp") => 1,
-        Some("icmpv6" | "neighbour") => 58,
+        Some("icmpv6" | "neighbour" | "router") => 58,
         Some("tcp") => 6,
         Some("udp") => 17,
         _ => 253, // RFC 3692: for experiments.

@@ -119,7 +119,7 @@ impl Builder<'_> {
         self.finish_icmpv6(layer, bytes, &body, place)
     }
 
-    fn finish_icmpv6(
+    pub(super) fn finish_icmpv6(
         &self,
         layer: &Layer,
         mut bytes: Vec<u8>,
@@ -137,7 +137,8 @@ impl Builder<'_> {
 
 /// RFC 4861: neighbour discovery comes from the link itself.
 fn hops_of(rest: &[Layer]) -> u64 {
-    if rest.first().is_some_and(|layer| layer.name == "neighbour") { 255 } else { 64 }
+    let is_local = rest.first().is_some_and(|layer| matches!(layer.name.as_str(), "neighbour" | "router"));
+    if is_local { 255 } else { 64 }
 }
 
 /// Reads an IPv6 packet.

@@ -14,6 +14,7 @@
 
 pub(crate) mod build;
 mod dhcp;
+mod discovery;
 mod ipv6;
 pub(crate) mod names;
 pub(crate) mod print;

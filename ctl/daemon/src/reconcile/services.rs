@@ -68,7 +68,8 @@ pub(super) fn of_network(record: &Record<NetworkSpec>, settings: &ServiceSetting
         [PROTOCOL_UDP, PROTOCOL_TCP].map(|protocol| endpoint(gateway, protocol, DNS_PORT))
     });
     let metadata = settings.metadata.then(|| endpoint(METADATA_IP, PROTOCOL_TCP, METADATA_PORT));
-    Services { address: None, dhcp: Some(dhcp), endpoints: dns.chain(metadata).collect() }
+    let endpoints = dns.chain(metadata).collect();
+    Services { dhcp: Some(dhcp), endpoints, ..Services::default() }
 }
 
 fn endpoint(address: Ipv4Addr, protocol: u8, port: u16) -> Endpoint {

@@ -351,10 +351,10 @@ impl<'a> Compiler<'a> {
             if entry.port_by_ip.insert(address, number).is_some() {
                 problems.push((field, format!("{address} is used twice in network {}", entry.name)));
             }
-        }
-        if entry.services.has_address((*ip_address).into()) {
-            let message = format!("the gateway serves network {} at {ip_address}", entry.name);
-            problems.push(("ip_address", message));
+            // An IPv6 gateway whose address is taken is told above.
+            if entry.services.has_address(address) && !(address.is_ipv6() && entry.is_gateway(address)) {
+                problems.push((field, format!("the gateway serves network {} at {address}", entry.name)));
+            }
         }
         if mac_address.is_multicast() || mac_address.is_zero() {
             problems.push(("mac_address", format!("{mac_address} is no address of one host")));

@@ -8,6 +8,7 @@
 //! object that is the same allocation as in the configuration before is known to be unchanged without a look.
 
 mod nat;
+mod overlay;
 mod services;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::{Cidr, MacAddress};
 
 pub use nat::{NatFiltering, NatMapping, NatPool, PortForward};
+pub use overlay::{Overlay, Peer, Segment};
 pub use services::{Advertisements, Dhcp, Dhcp6, Endpoint, HostRoute, Services};
 
 /// Identifier of an object: any text, unique among the objects of its kind. The daemon uses UUIDs.
@@ -45,6 +47,8 @@ pub struct Config {
     pub nat_pools: Vec<Arc<NatPool>>,
     /// External ports that stand for workloads'.
     pub port_forwards: Vec<Arc<PortForward>>,
+    /// What carries tenant networks between hosts.
+    pub overlay: Option<Arc<Overlay>>,
 }
 
 /// A layer 2 network with one IPv4 subnet, and one of IPv6 where it has `ipv6_cidr`.
@@ -73,6 +77,9 @@ pub struct Network {
     /// The network is outside: reached by uplinks, its hosts found by ARP and neighbour discovery.
     #[serde(default)]
     pub external: bool,
+    /// How its frames are told from those of other networks on their way; none: it needs no telling.
+    #[serde(default)]
+    pub segment: Option<Segment>,
     /// What the gateway serves the workloads of a tenant network.
     #[serde(default)]
     pub services: Services,
@@ -91,6 +98,7 @@ impl Network {
             ipv6_gateway_ip: None,
             mtu: default_mtu(),
             external: false,
+            segment: None,
             services: Services::default(),
         }
     }
@@ -149,6 +157,9 @@ pub struct Workload {
     /// False turns anti-spoofing and security groups off.
     #[serde(default = "default_true")]
     pub port_security: bool,
+    /// The other host that the workload runs on; none: this one.
+    #[serde(default)]
+    pub peer: Option<Id>,
 }
 
 impl Workload {
@@ -161,6 +172,7 @@ impl Workload {
             security_groups: Vec::new(),
             allowed_address_pairs: Vec::new(),
             port_security: true,
+            peer: None,
         }
     }
 }

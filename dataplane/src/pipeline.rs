@@ -21,7 +21,9 @@ use crate::snapshot::{Port, Snapshot};
 use crate::stages::connection::{Belongs, Stale};
 use crate::stages::fragment::Part;
 use crate::stages::route::NextHop;
-use crate::stages::{admit, connection, destination, firewall, fragment, output, respond, route, source};
+use crate::stages::{
+    admit, connection, destination, encapsulate, firewall, fragment, output, respond, route, source,
+};
 use crate::tables::affinity_table::{AffinityTable, Choice, Client};
 use crate::tables::flow_table::{EntryIndex, FlowTable};
 use crate::tables::fragment_table::{DatagramKey, FragmentTable};
@@ -39,13 +41,15 @@ use crate::wire::headers::{self, Fragment, Headers, Ip, Network, Transport};
 use crate::wire::icmp::IcmpError;
 use crate::wire::neighbour::Neighbour;
 
-/// The stages in the order in which a packet meets them, pinned by a test. The services to come have their places:
-/// decapsulation after `Parse`, metering and encapsulation before `Output`.
+/// The stages in the order in which a packet meets them, pinned by a test. Metering, to come, has its place before
+/// `Encapsulate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Stage {
     /// Bytes to headers.
     Parse,
+    /// Outer headers of a tunnel off, before the frame inside is decided about (`engine/tunnels.rs`).
+    Decapsulate,
     /// May this port send this?
     Admit,
     /// Does the gateway answer it itself: ARP, ping?
@@ -64,6 +68,8 @@ pub enum Stage {
     Source,
     /// May the receiver receive it?
     FirewallIngress,
+    /// Can the tunnel that it leaves by be sent through?
+    Encapsulate,
     /// The verdicts of both directions.
     Output,
     /// Not a stage of the pipeline: sending what it decided.
@@ -72,8 +78,9 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Parse,
+        Self::Decapsulate,
         Self::Admit,
         Self::Respond,
         Self::Fragment,
@@ -83,6 +90,7 @@ impl Stage {
         Self::Route,
         Self::Source,
         Self::FirewallIngress,
+        Self::Encapsulate,
         Self::Output,
         Self::Transmit,
     ];
@@ -91,6 +99,7 @@ impl Stage {
     pub fn label(self) -> &'static str {
         match self {
             Self::Parse => "parse",
+            Self::Decapsulate => "decapsulate",
             Self::Admit => "admit",
             Self::Respond => "respond",
             Self::Fragment => "fragment",
@@ -100,6 +109,7 @@ impl Stage {
             Self::Route => "route",
             Self::Source => "source",
             Self::FirewallIngress => "firewall_ingress",
+            Self::Encapsulate => "encapsulate",
             Self::Output => "output",
             Self::Transmit => "transmit",
         }
@@ -313,7 +323,12 @@ pub fn decide(context: &Context<'_>, frame: &[u8], in_port: u16, trace: &mut Tra
         Ok(port) => port,
         Err(reason) => return Decision::Drop(Stage::Admit, reason).into(),
     };
-    let ip = match (respond::run(context, &headers, frame, port, trace), &headers.network) {
+    // The gateway answers workloads where they are.
+    let response = match port.tunnel {
+        Some(_) => Ok(None),
+        None => respond::run(context, &headers, frame, port, trace),
+    };
+    let ip = match (response, &headers.network) {
         (Ok(None), Network::Ip(ip)) => ip,
         (Ok(Some(decision)), _) => return decision.into(),
         (Ok(None), Network::Arp(_) | Network::Neighbour(_) | Network::RouterSolicitation(_)) => {
@@ -343,7 +358,12 @@ pub fn decide(context: &Context<'_>, frame: &[u8], in_port: u16, trace: &mut Tra
                 Stop::Refuse(reason) => refuse(stage, reason, &headers, ip),
                 Stop::Tell(reason, error) => {
                     let is_ipv6 = ip.source.is_ipv6();
-                    match respond::own_address(context, port, headers.ethernet_destination, is_ipv6) {
+                    // Where no router is on the way, the host that the packet was for seems to say it: none is left in the dark
+                    // by a way between hosts that takes less than the network does.
+                    let other = (ip.destination, headers.ethernet_destination);
+                    let is_too_big = reason == DropReason::PacketTooBig && port.workload.is_some();
+                    let own = respond::own_address(context, port, headers.ethernet_destination, is_ipv6);
+                    match own.or(is_too_big.then_some(other)) {
                         // RFC 1122, section 3.2.2: no error about an error.
                         Some(own) if !matches!(ip.transport, Transport::IcmpError { .. }) => {
                             Decision::Tell(stage, reason, error, own)
@@ -365,7 +385,9 @@ fn later_part(
     trace: &mut Trace,
 ) -> Decided {
     let verdict = context.flows.entry(entry).verdict;
-    match output::check(context, ip, &verdict, trace) {
+    match encapsulate::run(context, &verdict, trace)
+        .and_then(|()| output::check(context, ip, &verdict, trace))
+    {
         Ok(()) => Decision::Part(key, part, entry).into(),
         // Who sent the first part was told.
         Err(Stop::Drop(reason) | Stop::Deny(reason, _) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
@@ -435,6 +457,7 @@ fn forward(
             (Decision::New(new), new.original_verdict, replaced)
         }
     };
+    encapsulate::run(context, &verdict, trace).map_err(|stop| ended(Stage::Encapsulate, stop, ends))?;
     output::check(context, ip, &verdict, trace).map_err(|stop| ended(Stage::Output, stop, ends))?;
     Ok(Decided { ends, ..decision.into() })
 }
@@ -481,6 +504,7 @@ mod tests {
             labels,
             [
                 "parse",
+                "decapsulate",
                 "admit",
                 "respond",
                 "fragment",
@@ -490,6 +514,7 @@ mod tests {
                 "route",
                 "source",
                 "firewall_ingress",
+                "encapsulate",
                 "output",
                 "transmit"
             ]

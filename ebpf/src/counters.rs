@@ -43,6 +43,30 @@ pub fn forwarded(control: &Control, entry: *mut FlowEntry, in_port: u16, out_por
     }
 }
 
+/// A packet that came in by a tunnel came in by this port below it.
+#[inline(always)]
+pub fn carried_in(under_port: u16, amount: Amount) {
+    if let Some(counters) = PORT_COUNTERS.get_ptr_mut(under_port as u32) {
+        // SAFETY: as in `forwarded`.
+        unsafe {
+            (*counters).forwarded_packets += amount.packets;
+            (*counters).forwarded_bytes += amount.bytes;
+        }
+    }
+}
+
+/// A packet that leaves by a tunnel leaves by this port below it.
+#[inline(always)]
+pub fn carried_out(under_port: u16, amount: Amount) {
+    if let Some(counters) = PORT_COUNTERS.get_ptr_mut(under_port as u32) {
+        // SAFETY: as in `forwarded`.
+        unsafe {
+            (*counters).transmitted_packets += amount.packets;
+            (*counters).transmitted_bytes += amount.bytes;
+        }
+    }
+}
+
 /// A packet of `in_port` went to the engine.
 #[inline(always)]
 pub fn punted(in_port: u16, packets: u64) {

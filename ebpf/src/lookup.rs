@@ -2,7 +2,7 @@
 
 use edgestack_abi::flow::{self, BUCKET_ENTRIES, FAMILY_IPV6, REPLY, TIER0, VALID, bucket_indices, tag};
 use edgestack_abi::maps::Control;
-use edgestack_abi::port::{PORT_PUNT_ALL, PORT_UP};
+use edgestack_abi::port::{PORT_PUNT_ALL, PORT_UNRESOLVED, PORT_UP};
 use edgestack_abi::{FlowEntry, FlowKey, PortEntry, SessionAddresses};
 
 use crate::maps;
@@ -21,6 +21,8 @@ pub struct Hit {
     pub out_flags: u16,
     /// Interface of that port.
     pub out_interface_index: u32,
+    /// The tunnel that the port is, 0 for none.
+    pub out_tunnel: u16,
 }
 
 impl Hit {
@@ -63,7 +65,9 @@ pub fn decide(
     if headers.family == FAMILY_IPV6 && !is_of_addresses(data, data_end, entry, flags) {
         return None;
     }
-    if egress.flags & PORT_UP == 0 || (egress.flags | ingress.flags) & PORT_PUNT_ALL != 0 {
+    if egress.flags & (PORT_UP | PORT_UNRESOLVED) != PORT_UP
+        || (egress.flags | ingress.flags) & PORT_PUNT_ALL != 0
+    {
         return None;
     }
     // Larger than the way out takes: the engine answers.
@@ -76,6 +80,7 @@ pub fn decide(
         out_port: verdict.out_port,
         out_flags: egress.flags,
         out_interface_index: egress.interface_index,
+        out_tunnel: egress.tunnel,
     })
 }
 

@@ -11,7 +11,7 @@
 //! | `edgestack_xdp_trunk`| the engine's end of the trunk      | AF_XDP socket          |                     |
 //!
 //! A packet's way: `parse` (what tier 0 may forward at all), `lookup` (the flow, and whether it still holds),
-//! `rewrite_xdp` or `rewrite_tc`, `counters`, redirect. The entry points here are the whole control flow.
+//! `rewrite_xdp` or `rewrite_tc`, `tunnel` (between hosts), `counters`, redirect. The entry points here are the whole control flow.
 #![no_std]
 #![no_main]
 
@@ -23,6 +23,7 @@ mod rewrite_ipv6;
 mod rewrite_tc;
 mod rewrite_xdp;
 mod tc;
+mod tunnel;
 mod xdp;
 
 use aya_ebpf::macros::{classifier, xdp};

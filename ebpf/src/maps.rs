@@ -7,7 +7,8 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMap, PerCpuArray, XskMap};
 use edgestack_abi::maps::{Control, MAX_INTERFACE_INDEX, MAX_PORTS, MAX_SOCKETS};
-use edgestack_abi::{FlowBucket, PortCounters, PortEntry, Session, SessionAddresses};
+use edgestack_abi::tunnel::{INDEX_BUCKETS, MAX_TUNNELS};
+use edgestack_abi::{FlowBucket, PortCounters, PortEntry, Session, SessionAddresses, TunnelEntry};
 
 /// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h): user space maps the array as memory.
 const MMAPABLE: u32 = 1 << 10;
@@ -28,6 +29,10 @@ pub static PORTS: Array<PortEntry> = Array::with_max_entries(MAX_PORTS, MMAPABLE
 #[map]
 pub static PORT_BY_INTERFACE: Array<[u32; MAX_INTERFACE_INDEX as usize]> =
     Array::with_max_entries(1, MMAPABLE);
+#[map]
+pub static TUNNELS: Array<TunnelEntry> = Array::with_max_entries(MAX_TUNNELS, MMAPABLE);
+#[map]
+pub static TUNNEL_INDEX: Array<u64> = Array::with_max_entries(INDEX_BUCKETS, MMAPABLE);
 #[map]
 pub static CONTROL: Array<Control> = Array::with_max_entries(1, MMAPABLE);
 #[map]

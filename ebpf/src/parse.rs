@@ -36,9 +36,9 @@ pub const UDP_CHECKSUM: usize = TRANSPORT + 6;
 pub const TCP_CHECKSUM: usize = TRANSPORT + 16;
 pub const ICMP_CHECKSUM: usize = TRANSPORT + 2;
 pub const ICMP_IDENTIFIER: usize = TRANSPORT + 4;
-const TOTAL_LENGTH: usize = 16;
-const FRAGMENT: usize = 20;
-const PROTOCOL: usize = 23;
+pub const TOTAL_LENGTH: usize = 16;
+pub const FRAGMENT: usize = 20;
+pub const PROTOCOL: usize = 23;
 /// From the start of the transport header.
 const TCP_OFFSET_AND_FLAGS: usize = 12;
 const UDP_LENGTH: usize = 4;
@@ -50,11 +50,11 @@ pub const PROTOCOL_UDP: u8 = 17;
 pub const HOP_LIMIT: usize = 21;
 pub const ADDRESSES_IPV6: usize = 22;
 pub const NEXT_HEADER: usize = 20;
-const PAYLOAD_LENGTH: usize = 18;
+pub const PAYLOAD_LENGTH: usize = 18;
 
 pub const PROTOCOL_ICMPV6: u8 = 58;
 
-const ETHER_TYPE_IPV4: u16 = 0x0800;
+pub const ETHER_TYPE_IPV4: u16 = 0x0800;
 pub const ETHER_TYPE_IPV6: u16 = 0x86dd;
 pub const ETHER_TYPE_ARP: u16 = 0x0806;
 /// Type and code of an echo request and an echo reply, as one big-endian word.
@@ -63,7 +63,7 @@ const ECHO_REPLY: u16 = 0x0000;
 const ECHO_REQUEST_IPV6: u16 = 0x8000;
 const ECHO_REPLY_IPV6: u16 = 0x8100;
 /// More fragments, and the fragment's offset.
-const FRAGMENT_BITS: u16 = 0x3fff;
+pub const FRAGMENT_BITS: u16 = 0x3fff;
 const TCP_FIN_SYN_RST: u16 = 0b00_0111;
 const TCP_ACK: u16 = 0b01_0000;
 
@@ -106,8 +106,12 @@ pub unsafe fn store<T: Copy>(data: usize, offset: usize, value: T) {
     unsafe { ((data + offset) as *mut T).write_unaligned(value) }
 }
 
+/// Reads a big-endian number at a constant offset.
+///
+/// # Safety
+/// As for [`load`].
 #[inline(always)]
-unsafe fn load_be16(data: usize, offset: usize) -> u16 {
+pub unsafe fn load_be16(data: usize, offset: usize) -> u16 {
     // SAFETY: the caller's promise.
     u16::from_be(unsafe { load(data, offset) })
 }
@@ -202,8 +206,7 @@ fn parse_ipv6(data: usize, data_end: usize, length: u32, seed: u64) -> Option<He
             PROTOCOL_TCP => (ports, false, tcp::<TRANSPORT_IPV6>(data, data_end)?),
             PROTOCOL_UDP => (ports, false, udp::<TRANSPORT_IPV6>(data, payload_length)?),
             PROTOCOL_ICMPV6 => {
-                let (identifier, request) =
-                    icmp::<TRANSPORT_IPV6>(data, ECHO_REQUEST_IPV6, ECHO_REPLY_IPV6)?;
+                let (identifier, request) = icmp::<TRANSPORT_IPV6>(data, ECHO_REQUEST_IPV6, ECHO_REPLY_IPV6)?;
                 (identifier, request, 8)
             }
             _ => return None,
@@ -226,10 +229,12 @@ fn parse_ipv6(data: usize, data_end: usize, length: u32, seed: u64) -> Option<He
     }
 }
 
+/// Whether the IPv4 header without options has a right checksum.
+///
 /// # Safety
 /// SHORT_HEADERS bytes must have been checked.
 #[inline(always)]
-unsafe fn header_sum_is_right(data: usize) -> bool {
+pub unsafe fn header_sum_is_right(data: usize) -> bool {
     let mut sum = 0u64;
     // SAFETY: the caller's promise.
     unsafe {
@@ -286,8 +291,7 @@ unsafe fn udp<const AT: usize>(data: usize, transport_length: u32) -> Option<u32
 #[inline(always)]
 unsafe fn icmp<const AT: usize>(data: usize, echo_request: u16, echo_reply: u16) -> Option<(u32, bool)> {
     // SAFETY: the caller's promise.
-    let (kind, identifier) =
-        unsafe { (load_be16(data, AT), load::<u16>(data, AT + 4) as u32) };
+    let (kind, identifier) = unsafe { (load_be16(data, AT), load::<u16>(data, AT + 4) as u32) };
     match kind {
         kind if kind == echo_request => Some((identifier, true)),
         kind if kind == echo_reply => Some((identifier << 16, false)),

@@ -1,15 +1,17 @@
 //! The XDP programs: fastest for packets, but a frame loses what the stack knew of it (checksum, segmentation).
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT};
-use aya_ebpf::helpers::generated::bpf_redirect_map;
+use aya_ebpf::helpers::generated::{bpf_redirect_map, bpf_xdp_adjust_head};
 use aya_ebpf::programs::XdpContext;
+use edgestack_abi::flow::FAMILY_IPV6;
 use edgestack_abi::maps::Control;
-use edgestack_abi::port::{PORT_UPLINK, PORT_XDP_TRANSMIT};
+use edgestack_abi::port::{PORT_PUNT_ALL, PORT_UNDERLAY, PORT_UPLINK, PORT_XDP_TRANSMIT};
 use edgestack_abi::{DropReason, PortEntry};
 
 use crate::counters::{self, Amount};
 use crate::lookup::{self, Hit};
-use crate::parse::{self, ETHERNET_LENGTH, load};
+use crate::parse::{self, ETHERNET_LENGTH, Headers, load};
+use crate::tunnel::{self, OUTER_IPV4, OUTER_IPV6};
 use crate::{maps, rewrite_xdp};
 
 /// A frame that arrived on a port.
@@ -26,28 +28,101 @@ pub fn port(context: &XdpContext) -> u32 {
         counters::dropped(0, DropReason::UnknownPort, 1);
         return XDP_DROP;
     }
-    let (data, data_end) = (context.data(), context.data_end());
-    let length = (data_end - data) as u32;
-    if control.tier0_enabled != 0
-        && let Some(headers) = parse::parse(data, data_end, length, control.hash_seed)
-        && let Some(hit) =
-            lookup::decide(control, ingress, in_port, (data, data_end), &headers, headers.total_length)
-    {
-        // Where the way out is not for XDP, the TC program of this interface forwards: the stack may by then have merged the
-        // frame with others, which makes that worth while.
-        if hit.out_flags & PORT_XDP_TRANSMIT == 0 {
-            return XDP_PASS;
+    if control.tier0_enabled != 0 {
+        if let Some(action) = known(context, control, ingress, in_port) {
+            return action;
         }
-        if rewrite_xdp::apply(data, data_end, &headers, &hit) {
-            return forward(control, in_port, length, &hit);
+        if ingress.flags & (PORT_UNDERLAY | PORT_PUNT_ALL) == PORT_UNDERLAY
+            && let Some(action) = carried(context, control, in_port)
+        {
+            return action;
         }
     }
-    miss(ingress, in_port, queue, data, data_end)
+    miss(ingress, in_port, queue, context.data(), context.data_end())
+}
+
+/// Forwards a frame of a known flow; None leaves it to the engine, unchanged.
+#[inline(always)]
+fn known(context: &XdpContext, control: &Control, ingress: &PortEntry, in_port: u16) -> Option<u32> {
+    let (data, data_end) = (context.data(), context.data_end());
+    let length = (data_end - data) as u32;
+    let headers = parse::parse(data, data_end, length, control.hash_seed)?;
+    let hit = lookup::decide(control, ingress, in_port, (data, data_end), &headers, headers.total_length)?;
+    // Where the way out is not for XDP, the TC program of this interface forwards: the stack may by then have merged the
+    // frame with others, which makes that worth while.
+    if hit.out_flags & PORT_XDP_TRANSMIT == 0 {
+        return Some(XDP_PASS);
+    }
+    if !rewrite_xdp::apply(data, data_end, &headers, &hit) {
+        return None;
+    }
+    if hit.out_tunnel != 0 {
+        return Some(encapsulate(context, control, in_port, &headers, &hit));
+    }
+    Some(forward(control, in_port, length, &hit))
+}
+
+/// Takes the outer headers off a frame that came by a tunnel and forwards it; where that cannot be, it is as it was.
+#[inline(always)]
+fn carried(context: &XdpContext, control: &Control, under_port: u16) -> Option<u32> {
+    let (data, data_end) = (context.data(), context.data_end());
+    let length = (data_end - data) as u32;
+    let (in_port, outer_length) = tunnel::find(data, data_end, length, under_port, control)?;
+    let ingress = maps::port(in_port)?;
+    // SAFETY: a plain helper call on the program's own context.
+    if unsafe { bpf_xdp_adjust_head(context.ctx, outer_length as i32) } != 0 {
+        return None;
+    }
+    let action = known(context, control, ingress, in_port);
+    if let Some(action) = action
+        && action != XDP_PASS
+    {
+        counters::carried_in(under_port, Amount { packets: 1, bytes: length as u64 });
+        return Some(action);
+    }
+    // Nothing was written to the frame or in front of it, so going back finds the outer headers again.
+    // SAFETY: as above.
+    if unsafe { bpf_xdp_adjust_head(context.ctx, -(outer_length as i32)) } != 0 {
+        counters::dropped(under_port, DropReason::FramesExhausted, 1);
+        return Some(XDP_DROP);
+    }
+    action
+}
+
+/// A hit, rewritten, that leaves by a tunnel: outer headers in front of it.
+#[inline(always)]
+fn encapsulate(context: &XdpContext, control: &Control, in_port: u16, headers: &Headers, hit: &Hit) -> u32 {
+    let (data, data_end) = (context.data(), context.data_end());
+    let length = (data_end - data) as u32;
+    let (Some(flow), Some(entry)) =
+        (tunnel::flow(data, data_end, headers), maps::TUNNELS.get(hit.out_tunnel as u32))
+    else {
+        return XDP_DROP;
+    };
+    let outer_length = if entry.family == FAMILY_IPV6 { OUTER_IPV6 } else { OUTER_IPV4 };
+    // SAFETY: a plain helper call on the program's own context.
+    let has_room = unsafe { bpf_xdp_adjust_head(context.ctx, -(outer_length as i32)) } == 0;
+    if !has_room || !tunnel::write(context.data(), context.data_end(), entry, length, flow) {
+        counters::dropped(in_port, DropReason::FramesExhausted, 1);
+        return XDP_DROP;
+    }
+    counters::carried_out(
+        entry.under_port,
+        Amount { packets: 1, bytes: length as u64 + outer_length as u64 },
+    );
+    count(control, in_port, length, hit);
+    redirect(in_port, entry.under_port)
 }
 
 /// A hit, rewritten: sends the frame out of its port.
 #[inline(always)]
 fn forward(control: &Control, in_port: u16, length: u32, hit: &Hit) -> u32 {
+    count(control, in_port, length, hit);
+    redirect(in_port, hit.out_port)
+}
+
+#[inline(always)]
+fn count(control: &Control, in_port: u16, length: u32, hit: &Hit) {
     counters::forwarded(
         control,
         hit.entry,
@@ -55,9 +130,13 @@ fn forward(control: &Control, in_port: u16, length: u32, hit: &Hit) -> u32 {
         hit.out_port,
         Amount { packets: 1, bytes: length as u64 },
     );
+}
+
+#[inline(always)]
+fn redirect(in_port: u16, out_port: u16) -> u32 {
     // SAFETY: the map is a device map; the flags are the verdict where the port has no device.
     let action = unsafe {
-        bpf_redirect_map((&raw const maps::DEVICES).cast_mut().cast(), hit.out_port as u64, XDP_DROP as u64)
+        bpf_redirect_map((&raw const maps::DEVICES).cast_mut().cast(), out_port as u64, XDP_DROP as u64)
     } as u32;
     if action != XDP_REDIRECT {
         counters::dropped(in_port, DropReason::PortDown, 1);

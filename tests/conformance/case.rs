@@ -198,6 +198,7 @@ impl Patch {
         merge(&mut config.address_groups, set.address_groups, |object| &object.id);
         merge(&mut config.nat_pools, set.nat_pools, |object| &object.id);
         merge(&mut config.port_forwards, set.port_forwards, |object| &object.id);
+        config.overlay = set.overlay.or(config.overlay.take());
         Ok(())
     }
 }

@@ -6,7 +6,8 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use edgestack_abi::maps::{Control, MAX_INTERFACE_INDEX, MAX_PORTS};
-use edgestack_abi::{FlowBucket, PortEntry, Session, SessionAddresses};
+use edgestack_abi::tunnel::{INDEX_BUCKETS, MAX_TUNNELS};
+use edgestack_abi::{FlowBucket, PortEntry, Session, SessionAddresses, TunnelEntry};
 use edgestack_dataplane::tables::region::{Region, Regions};
 
 /// One file for each table; all vanish with the value.
@@ -17,6 +18,8 @@ pub(crate) struct SharedMemory {
     session_addresses: File,
     ports: File,
     port_by_interface: File,
+    tunnels: File,
+    tunnel_index: File,
     control: File,
     buckets: u32,
     session_count: u32,
@@ -32,6 +35,8 @@ impl SharedMemory {
             session_addresses: file::<SessionAddresses>(session_count)?,
             ports: file::<PortEntry>(MAX_PORTS)?,
             port_by_interface: file::<u32>(MAX_INTERFACE_INDEX)?,
+            tunnels: file::<TunnelEntry>(MAX_TUNNELS)?,
+            tunnel_index: file::<u64>(INDEX_BUCKETS)?,
             control: file::<Control>(1)?,
             buckets,
             session_count,
@@ -50,6 +55,8 @@ impl SharedMemory {
             session_addresses: Region::map(self.session_addresses.as_fd(), self.session_count as usize)?,
             ports: Region::map(self.ports.as_fd(), MAX_PORTS as usize)?,
             port_by_interface: Region::map(self.port_by_interface.as_fd(), MAX_INTERFACE_INDEX as usize)?,
+            tunnels: Region::map(self.tunnels.as_fd(), MAX_TUNNELS as usize)?,
+            tunnel_index: Region::map(self.tunnel_index.as_fd(), INDEX_BUCKETS as usize)?,
             control: Region::map(self.control.as_fd(), 1)?,
         })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use edgestack_abi::maps::TICK_MS;
 use edgestack_dataplane::address::MacAddress;
-use edgestack_dataplane::config::Config;
+use edgestack_dataplane::config::{Config, Port, PortKind};
 use edgestack_dataplane::engine::{Engine, EngineSettings, InterfaceBinding, Transmit, Worker};
 #[cfg(feature = "root")]
 use edgestack_dataplane::inspect::FlowView;
@@ -113,7 +113,8 @@ impl Site {
     /// Applies a configuration and plugs every port into an interface.
     pub(crate) fn apply(&mut self, config: &Config) -> Result<(), String> {
         self.engine.apply(config).map_err(|error| format!("the configuration is refused: {error}"))?;
-        for port in &config.ports {
+        let is_here = |port: &&std::sync::Arc<Port>| !matches!(&port.kind, PortKind::Workload(workload) if workload.peer.is_some());
+        for port in config.ports.iter().filter(is_here) {
             let number = self
                 .engine
                 .port_number(&port.id)

@@ -26,6 +26,7 @@ use crate::tables::neighbour_table::{Asker, NeighbourKey, NeighbourTable};
 use crate::tables::port_table::PortTable;
 use crate::tables::region::Regions;
 use crate::tables::session_table::SessionTable;
+use crate::tables::tunnel_table::TunnelTable;
 use crate::wire::host_address;
 
 /// An engine over `regions` with all that they hold.
@@ -76,6 +77,7 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
         applying: Mutex::new(()),
         flows,
         ports,
+        tunnels: TunnelTable::new(regions.tunnels, regions.tunnel_index, record.hash_seed),
         control,
         port_by_interface: regions.port_by_interface,
         slow: slow.into(),

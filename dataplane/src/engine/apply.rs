@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
-use edgestack_abi::port::{PORT_PUNT_ALL, PORT_UP, PORT_UPLINK, PORT_XDP_TRANSMIT};
+use edgestack_abi::port::{PORT_PUNT_ALL, PORT_UNDERLAY, PORT_UP, PORT_UPLINK, PORT_XDP_TRANSMIT};
 use hashbrown::{HashMap, HashSet};
 
 use super::timers::Announcement;
@@ -15,6 +15,7 @@ use super::{ApplyReport, ConfigError, Engine, InterfaceBinding, SlowPath};
 use crate::address::MacAddress;
 use crate::config::Config;
 use crate::snapshot::load_balancer::Health;
+use crate::snapshot::overlay::numbered;
 use crate::snapshot::{Network, Owner, Port, Snapshot, id_hash};
 
 impl Engine {
@@ -42,7 +43,10 @@ impl Engine {
 
     /// Raises the epochs of the ports whose rules have changed; returns their numbers.
     fn write_rules(&self, slow: &SlowPath, old: &Snapshot, new: &Snapshot) -> Vec<u16> {
-        let ports = new.ports().filter(|port| old.fingerprint(port.number) != new.fingerprint(port.number));
+        let ports = new
+            .ports()
+            .filter(|port| port.remote.is_none())
+            .filter(|port| old.fingerprint(port.number) != new.fingerprint(port.number));
         ports.filter(|port| self.write_port(slow, new, port)).map(|port| port.number).collect()
     }
 
@@ -64,6 +68,7 @@ impl Engine {
             self.end_sessions_of(slow, &removed);
         }
         slow.forget_neighbours(new);
+        self.sync_tunnels(slow, new);
         slow.recover_blocks(old, new);
         slow.announce(old, new);
         touched
@@ -91,13 +96,13 @@ impl Engine {
             }
             load_balancer.select(healths, before.table(), self.settings.maglev_places);
             let _slow = self.slow();
-            for port in ill {
+            for port in ill.into_iter().filter_map(|port| snapshot.port(port)).map(Port::way) {
                 self.ports.update(port, |port| port.epoch = port.epoch.wrapping_add(1));
             }
         }
     }
 
-    /// A number for every port: the one that it has, else the lowest free one.
+    /// A number for every port and tunnel: the one that it has, else the lowest free one.
     fn number_ports(&self, config: &Config) -> HashMap<String, u16> {
         let mut by_hash = HashMap::new();
         let mut free = BTreeSet::new();
@@ -112,11 +117,11 @@ impl Engine {
             }
         }
         let known = |id: &String| by_hash.get(&id_hash(id)).copied();
-        config
-            .ports
-            .iter()
-            .map(|port| (port.id.clone(), known(&port.id).or_else(|| free.pop_first()).unwrap_or_default()))
-            .collect()
+        let number = |id: String| {
+            let number = known(&id).or_else(|| free.pop_first()).unwrap_or_default();
+            (id, number)
+        };
+        numbered(config).map(number).collect()
     }
 
     /// Brings the record of a port up to date; true when its flows must be decided again.
@@ -129,11 +134,24 @@ impl Engine {
         let binding = slow.bindings.get(&port.number);
         // Right after a restart nothing is bound by this engine yet, while the record still says what is plugged in.
         let is_plugged = binding.is_some() || (is_known && before.interface_index != 0);
+        if port.tunnel.is_some() {
+            self.ports.update(port.number, |entry| {
+                entry.id_hash = id_hash(&port.id);
+                entry.fingerprint = fingerprint;
+                entry.epoch = entry.epoch.wrapping_add(u32::from(is_touched));
+            });
+            return is_touched;
+        }
+        let is_underlay = snapshot
+            .overlay
+            .as_ref()
+            .is_some_and(|overlay| snapshot.networks[overlay.network].uplink == Some(port.number));
         self.ports.update(port.number, |entry| {
             let keep = entry.flags & (PORT_PUNT_ALL | PORT_XDP_TRANSMIT);
             entry.flags = keep
                 | if port.up && is_plugged { PORT_UP } else { 0 }
-                | if port.workload.is_none() { PORT_UPLINK } else { 0 };
+                | if port.workload.is_none() { PORT_UPLINK } else { 0 }
+                | if is_underlay { PORT_UNDERLAY } else { 0 };
             entry.mtu = binding.map_or(network_mtu, |binding| network_mtu.min(binding.mtu));
             entry.id_hash = id_hash(&port.id);
             entry.fingerprint = fingerprint;
@@ -146,6 +164,7 @@ impl Engine {
     fn clear_port(&self, slow: &mut SlowPath, number: u16) {
         slow.bindings.remove(&number);
         let before = self.ports.entry(number);
+        self.forget_tunnel(&before);
         if before.interface_index != 0 && (before.interface_index as usize) < self.port_by_interface.len() {
             self.port_by_interface.write(before.interface_index as usize, 0);
         }
@@ -196,7 +215,7 @@ impl Engine {
         let configured = snapshot.port(port);
         let network_mtu = configured.map(|port| snapshot.networks[port.network].mtu);
         self.ports.update(port, |entry| {
-            let keep = entry.flags & (PORT_PUNT_ALL | PORT_UPLINK);
+            let keep = entry.flags & (PORT_PUNT_ALL | PORT_UPLINK | PORT_UNDERLAY);
             let is_up = binding.is_some() && configured.is_some_and(|port| port.up);
             let transmits = binding.is_some_and(|binding| binding.xdp_transmit);
             entry.flags =
@@ -211,6 +230,7 @@ impl Engine {
         if after != 0 && after < self.port_by_interface.len() {
             self.port_by_interface.write(after, u32::from(port));
         }
+        self.sync_tunnels(&mut slow, &snapshot);
     }
 
     /// Sends every packet of a port through the engine, so that it can be captured, or ends that.
@@ -237,7 +257,8 @@ impl SlowPath {
     fn forget_neighbours(&mut self, snapshot: &Snapshot) {
         self.neighbours.retain(|neighbour, asker| {
             snapshot.port(neighbour.port).is_some_and(|port| {
-                matches!(snapshot.networks[port.network].owner(asker.ip_address), Some(Owner::Router(_)))
+                let owner = snapshot.networks[port.network].owner(asker.ip_address);
+                matches!(owner, Some(Owner::Router(_) | Owner::Overlay))
             })
         });
     }
@@ -265,8 +286,7 @@ fn answered<'a>(
     snapshot: &'a Snapshot,
     network: &'a Network,
 ) -> impl Iterator<Item = (IpAddr, MacAddress, Option<u16>)> + 'a {
-    network.owned_addresses().filter_map(|(address, owner)| {
-        let router = snapshot.router_of(owner)?;
-        Some((address, snapshot.routers[router].mac_address, network.uplink))
-    })
+    network
+        .owned_addresses()
+        .filter_map(|(address, owner)| Some((address, snapshot.mac_of(owner)?, network.uplink)))
 }

@@ -294,6 +294,7 @@ impl Hands<'_> {
             self.engine.ports.update(neighbour.port, |port| port.epoch = port.epoch.wrapping_add(1));
         }
         if matches!(learned, Learned::New | Learned::Moved) {
+            self.engine.sync_tunnels(self.slow, &self.engine.snapshot.load());
             self.engine.neighbour_version.fetch_add(1, Ordering::Release);
         }
     }

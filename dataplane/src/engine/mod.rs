@@ -16,6 +16,7 @@ mod dhcp;
 mod nat;
 mod settings;
 mod timers;
+mod tunnels;
 mod views;
 mod what_if;
 
@@ -24,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use edgestack_abi::flow::{FAMILY_IPV6, REPLY, TIER0, VALID};
-use edgestack_abi::port::PORT_UP;
+use edgestack_abi::port::{PORT_UNRESOLVED, PORT_UP};
 use edgestack_abi::{DropReason, FlowKey};
 use hashbrown::HashMap;
 
@@ -43,6 +44,7 @@ use crate::tables::port_allocator::PortAllocator;
 use crate::tables::port_table::PortTable;
 use crate::tables::region::{Region, Regions};
 use crate::tables::session_table::SessionTable;
+use crate::tables::tunnel_table::TunnelTable;
 use crate::trace::Trace;
 use crate::wire::headers::{fast_key, ipv6_words};
 use crate::wire::{ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH};
@@ -80,6 +82,7 @@ pub struct Engine {
     applying: Mutex<()>,
     flows: FlowTable,
     ports: PortTable,
+    tunnels: TunnelTable,
     control: ControlRecord,
     port_by_interface: Region<u32>,
     exchange: Exchange,
@@ -241,6 +244,7 @@ impl Engine {
 
     /// Puts out what the gateway's own servers send, a batch at most; how many packets that were. One worker does this.
     pub fn collect(&self, worker: &mut Worker, pool: &mut FramePool, output: &mut Vec<Transmit>) -> usize {
+        let first = output.len();
         let mut collected = 0;
         while collected < BATCH_SIZE
             && let Some(parcel) = self.exchange.take_sent()
@@ -256,6 +260,7 @@ impl Engine {
             }
             self.exchange.recycle(parcel);
         }
+        self.wrap(worker, pool, output, first);
         collected
     }
 
@@ -269,7 +274,9 @@ impl Engine {
     ) {
         self.retry_held(worker);
         let now_ticks = self.control.now_ticks();
+        let first = output.len();
         worker.counters.packets.add(batch.len() as u64);
+        self.unwrap_batch(worker, pool, batch);
         while !batch.is_empty() {
             self.forward_known(worker, pool, batch, output, now_ticks);
         }
@@ -281,6 +288,7 @@ impl Engine {
                 self.decide(worker, pool, output, now_ticks);
             }
         }
+        self.wrap(worker, pool, output, first);
     }
 
     /// Forwards the packets of established flows among the next [`BATCH_SIZE`] of the batch; the others go to the worker's
@@ -343,7 +351,7 @@ impl Engine {
             && verdict.epoch == self.ports.flow_epoch(key.in_port, verdict.out_port)
             && addresses[..6] == verdict.match_ethernet_destination
             && addresses[6..] == verdict.match_ethernet_source
-            && flags & PORT_UP != 0
+            && flags & (PORT_UP | PORT_UNRESOLVED) == PORT_UP
             && total_length <= usize::from(mtu);
         if !is_forwarded {
             return None;

@@ -70,6 +70,7 @@ impl Engine {
         now_ticks: u32,
         output: &mut Vec<Transmit>,
     ) {
+        let first = output.len();
         if worker.index == 0 {
             self.control.set_now_ticks(now_ticks);
             let mut slow = self.slow();
@@ -82,6 +83,7 @@ impl Engine {
             let probes = slow.neighbours.due(now_ticks);
             if slow.neighbours.failed() != failed_before {
                 self.neighbour_version.fetch_add(1, Ordering::Release);
+                self.sync_tunnels(&mut slow, &self.snapshot.load());
             }
             let mut hands = Hands { engine: self, slow: &mut slow, worker, pool, output, now_ticks };
             for probe in probes {
@@ -96,6 +98,7 @@ impl Engine {
         if !worker.slow.is_empty() {
             self.decide(worker, pool, output, now_ticks);
         }
+        self.wrap(worker, pool, output, first);
     }
 
     /// Visits a part of the sessions and ends the idle ones. When the table fills up, sessions of little worth are given

@@ -28,6 +28,9 @@ pub enum TraceError {
     /// There is no such port.
     #[error("port: there is no port `{0}`")]
     UnknownPort(String),
+    /// The workload is on another host.
+    #[error("port: `{0}` is on another host; trace its packets there")]
+    Elsewhere(String),
     /// The protocol is none of those that can be described.
     #[error("protocol: `{0}` is none of tcp, udp, icmp")]
     UnknownProtocol(String),
@@ -54,6 +57,9 @@ impl Engine {
             .ports()
             .find(|port| port.id == request.port || port.name == request.port)
             .ok_or_else(|| TraceError::UnknownPort(request.port.clone()))?;
+        if port.remote.is_some() {
+            return Err(TraceError::Elsewhere(request.port.clone()));
+        }
         let frame = build(&snapshot, port, request)?;
         let mut trace = Trace::recording();
         let context = self.context(&slow, &snapshot, 0);

@@ -26,6 +26,7 @@ use aya::Ebpf;
 use aya::maps::{Array, DevMap, XskMap};
 use aya::programs::Program;
 use edgestack_abi::maps::{self, Control, MAX_INTERFACE_INDEX, MAX_PORTS};
+use edgestack_abi::tunnel::{INDEX_BUCKETS, MAX_TUNNELS};
 use tracing::{info, warn};
 
 use crate::tables::region::{Region, Regions};
@@ -174,6 +175,8 @@ impl FastPath {
             session_addresses: self.region(maps::SESSION_ADDRESSES, self.sizes.sessions)?,
             ports: self.region(maps::PORTS, MAX_PORTS)?,
             port_by_interface: self.region(maps::PORT_BY_INTERFACE, MAX_INTERFACE_INDEX)?,
+            tunnels: self.region(maps::TUNNELS, MAX_TUNNELS)?,
+            tunnel_index: self.region(maps::TUNNEL_INDEX, INDEX_BUCKETS)?,
             control: self.region(maps::CONTROL, 1)?,
         })
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Map, MapData, MapInfo};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use edgestack_abi::{FlowBucket, PortCounters, PortEntry, Session, SessionAddresses, maps};
+use edgestack_abi::{FlowBucket, PortCounters, PortEntry, Session, SessionAddresses, TunnelEntry, maps};
 
 use super::FastPathSettings;
 use super::error::FastPathError;
@@ -15,13 +15,15 @@ pub const OBJECT_VARIABLE: &str = "EDGESTACK_EBPF_OBJECT";
 const OBJECT_NAME: &str = "edgestack.o";
 
 /// The maps of the object, with the size of a record. Each is pinned under its name.
-const MAPS: [(&str, usize); 11] = [
+const MAPS: [(&str, usize); 13] = [
     (maps::FLOWS, size_of::<FlowBucket>()),
     (maps::FLOW_TAGS, size_of::<u64>()),
     (maps::SESSIONS, size_of::<Session>()),
     (maps::SESSION_ADDRESSES, size_of::<SessionAddresses>()),
     (maps::PORTS, size_of::<PortEntry>()),
     (maps::PORT_BY_INTERFACE, size_of::<u32>() * maps::MAX_INTERFACE_INDEX as usize),
+    (maps::TUNNELS, size_of::<TunnelEntry>()),
+    (maps::TUNNEL_INDEX, size_of::<u64>()),
     (maps::CONTROL, size_of::<maps::Control>()),
     (maps::PORT_COUNTERS, size_of::<PortCounters>()),
     (maps::DROPS, size_of::<u64>()),

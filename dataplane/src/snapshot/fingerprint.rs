@@ -44,12 +44,22 @@ pub(super) fn of(value: &impl Hash) -> u64 {
 
 /// The hash of what flows depend on in a network.
 pub(super) fn of_network(network: &Network) -> u64 {
-    let Network { id, name: _, cidr, gateway_ip, ipv6_cidr, ipv6_gateway_ip, mtu, external, services } =
-        network;
+    let Network {
+        id,
+        name: _,
+        cidr,
+        gateway_ip,
+        ipv6_cidr,
+        ipv6_gateway_ip,
+        mtu,
+        external,
+        segment,
+        services,
+    } = network;
     // What DHCP and advertisements tell is no matter of flows.
     let Services { address, dhcp: _, advertisements: _, dhcp6: _, endpoints } = services;
     let ipv6 = (ipv6_cidr, ipv6_gateway_ip);
-    of(&(id, cidr, gateway_ip, ipv6, mtu, external, address, endpoints))
+    of(&(id, cidr, gateway_ip, ipv6, mtu, external, segment, address, endpoints))
 }
 
 /// The hash of what flows depend on in a router; `networks` are the fingerprints of the networks that it touches.

@@ -268,7 +268,7 @@ impl Snapshot {
         let (load_balancer, through) = match self.networks[outside].owner(address)? {
             Owner::LoadBalancer(index) => (index, self.load_balancers[index].router?),
             Owner::FloatingIp(index) => self.floating_ips[index].load_balancer?,
-            Owner::Router(_) => return None,
+            Owner::Router(_) | Owner::Overlay => return None,
         };
         Some(Addressed { load_balancer, crosses: (is_workload && through != router).then_some(router) })
     }

@@ -9,6 +9,7 @@ mod compile;
 mod fingerprint;
 pub mod load_balancer;
 pub mod nat;
+pub mod overlay;
 pub mod plan;
 mod rule_index;
 pub mod security_group;
@@ -26,6 +27,7 @@ use crate::wire::neighbour::link_local;
 use address_set::AddressSet;
 use load_balancer::LoadBalancer;
 use nat::{Forwards, Pool};
+use overlay::{Overlay, Remote};
 use security_group::SecurityGroup;
 use services::Services;
 
@@ -63,6 +65,8 @@ pub struct Topology {
     pub floating_ips: Vec<FloatingIp>,
     /// The load balancers.
     pub load_balancers: Vec<LoadBalancer>,
+    /// What carries tenant networks between hosts.
+    pub overlay: Option<Overlay>,
 }
 
 impl Deref for Snapshot {
@@ -89,8 +93,12 @@ pub struct Port {
     pub network: Index,
     /// Administratively up.
     pub up: bool,
-    /// What is behind it; none: an uplink.
+    /// What is behind it; none: an uplink or a tunnel.
     pub workload: Option<Workload>,
+    /// The other host that the workload is on; none: this one.
+    pub remote: Option<Remote>,
+    /// The tunnel that the port is, by its position in the overlay's list.
+    pub tunnel: Option<Index>,
     /// Hash of all configuration that concerns its flows, but for the rules of its groups.
     settings_fingerprint: u64,
 }
@@ -163,6 +171,8 @@ pub enum Owner {
     FloatingIp(Index),
     /// A load balancer, for its virtual address.
     LoadBalancer(Index),
+    /// The overlay, as the end of tunnels.
+    Overlay,
 }
 
 /// A router.
@@ -306,6 +316,15 @@ impl Topology {
                 of_target.or(floating_ip.load_balancer.map(|(_, router)| router))
             }
             Owner::LoadBalancer(index) => self.load_balancers[index].router,
+            Owner::Overlay => None,
+        }
+    }
+
+    /// The MAC address that answers for an address of an external network.
+    pub fn mac_of(&self, owner: Owner) -> Option<MacAddress> {
+        match owner {
+            Owner::Overlay => self.overlay.as_ref().map(|overlay| overlay.mac_address),
+            _ => self.router_of(owner).map(|router| self.routers[router].mac_address),
         }
     }
 

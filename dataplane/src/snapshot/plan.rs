@@ -6,6 +6,7 @@
 use hashbrown::HashMap;
 
 use super::Snapshot;
+use super::overlay::numbered;
 use crate::config::Config;
 use crate::engine::ConfigError;
 
@@ -24,14 +25,14 @@ pub fn touched(before: &Config, after: &Config) -> Result<Touched, ConfigError> 
         return Ok(Touched::default());
     }
     let mut numbers = HashMap::new();
-    for port in before.ports.iter().chain(&after.ports) {
+    for id in numbered(before).chain(numbered(after)) {
         let next = numbers.len() as u16 + 1;
-        numbers.entry(port.id.clone()).or_insert(next);
+        numbers.entry(id).or_insert(next);
     }
     let old = Snapshot::compile(before, &numbers)?;
     let new = Snapshot::recompile(&old, after, || numbers)?;
     let mut touched = Touched::default();
-    for port in old.ports.iter().flatten() {
+    for port in old.ports.iter().flatten().filter(|port| port.remote.is_none()) {
         match new.port(port.number) {
             Some(_) if new.fingerprint(port.number) == old.fingerprint(port.number) => {}
             Some(_) => touched.decided_again.push(port.name.clone()),
@@ -80,6 +81,7 @@ mod tests {
                     ipv6_gateway_ip: None,
                     mtu: 1500,
                     external: false,
+                    segment: None,
                     services: Services::default(),
                 }
                 .into(),

@@ -13,7 +13,7 @@ use edgestack_abi::DropReason;
 
 use crate::address::MacAddress;
 use crate::pipeline::{Context, Stage, Subject};
-use crate::snapshot::{Port, Workload};
+use crate::snapshot::{Owner, Port, Workload};
 use crate::trace::Trace;
 use crate::wire::headers::{Headers, Ip, Network};
 use crate::wire::neighbour::Neighbour;
@@ -45,6 +45,10 @@ fn check<'a>(context: &Context<'a>, headers: &Headers, in_port: u16) -> Result<&
         return Err(DropReason::SpoofedMac);
     }
     match (&headers.network, &port.workload) {
+        // These are answered where they are asked, and never sent to another host.
+        (Network::Arp(_) | Network::Neighbour(_), None) if port.tunnel.is_some() => {
+            return Err(DropReason::Multicast);
+        }
         (Network::Arp(arp), Some(workload)) => {
             let is_probe = arp.sender_ip.is_unspecified();
             let sender = if is_probe { workload.ip_address } else { arp.sender_ip };
@@ -169,6 +173,9 @@ fn check_ip(
     if destination_mac.is_multicast() {
         return Err(DropReason::Multicast);
     }
+    if port.tunnel.is_some() {
+        return check_carried(context, port, (destination_mac, source_mac), source);
+    }
     if let Some(workload) = &port.workload {
         // RFC 4291, section 2.5.6: link-local addresses stay on the link.
         if is_link_local(source) && is_link_local(destination) {
@@ -177,12 +184,44 @@ fn check_ip(
         return check_workload(workload, source_mac, source);
     }
     let snapshot = context.snapshot;
-    let router = snapshot.router_at(port.network, destination_mac).ok_or(DropReason::NotOurMac)?;
+    let Some(router) = snapshot.router_at(port.network, destination_mac) else {
+        let is_tunnel_end = snapshot.networks[port.network].owner(destination) == Some(Owner::Overlay)
+            && snapshot.mac_of(Owner::Overlay) == Some(destination_mac);
+        return if is_tunnel_end { Ok(()) } else { Err(DropReason::NotOurMac) };
+    };
     // From outside nobody has an address of the gateway's, or one of the networks behind the router: rules that name
     // inside addresses must not match an outside sender.
     let is_inside = snapshot.is_behind_router(router, source);
     let is_own = snapshot.networks[port.network].owner(source).is_some();
     if is_inside || is_own { Err(DropReason::SpoofedIp) } else { Ok(()) }
+}
+
+/// What another host sends is for a workload here, or an answer to the router that its connection was routed by; and it is from a
+/// workload there, or was routed or translated there.
+fn check_carried(
+    context: &Context<'_>,
+    port: &Port,
+    (destination_mac, source_mac): (MacAddress, MacAddress),
+    source: IpAddr,
+) -> Result<(), DropReason> {
+    let snapshot = context.snapshot;
+    let network = &snapshot.networks[port.network];
+    let gateway = snapshot.gateway_mac(port.network);
+    let receiver = network.port_by_mac(destination_mac).and_then(|number| snapshot.port(number));
+    if !receiver.is_some_and(Port::is_here) && destination_mac != gateway {
+        return Err(DropReason::NotOurMac);
+    }
+    let sender = snapshot.sender(port, source_mac, source).and_then(|sender| sender.workload.as_ref());
+    if source_mac == gateway {
+        // An address of the networks is one of the other host's workloads, or stands for one.
+        let is_inside = match network.router {
+            Some(router) => snapshot.is_behind_router(router, source),
+            None => network.contains(source),
+        };
+        let is_possible = sender.is_some() || !is_inside || network.load_balancer(source).is_some();
+        return if is_possible { Ok(()) } else { Err(DropReason::SpoofedIp) };
+    }
+    check_workload(sender.ok_or(DropReason::SpoofedMac)?, source_mac, source)
 }
 
 fn is_link_local(address: IpAddr) -> bool {

@@ -4,7 +4,8 @@
 //! endpoint-independent mapping, whose address and port then take the destination's place; or to a load balancer, whose member's
 //! do. All of these work from inside as from outside.
 //!
-//! Drops: `NotOurMac`, `UnknownDestination`, `NoMapping`, `NoListener`, `NoMember`.
+//! Drops: `NotOurMac`, `UnknownDestination`, `NoMapping`, `NoListener`, `NoMember`, `InvalidConnectionState` (from another
+//! host, for a router, and no answer).
 
 mod balanced;
 mod translated;
@@ -105,7 +106,12 @@ fn name_of<'a>(context: &Context<'a>, port: u16) -> &'a str {
 fn find(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destination, Stop> {
     let snapshot = context.snapshot;
     let address = subject.tuple.destination;
-    match snapshot.load_balancer_for(subject.port, subject.ethernet_destination, address) {
+    let balanced = match subject.port.tunnel {
+        // What comes from another host was balanced there.
+        Some(_) => None,
+        None => snapshot.load_balancer_for(subject.port, subject.ethernet_destination, address),
+    };
+    match balanced {
         Some(addressed) => balanced::find(context, subject, addressed),
         None => unbalanced(context, subject).map_err(Stop::Drop),
     }
@@ -128,6 +134,10 @@ fn unbalanced(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destinatio
         }
         return Ok(Destination::new(subject, Way::Switched { port: port.number }));
     };
+    if subject.port.tunnel.is_some() {
+        // Another host sends to the router only the answers to what came from here.
+        return Err(DropReason::InvalidConnectionState);
+    }
     let is_workload = subject.port.workload.is_some();
     let outside = if is_workload {
         snapshot.routers[router].external.as_ref().map(|external| external.network)
@@ -158,7 +168,7 @@ fn unbalanced(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destinatio
             Ok(Destination::new(subject, Way::Routed { router }))
         }
         _ if !is_workload => Err(DropReason::NoMapping),
-        Some(Owner::Router(_) | Owner::LoadBalancer(_)) => Err(DropReason::NoListener),
+        Some(Owner::Router(_) | Owner::LoadBalancer(_) | Owner::Overlay) => Err(DropReason::NoListener),
         None if snapshot.is_router_address(router, address) => Err(DropReason::NoListener),
         None => Ok(Destination::new(subject, Way::Routed { router })),
     }

@@ -61,11 +61,13 @@ pub fn ingress(
 ) -> Result<Option<RuleReference>, DropReason> {
     let Some(receiver) = context.snapshot.port(route.port) else { return Ok(None) };
     let is_masked = matches!(destination.way, Way::Balanced(balanced) if balanced.is_masked);
-    let (address, sender) = match source.is_translated() {
-        true if is_masked => (subject.tuple.source, Some(subject.port)),
-        true => (source.address, None),
-        false => (source.address, Some(subject.port)),
+    let (address, is_known) = match source.is_translated() {
+        true if is_masked => (subject.tuple.source, true),
+        translated => (source.address, !translated),
     };
+    // The rules of a workload on another host are asked there.
+    let sender =
+        is_known.then(|| context.snapshot.sender(subject.port, subject.ethernet_source, address)).flatten();
     let question = Question {
         direction: Direction::Ingress,
         protocol: subject.tuple.protocol,

@@ -3,6 +3,7 @@
 pub mod admit;
 pub mod connection;
 pub mod destination;
+pub mod encapsulate;
 pub mod firewall;
 pub mod fragment;
 pub mod output;

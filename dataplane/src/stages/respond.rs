@@ -244,8 +244,7 @@ fn learn(context: &Context<'_>, port: &Port, ip_address: IpAddr, mac: MacAddress
 
 /// The MAC address that answers for an address of an external network.
 pub fn owner_mac(context: &Context<'_>, owner: Owner) -> Option<MacAddress> {
-    let router = context.snapshot.router_of(owner)?;
-    Some(context.snapshot.routers[router].mac_address)
+    context.snapshot.mac_of(owner)
 }
 
 fn is_ping_of_gateway(context: &Context<'_>, headers: &Headers, ip: &Ip, port: &Port) -> bool {
@@ -267,7 +266,7 @@ fn is_ping_of_gateway(context: &Context<'_>, headers: &Headers, ip: &Ip, port: &
         return load_balancer.up && !load_balancer.balances_pings();
     }
     let Some(router) = snapshot.router_at(port.network, headers.ethernet_destination) else {
-        return false;
+        return snapshot.networks[port.network].owner(ip.destination) == Some(Owner::Overlay);
     };
     if port.workload.is_some() {
         return context.snapshot.is_router_address(router, ip.destination);

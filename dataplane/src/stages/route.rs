@@ -80,7 +80,10 @@ fn describe(context: &Context<'_>, route: &Route) -> String {
 fn find(context: &Context<'_>, subject: &Subject<'_>, destination: &Destination) -> Result<Route, Stop> {
     let snapshot = context.snapshot;
     match destination.way {
-        Way::Switched { port } => Ok(Route { port, ethernet: None, leaves_by: None, next_hop: None }),
+        Way::Switched { port } => {
+            let port = snapshot.port(port).ok_or(Stop::Drop(DropReason::UnknownDestination))?.way();
+            Ok(Route { port, ethernet: None, leaves_by: None, next_hop: None })
+        }
         Way::FloatingIp { router, port, .. } => match snapshot.port(port) {
             Some(port) => to_workload(context, router, port),
             None => Err(Stop::Drop(DropReason::UnknownDestination)),
@@ -102,7 +105,7 @@ fn to_workload(context: &Context<'_>, router: Index, port: &Port) -> Result<Rout
     let workload = port.workload.as_ref().ok_or(Stop::Drop(DropReason::UnknownDestination))?;
     let ethernet =
         Ethernet { destination: workload.mac_address, source: context.snapshot.routers[router].mac_address };
-    Ok(Route { port: port.number, ethernet: Some(ethernet), leaves_by: None, next_hop: None })
+    Ok(Route { port: port.way(), ethernet: Some(ethernet), leaves_by: None, next_hop: None })
 }
 
 /// To a member: from the gateway, or within one network as from the client, so that answers are sent to whoever the
@@ -116,7 +119,7 @@ fn to_member(context: &Context<'_>, subject: &Subject<'_>, balanced: &Balanced) 
         context.snapshot.gateway_mac(port.network)
     };
     let ethernet = Ethernet { destination: workload.mac_address, source };
-    Ok(Route { port: port.number, ethernet: Some(ethernet), leaves_by: None, next_hop: None })
+    Ok(Route { port: port.way(), ethernet: Some(ethernet), leaves_by: None, next_hop: None })
 }
 
 fn outside(

@@ -12,3 +12,4 @@ pub mod port_set;
 pub mod port_table;
 pub mod region;
 pub mod session_table;
+pub mod tunnel_table;

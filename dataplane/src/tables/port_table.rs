@@ -55,6 +55,13 @@ mod fields {
             unsafe { (&raw const (*self.ports.pointer(usize::from(port))).epoch).read_volatile() }
         }
 
+        /// The number of the tunnel that a port is, 0 for none.
+        #[inline]
+        pub fn tunnel(&self, port: u16) -> u16 {
+            // SAFETY: as above.
+            unsafe { (&raw const (*self.ports.pointer(usize::from(port))).tunnel).read_volatile() }
+        }
+
         /// Flags and MTU of a port.
         #[inline]
         pub fn flags_and_mtu(&self, port: u16) -> (u16, u16) {

@@ -10,7 +10,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
 use edgestack_abi::maps::{Control, MAX_INTERFACE_INDEX, MAX_PORTS};
-use edgestack_abi::{FlowBucket, PortEntry, Session, SessionAddresses};
+use edgestack_abi::tunnel::{INDEX_BUCKETS, MAX_TUNNELS};
+use edgestack_abi::{FlowBucket, PortEntry, Session, SessionAddresses, TunnelEntry};
 
 /// An array of records in shared memory. `T` must be valid for every bit pattern, as all records of the ABI are.
 #[derive(Debug)]
@@ -34,6 +35,10 @@ pub struct Regions {
     pub ports: Region<PortEntry>,
     /// Port numbers by interface index.
     pub port_by_interface: Region<u32>,
+    /// The tunnels, by number.
+    pub tunnels: Region<TunnelEntry>,
+    /// Tunnel numbers by what frames come with.
+    pub tunnel_index: Region<u64>,
     /// One record.
     pub control: Region<Control>,
 }
@@ -50,6 +55,8 @@ impl Regions {
             session_addresses: Region::anonymous(sessions as usize)?,
             ports: Region::anonymous(MAX_PORTS as usize)?,
             port_by_interface: Region::anonymous(MAX_INTERFACE_INDEX as usize)?,
+            tunnels: Region::anonymous(MAX_TUNNELS as usize)?,
+            tunnel_index: Region::anonymous(INDEX_BUCKETS as usize)?,
             control: Region::anonymous(1)?,
         };
         let control = Control { hash_seed, bucket_mask: buckets - 1, tier0_enabled: 1, ..Control::default() };

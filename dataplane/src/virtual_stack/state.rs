@@ -236,7 +236,7 @@ impl State {
 
 /// Who speaks through a port; none when it is no workload's.
 pub(super) fn caller(snapshot: &Snapshot, number: u16) -> Option<Caller> {
-    let port = snapshot.port(number).filter(|port| port.workload.is_some())?;
+    let port = snapshot.port(number).filter(|port| port.is_here())?;
     Some(Caller {
         port: port.id.as_str().into(),
         network: snapshot.networks[port.network].id.as_str().into(),

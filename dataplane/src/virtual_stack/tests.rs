@@ -38,6 +38,7 @@ fn config() -> Config {
         ipv6_gateway_ip: None,
         mtu: 1500,
         external: false,
+        segment: None,
         services: Services {
             endpoints: vec![
                 Endpoint { address: METADATA.into(), protocol: 6, port: 80 },
@@ -58,6 +59,7 @@ fn config() -> Config {
             security_groups: Vec::new(),
             allowed_address_pairs: Vec::new(),
             port_security: true,
+            peer: None,
         }),
         attach: crate::config::Attach::Auto,
         admin_state_up: true,

@@ -16,6 +16,7 @@ pub mod icmp;
 pub mod neighbour;
 pub mod router_discovery;
 pub mod tcp;
+pub mod tunnel;
 pub mod udp;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -72,6 +72,10 @@ drop_reasons! {
     ServiceBusy = 39, "service_busy", "The gateway's own services had no room for the packet, or do not run.";
     FragmentOverlap = 40, "fragment_overlap", "A part of a datagram that overlaps with another, repeats it, or contradicts its end.";
     NoMember = 41, "no_member", "The load balancer has no member that takes new connections.";
+    MalformedTunnel = 42, "malformed_tunnel", "The headers of a VXLAN or Geneve frame are truncated, fragmented, contradict each other, or have a wrong UDP checksum.";
+    TunnelOption = 43, "tunnel_option", "The Geneve frame has a critical option that the gateway does not know.";
+    UnknownPeer = 44, "unknown_peer", "The VXLAN or Geneve frame came from an address that is no peer's.";
+    UnknownNetwork = 45, "unknown_network", "The VXLAN or Geneve frame is of a network that the gateway does not share with its sender.";
 }
 
 #[cfg(test)]

@@ -24,9 +24,11 @@ pub mod maps;
 pub mod port;
 pub mod punt;
 pub mod session;
+pub mod tunnel;
 
 pub use counters::PortCounters;
 pub use drop_reason::DropReason;
 pub use flow::{FlowBucket, FlowEntry, FlowKey, FlowVerdict};
 pub use port::PortEntry;
 pub use session::{Session, SessionAddresses};
+pub use tunnel::TunnelEntry;

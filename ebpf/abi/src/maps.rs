@@ -1,7 +1,7 @@
 //! Names, sizes and single-record contents of the maps.
 
 /// Raised with every change of a layout in this crate; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 /// Length of a tick in milliseconds. All times in shared memory are 32-bit counts of ticks.
 pub const TICK_MS: u32 = 100;
 /// Ports of one host; port 0 is none. Each costs 64 bytes in [`PORTS`], 8 in [`DEVICES`] and 64 for each CPU in
@@ -25,6 +25,10 @@ pub const SESSIONS: &str = "SESSIONS";
 pub const SESSION_ADDRESSES: &str = "SESSION_ADDRESSES";
 /// `Array<PortEntry>` by port number, mmapable.
 pub const PORTS: &str = "PORTS";
+/// `Array<TunnelEntry>` by tunnel number, mmapable.
+pub const TUNNELS: &str = "TUNNELS";
+/// `Array<u64>` of `tunnel::INDEX_BUCKETS`, mmapable: tunnel numbers by what frames come with.
+pub const TUNNEL_INDEX: &str = "TUNNEL_INDEX";
 /// `Array<[u32; MAX_INTERFACE_INDEX]>` with one record, mmapable: the port number by interface index, 0 for none. One
 /// record, because the kernel rounds each up to eight bytes.
 pub const PORT_BY_INTERFACE: &str = "PORT_BY_INTERFACE";

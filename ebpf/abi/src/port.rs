@@ -10,6 +10,10 @@ pub const PORT_PUNT_ALL: u16 = 1 << 2;
 /// An uplink: the host may share its interface, so frames to the interface's own MAC address and
 /// broadcasts go to the host's stack too.
 pub const PORT_UPLINK: u16 = 1 << 3;
+/// Frames of tunnels come in by this port.
+pub const PORT_UNDERLAY: u16 = 1 << 4;
+/// A tunnel whose next hop is not known: the engine finds it first.
+pub const PORT_UNRESOLVED: u16 = 1 << 5;
 
 /// One port: 64 bytes, indexed by port number. Port 0 is none. Tier 0 reads the fields up to `interface_mac`; the
 /// rest lets a new engine recognise the port, whose number must not change while flows refer to it.
@@ -20,7 +24,8 @@ pub struct PortEntry {
     pub epoch: u32,
     /// Index of the interface, 0 while there is none.
     pub interface_index: u32,
-    /// [`PORT_UP`], [`PORT_XDP_TRANSMIT`], [`PORT_PUNT_ALL`], [`PORT_UPLINK`].
+    /// [`PORT_UP`], [`PORT_XDP_TRANSMIT`], [`PORT_PUNT_ALL`], [`PORT_UPLINK`], [`PORT_UNDERLAY`],
+    /// [`PORT_UNRESOLVED`].
     pub flags: u16,
     /// Largest IP packet that may leave by the port, in bytes.
     pub mtu: u16,
@@ -28,8 +33,8 @@ pub struct PortEntry {
     pub first_socket: u32,
     /// The MAC address of the interface itself (not of the workload behind it).
     pub interface_mac: [u8; 6],
-    /// Always 0.
-    pub zero: [u8; 2],
+    /// Number of the tunnel that the port is, 0 where it is an interface.
+    pub tunnel: u16,
     /// Hash of the port's identifier; 0: the number is free.
     pub id_hash: u64,
     /// Hash of all configuration that concerns the port's flows; a change of it raises `epoch`.

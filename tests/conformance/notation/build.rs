@@ -79,6 +79,8 @@ impl Builder<'_> {
             "icmpv6" => self.icmpv6(layer, rest, place),
             "neighbour" => self.neighbour(layer, rest, place),
             "router" => self.router(layer, rest, place),
+            "vxlan" => super::tunnel::vxlan(self, layer, rest, place),
+            "geneve" => super::tunnel::geneve(self, layer, rest, place),
             "dhcp" => super::dhcp::build(self, layer),
             "dhcp6" => super::discovery::build(layer),
             "text" | "hex" | "zeros" | "fill" => self.payload(layer, rest, place),

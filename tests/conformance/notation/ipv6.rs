@@ -163,7 +163,7 @@ pub(super) fn read(bytes: &[u8], names: &super::names::Names, layers: &mut Vec<S
     let addresses = Addresses::Ipv6(header[8..40].try_into().unwrap_or([0; 32]));
     match header[6] {
         6 if body.len() >= 20 => tcp(body, addresses, length, layers),
-        17 if body.len() >= 8 => udp(body, addresses, layers),
+        17 if body.len() >= 8 => udp(body, addresses, names, layers),
         58 if body.len() >= 8 => icmpv6(body, addresses, names, layers),
         _ => layers.push(payload(body)),
     }

@@ -54,6 +54,11 @@ impl Names {
                 names.add_ipv6(&router.id, external.ipv6_address);
             }
         }
+        if let Some(overlay) = &config.overlay {
+            names.macs.insert("vtep".to_owned(), overlay.mac_address);
+            names.addresses.extend(overlay.ip_address.map(|address| ("vtep".to_owned(), address)));
+            names.add_ipv6("vtep", overlay.ipv6_address);
+        }
         for floating_ip in &config.floating_ips {
             names.addresses.insert(floating_ip.id.clone(), floating_ip.floating_ip);
         }

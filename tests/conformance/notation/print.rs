@@ -82,7 +82,7 @@ fn layer_differences(expected: &Shown, observed: &Shown, lines: &mut Vec<String>
     }
 }
 
-fn read(frame: &[u8], names: &Names) -> Vec<Shown> {
+pub(super) fn read(frame: &[u8], names: &Names) -> Vec<Shown> {
     let mut layers = Vec::new();
     if frame.len() < 14 {
         layers.push(payload(frame));
@@ -105,7 +105,7 @@ fn read(frame: &[u8], names: &Names) -> Vec<Shown> {
     }
     match ether_type {
         0x0806 => arp(rest, names, &mut layers),
-        0x0800 => ipv4(rest, &mut layers),
+        0x0800 => ipv4(rest, names, &mut layers),
         0x86dd => super::ipv6::read(rest, names, &mut layers),
         _ if rest.is_empty() => {}
         _ => layers.push(payload(rest)),
@@ -134,7 +134,7 @@ fn arp(bytes: &[u8], names: &Names, layers: &mut Vec<Shown>) {
     trailer(&bytes[28..], layers);
 }
 
-fn ipv4(bytes: &[u8], layers: &mut Vec<Shown>) {
+fn ipv4(bytes: &[u8], names: &Names, layers: &mut Vec<Shown>) {
     if bytes.len() < 20 || bytes[0] & 15 < 5 || bytes.len() < usize::from(bytes[0] & 15) * 4 {
         layers.push(payload(bytes));
         return;
@@ -167,9 +167,9 @@ fn ipv4(bytes: &[u8], layers: &mut Vec<Shown>) {
     let addresses = Addresses::Ipv4(header[12..20].try_into().unwrap_or_default());
     match header[9] {
         _ if fragment_offset != 0 => layers.push(payload(body)),
-        1 if body.len() >= 8 => icmp(body, layers),
+        1 if body.len() >= 8 => icmp(body, names, layers),
         6 if body.len() >= 20 => tcp(body, addresses, length - header_length, layers),
-        17 if body.len() >= 8 => udp(body, addresses, layers),
+        17 if body.len() >= 8 => udp(body, addresses, names, layers),
         _ => layers.push(payload(body)),
     }
     trailer(after, layers);
@@ -205,7 +205,7 @@ pub(super) fn tcp(body: &[u8], addresses: Addresses, length: usize, layers: &mut
     }
 }
 
-pub(super) fn udp(body: &[u8], addresses: Addresses, layers: &mut Vec<Shown>) {
+pub(super) fn udp(body: &[u8], addresses: Addresses, names: &Names, layers: &mut Vec<Shown>) {
     let mut layer = Shown::new("udp", format!("{} > {}", be16(body, 0), be16(body, 2)));
     let length = usize::from(be16(body, 4));
     layer.field("len", length, length == body.len());
@@ -218,12 +218,12 @@ pub(super) fn udp(body: &[u8], addresses: Addresses, layers: &mut Vec<Shown>) {
         layer.field("checksum", checksum_text(checksum, good || unknown), good || unknown);
     }
     layers.push(layer);
-    if body.len() > 8 {
+    if body.len() > 8 && !super::tunnel::show(be16(body, 2), &body[8..], names, layers) {
         layers.push(payload(&body[8..]));
     }
 }
 
-fn icmp(body: &[u8], layers: &mut Vec<Shown>) {
+fn icmp(body: &[u8], names: &Names, layers: &mut Vec<Shown>) {
     let (kind, code) = (body[0], body[1]);
     let name = ICMP_TYPES.iter().find(|(_, number)| *number == kind);
     let mut layer =
@@ -241,7 +241,7 @@ fn icmp(body: &[u8], layers: &mut Vec<Shown>) {
     }
     layers.push(layer);
     if is_error && quoted.len() >= 20 {
-        ipv4(quoted, layers);
+        ipv4(quoted, names, layers);
     } else if !quoted.is_empty() {
         layers.push(payload(quoted));
     }

@@ -75,6 +75,8 @@ fn without(config: &Config, before: Option<&Config>, error: &ConfigError) -> Con
         address_groups: keep(&config.address_groups, &before.address_groups, address_group, is_refused),
         nat_pools: keep(&config.nat_pools, &before.nat_pools, nat_pool, is_refused),
         port_forwards: keep(&config.port_forwards, &before.port_forwards, port_forward, is_refused),
+        // It is the host's own configuration: what is wrong with it is wrong with everything that names it.
+        overlay: config.overlay.clone().filter(|_| !is_refused("overlay")),
     };
     for group in &mut reduced.security_groups {
         Arc::make_mut(group).rules.retain(|rule| !is_refused(&format!("security group rule {}", rule.id)));

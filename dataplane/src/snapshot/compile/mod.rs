@@ -4,6 +4,7 @@
 
 mod load_balancers;
 mod nat;
+mod overlay;
 mod security_groups;
 
 use std::net::IpAddr;
@@ -77,6 +78,7 @@ struct Compiler<'a> {
     load_balancer_index: HashMap<&'a str, Index>,
     group_index: HashMap<&'a str, Index>,
     address_group_index: HashMap<&'a str, Index>,
+    remote_workloads: usize,
 }
 
 fn index_by_id<'a>(ids: impl Iterator<Item = &'a String>) -> HashMap<&'a str, Index> {
@@ -116,6 +118,7 @@ impl<'a> Compiler<'a> {
             load_balancer_index: HashMap::new(),
             group_index: index_by_id(config.security_groups.iter().map(|group| &group.id)),
             address_group_index: index_by_id(config.address_groups.iter().map(|group| &group.id)),
+            remote_workloads: 0,
         };
         compiler.unique("security group", config.security_groups.iter().map(|group| &group.id));
         compiler.unique("address group", config.address_groups.iter().map(|group| &group.id));
@@ -133,6 +136,7 @@ impl<'a> Compiler<'a> {
             load_balancers,
             nat_pools,
             port_forwards,
+            overlay,
             security_groups: _,
             address_groups: _,
         } = self.config;
@@ -147,6 +151,7 @@ impl<'a> Compiler<'a> {
             && old.load_balancers == *load_balancers
             && old.nat_pools == *nat_pools
             && old.port_forwards == *port_forwards
+            && old.overlay == *overlay
     }
 
     fn topology(&mut self, port_numbers: &HashMap<String, u16>) -> Topology {
@@ -162,9 +167,11 @@ impl<'a> Compiler<'a> {
         self.unique("NAT pool", config.nat_pools.iter().map(|pool| &pool.id));
         self.unique("port forward", config.port_forwards.iter().map(|forward| &forward.id));
         self.networks();
+        self.segments();
         self.ports(port_numbers);
         self.nat_pools();
         self.routers();
+        self.overlay();
         self.load_balancers();
         self.floating_ips();
         self.port_forwards();
@@ -264,13 +271,25 @@ impl<'a> Compiler<'a> {
             self.problem("ports".to_owned(), "ports", message);
             return;
         }
+        let mut carriers = HashMap::new();
+        self.tunnel_ports(port_numbers, &mut carriers);
         for port in &self.config.ports {
             let object = format!("port {}", port.name);
             let Some(network) = self.network_index.get(port.network.as_str()).copied() else {
                 self.problem(object, "network", format!("there is no network `{}`", port.network));
                 continue;
             };
-            let number = port_numbers.get(&port.id).copied().unwrap_or_default();
+            let peer = match &port.kind {
+                PortKind::Workload(workload) => workload.peer.as_deref(),
+                PortKind::Uplink => None,
+            };
+            let (number, remote) = match peer {
+                Some(peer) => match self.remote(&object, peer, network, &carriers) {
+                    Some((number, remote)) => (number, Some(remote)),
+                    None => continue,
+                },
+                None => (port_numbers.get(&port.id).copied().unwrap_or_default(), None),
+            };
             if number == 0 || self.topology.port(number).is_some() {
                 let message =
                     "there is no free port number; remove ports first and add these after".to_owned();
@@ -284,20 +303,26 @@ impl<'a> Compiler<'a> {
                 }
                 PortKind::Workload(workload) => Some(self.workload(&object, workload, network, number)),
             };
-            let compiled = Port {
+            self.insert_port(Port {
                 number,
                 id: port.id.clone(),
                 name: port.name.clone(),
                 network,
                 up: port.admin_state_up,
                 workload,
+                remote,
+                tunnel: None,
                 settings_fingerprint: 0,
-            };
-            let slots = &mut self.topology.ports;
-            slots.resize_with(slots.len().max(usize::from(number) + 1), || None);
-            slots[usize::from(number)] = Some(compiled);
-            self.topology.port_numbers.insert(port.id.clone(), number);
+            });
         }
+    }
+
+    fn insert_port(&mut self, port: Port) {
+        let number = usize::from(port.number);
+        let slots = &mut self.topology.ports;
+        slots.resize_with(slots.len().max(number + 1), || None);
+        self.topology.port_numbers.insert(port.id.clone(), port.number);
+        slots[number] = Some(port);
     }
 
     fn uplink(&mut self, object: &str, network: Index, number: u16) {
@@ -326,6 +351,7 @@ impl<'a> Compiler<'a> {
             security_groups,
             allowed_address_pairs,
             port_security,
+            peer: _,
         } = workload;
         let groups = self.group_references(object, security_groups);
         let entry = &mut self.topology.networks[network];
@@ -519,7 +545,7 @@ impl<'a> Compiler<'a> {
             let by = if is_gateway {
                 "the upstream gateway"
             } else {
-                "another router, floating IP or load balancer"
+                "another router, floating IP, load balancer or the overlay"
             };
             self.problem(object.to_owned(), field, format!("{address} is used by {by}"));
         }
@@ -685,6 +711,7 @@ impl<'a> Compiler<'a> {
             })
             .collect();
         let of_members = self.member_fingerprints();
+        let mut remote = Vec::new();
         for port in &config.ports {
             let number = self.topology.port_numbers[&port.id];
             let Some(compiled) = &mut self.topology.ports[usize::from(number)] else { continue };
@@ -698,7 +725,11 @@ impl<'a> Compiler<'a> {
             let own = of_members[first..].iter().take_while(|(port, _)| *port == number);
             related.extend(own.map(|(_, fingerprint)| *fingerprint));
             compiled.settings_fingerprint = fingerprint::of_port(port, &related);
+            remote.extend(
+                compiled.remote.map(|host| (host.peer, compiled.network, compiled.settings_fingerprint)),
+            );
         }
+        self.tunnel_fingerprints(&networks, &routers, &remote);
     }
 }
 

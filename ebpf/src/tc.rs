@@ -67,7 +67,7 @@ pub fn port(context: &TcContext) -> i32 {
             && rewrite_tc::is_possible(&headers, &hit)
             && (hit.out_tunnel == 0 || context.len() <= WRAPPED_MAX)
         {
-            return forward(context, control, in_port, &headers, &hit);
+            return forward::<true>(context, control, in_port, &headers, &hit);
         }
         if ingress.flags & (PORT_UNDERLAY | PORT_PUNT_ALL) == PORT_UNDERLAY
             && let Some(action) = carried(context, control, in_port)
@@ -137,7 +137,7 @@ fn carried_at<const AT: usize>(
         store::<u32>(data, 8, load(expected, 8));
         store::<u16>(data, ETHER_TYPE, ether_type.to_be());
     }
-    Some(forward(context, control, in_port, &headers, &hit))
+    Some(forward::<false>(context, control, in_port, &headers, &hit))
 }
 
 /// Puts outer headers around a rewritten packet; the interface that it leaves by. None where there is no room for them.
@@ -241,16 +241,22 @@ fn amount(packet: *mut __sk_buff, header_length: u32) -> Amount {
     Amount { packets: segments as u64, bytes: length as u64 + repeated }
 }
 
-/// A hit.
+/// A hit. What has come by a tunnel never leaves by one, so its copy of this does without.
 #[inline(always)]
-fn forward(context: &TcContext, control: &Control, in_port: u16, headers: &Headers, hit: &Hit) -> i32 {
+fn forward<const MAY_WRAP: bool>(
+    context: &TcContext,
+    control: &Control,
+    in_port: u16,
+    headers: &Headers,
+    hit: &Hit,
+) -> i32 {
     let amount = amount(context.skb.skb, headers.header_length);
     if !rewrite_tc::apply(context, headers, hit) {
         counters::dropped(in_port, DropReason::FramesExhausted, amount.packets);
         return TC_ACT_SHOT;
     }
     let mut interface_index = hit.out_interface_index;
-    if hit.out_tunnel != 0 {
+    if MAY_WRAP && hit.out_tunnel != 0 {
         let Some(under) = encapsulate(context, headers, hit, amount) else {
             counters::dropped(in_port, DropReason::FramesExhausted, amount.packets);
             return TC_ACT_SHOT;

@@ -29,7 +29,7 @@ pub fn port(context: &XdpContext) -> u32 {
         return XDP_DROP;
     }
     if control.tier0_enabled != 0 {
-        if let Some(action) = known(context, control, ingress, in_port) {
+        if let Some(action) = known::<true>(context, control, ingress, in_port) {
             return action;
         }
         if ingress.flags & (PORT_UNDERLAY | PORT_PUNT_ALL) == PORT_UNDERLAY
@@ -43,7 +43,12 @@ pub fn port(context: &XdpContext) -> u32 {
 
 /// Forwards a frame of a known flow; None leaves it to the engine, unchanged.
 #[inline(always)]
-fn known(context: &XdpContext, control: &Control, ingress: &PortEntry, in_port: u16) -> Option<u32> {
+fn known<const MAY_WRAP: bool>(
+    context: &XdpContext,
+    control: &Control,
+    ingress: &PortEntry,
+    in_port: u16,
+) -> Option<u32> {
     let (data, data_end) = (context.data(), context.data_end());
     let length = (data_end - data) as u32;
     let headers = parse::parse(data, data_end, length, control.hash_seed)?;
@@ -53,10 +58,14 @@ fn known(context: &XdpContext, control: &Control, ingress: &PortEntry, in_port: 
     if hit.out_flags & PORT_XDP_TRANSMIT == 0 {
         return Some(XDP_PASS);
     }
+    // What has come by a tunnel never leaves by one.
+    if !MAY_WRAP && hit.out_tunnel != 0 {
+        return None;
+    }
     if !rewrite_xdp::apply(data, data_end, &headers, &hit) {
         return None;
     }
-    if hit.out_tunnel != 0 {
+    if MAY_WRAP && hit.out_tunnel != 0 {
         return Some(encapsulate(context, control, in_port, &headers, &hit));
     }
     Some(forward(control, in_port, length, &hit))
@@ -73,7 +82,7 @@ fn carried(context: &XdpContext, control: &Control, under_port: u16) -> Option<u
     if unsafe { bpf_xdp_adjust_head(context.ctx, outer_length as i32) } != 0 {
         return None;
     }
-    let action = known(context, control, ingress, in_port);
+    let action = known::<false>(context, control, ingress, in_port);
     if let Some(action) = action
         && action != XDP_PASS
     {

@@ -79,6 +79,9 @@ pub(crate) struct CommonArgs {
     /// Interface of this host that the workload is behind
     #[arg(long, value_name = "NAME")]
     pub interface: Option<String>,
+    /// Other host that the workload is on, a peer of this one's overlay
+    #[arg(long, value_name = "NAME", conflicts_with = "interface")]
+    pub host: Option<String>,
     /// How the kernel's fast path is attached to the interface
     #[arg(long, value_enum, value_name = "HOW")]
     pub attach: Option<Attach>,
@@ -129,6 +132,7 @@ pub(crate) static NOUN: Noun = Noun {
         Column { title: "GROUPS", wide: false, text: |port, _| text(port, "/security_groups") },
         Column { title: "STATUS", wide: false, text: |port, _| text(port, "/status/phase") },
         Column { title: "IPV6", wide: true, text: |port, _| text(port, "/ipv6_address") },
+        Column { title: "HOST", wide: true, text: |port, _| text(port, "/host") },
         Column { title: "ATTACH", wide: true, text: |port, _| text(port, "/attach") },
         Column { title: "ADMIN", wide: true, text: |port, _| text(port, "/admin_state_up") },
         Column { title: "SECURITY", wide: true, text: |port, _| text(port, "/port_security") },
@@ -179,6 +183,7 @@ impl CommonArgs {
         let facts = (!facts.is_empty()).then_some(facts);
         fields
             .set("ipv6_address", self.ipv6.map(|ipv6| ipv6.to_string()))
+            .set("host", self.host)
             .set("interface", self.interface)
             .set("attach", attach)
             .set_list("allowed_address_pairs", self.pairs)

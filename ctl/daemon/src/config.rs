@@ -2,6 +2,7 @@
 //!
 //! `config/edgestackd.toml` documents every field; a test loads it and holds it against the defaults here.
 
+mod overlay;
 mod services;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use edgestack_model::{Kind, Limits, Role};
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use overlay::{Overlay, Peer};
 pub use services::{Dhcp, Dns, Metadata};
 
 /// Where the file is when `--config` does not say.
@@ -60,6 +62,8 @@ pub struct Config {
     pub metadata: Metadata,
     /// Interfaces to the outside.
     pub uplink: Vec<Uplink>,
+    /// What carries tenant networks between hosts; none: this host is alone.
+    pub overlay: Option<Overlay>,
 }
 
 /// This host as others see it.
@@ -252,6 +256,7 @@ impl Default for Config {
             dns: Dns::default(),
             metadata: Metadata::default(),
             uplink: Vec::new(),
+            overlay: None,
         }
     }
 }
@@ -475,6 +480,7 @@ impl Check<'_> {
         self.dataplane(&config.dataplane);
         self.services(config);
         self.uplinks(&config.uplink);
+        self.overlay(config.overlay.as_ref(), &config.uplink);
     }
 
     fn api(&mut self, api: &Api) {

@@ -27,6 +27,7 @@ use crate::operations::Operations;
 use crate::reconcile::Progress;
 use crate::reconcile::network::{Reconciler, Uplink};
 use crate::reconcile::node::NodeAgent;
+use crate::reconcile::overlay::Overlay;
 use crate::reconcile::services::ServiceSettings;
 use crate::services;
 use crate::services::directory::Directory;
@@ -198,6 +199,11 @@ pub fn uplinks(config: &Config) -> Vec<Uplink> {
         interface: uplink.interface.get_ref().clone(),
         physical_network: uplink.physical_network.get_ref().clone(),
         attach: uplink.attach,
+        overlay: config
+            .overlay
+            .as_ref()
+            .filter(|overlay| overlay.uplink.get_ref() == uplink.name.get_ref())
+            .map(Overlay::new),
     };
     config.uplink.iter().map(uplink).collect()
 }

@@ -48,6 +48,9 @@ pub struct PortSpec {
     pub port_security: bool,
     /// False: the port passes nothing.
     pub admin_state_up: bool,
+    /// The other host that the workload is on, by its name among the overlay's peers; this one where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// The host's interface that the workload is behind; none while nothing is plugged in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
@@ -108,7 +111,12 @@ impl Spec for PortSpec {
             reader.objects("allowed_address_pairs", ADDRESS_PAIRS_MAX, read_pair).unwrap_or_default();
         let port_security = reader.optional("port_security", value::boolean).unwrap_or(true);
         let admin_state_up = reader.optional("admin_state_up", value::boolean).unwrap_or(true);
+        let host = reader.optional("host", value::name);
         let interface = reader.optional("interface", value::interface);
+        if host.is_some() && interface.is_some() {
+            let message = "a workload on another host is behind no interface of this one";
+            reader.refuse("interface", Refusal::new("not_allowed", message, "leave out one of the two"));
+        }
         let attach =
             reader.optional("attach", |attach| value::word(attach, &Attach::WORDS)).unwrap_or_default();
         let user_data = reader.optional("user_data", metadata::user_data);
@@ -127,6 +135,7 @@ impl Spec for PortSpec {
             allowed_address_pairs,
             port_security,
             admin_state_up,
+            host,
             interface,
             attach,
             user_data,

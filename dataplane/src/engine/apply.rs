@@ -189,9 +189,9 @@ impl Engine {
         }
     }
 
-    /// Number of the port with this id.
+    /// Number of the port of this host with this id.
     pub fn port_number(&self, port_id: &str) -> Option<u16> {
-        self.snapshot.load().port_number(port_id)
+        self.snapshot.load().port_number(port_id).filter(|number| *number < self.ports.capacity())
     }
 
     /// Tells what a port is plugged into; none: nothing.

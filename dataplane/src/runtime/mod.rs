@@ -211,10 +211,11 @@ impl Dataplane {
     /// Puts a configuration in force that differs from the one before in nothing that interfaces are plugged by.
     fn needs_no_plugging(&self, config: &Config) -> bool {
         let mut state = self.shared.state();
-        let is_same = state
-            .config
-            .as_ref()
-            .is_some_and(|before| before.ports == config.ports && before.routers == config.routers);
+        let is_same = state.config.as_ref().is_some_and(|before| {
+            before.ports == config.ports
+                && before.routers == config.routers
+                && before.overlay == config.overlay
+        });
         if is_same {
             state.config = Some(config.clone());
         }

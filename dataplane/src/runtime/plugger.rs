@@ -222,6 +222,13 @@ impl Plugger {
                 state.routers = routers
                     .filter(|router| router.external.as_ref().is_some_and(leads_to))
                     .map(|router| router.mac_address)
+                    .chain(
+                        config
+                            .overlay
+                            .iter()
+                            .filter(|overlay| overlay.network == port.network)
+                            .map(|overlay| overlay.mac_address),
+                    )
                     .collect();
             }
         }

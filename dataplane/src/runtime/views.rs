@@ -46,10 +46,14 @@ impl Dataplane {
         counters.transmitted_packets += tier0.transmitted_packets;
         counters.transmitted_bytes += tier0.transmitted_bytes;
         counters.dropped_packets += tier0.dropped_packets;
-        let (state, reason) = if port.admin_state_up {
-            (status.state, status.reason)
-        } else {
-            ("down", "administratively down".to_owned())
+        let host = match &port.kind {
+            PortKind::Workload(workload) => workload.peer.as_ref(),
+            PortKind::Uplink => None,
+        };
+        let (state, reason) = match host {
+            _ if !port.admin_state_up => ("down", "administratively down".to_owned()),
+            Some(host) => ("remote", format!("on host {host}")),
+            None => (status.state, status.reason),
         };
         PortView {
             number,

@@ -46,7 +46,9 @@ fn check<'a>(context: &Context<'a>, headers: &Headers, in_port: u16) -> Result<&
     }
     match (&headers.network, &port.workload) {
         // These are answered where they are asked, and never sent to another host.
-        (Network::Arp(_) | Network::Neighbour(_), None) if port.tunnel.is_some() => {
+        (Network::Arp(_) | Network::Neighbour(_) | Network::RouterSolicitation(_), None)
+            if port.tunnel.is_some() =>
+        {
             return Err(DropReason::Multicast);
         }
         (Network::Arp(arp), Some(workload)) => {

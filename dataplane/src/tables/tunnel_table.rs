@@ -66,11 +66,10 @@ impl TunnelTable {
 
     fn unlist(&self, number: u16, entry: &TunnelEntry) {
         let bucket = self.bucket_of(entry);
-        let mut word = self.index.read(bucket);
-        for place in (0..BUCKET_TUNNELS).filter(|place| (word >> (16 * place)) as u16 == number) {
-            word &= !(0xffff << (16 * place));
-            self.index.write(bucket, word);
-            return;
+        let word = self.index.read(bucket);
+        let place = (0..BUCKET_TUNNELS).find(|place| (word >> (16 * place)) as u16 == number);
+        if let Some(place) = place {
+            self.index.write(bucket, word & !(0xffff << (16 * place)));
         }
     }
 

@@ -26,6 +26,8 @@ const OPTION_CRITICAL: u8 = 0x80;
 const OPTION_LENGTH: usize = 4;
 /// EtherType that a Geneve header has for an Ethernet frame.
 const TRANSPARENT_BRIDGING: u16 = 0x6558;
+/// The bits of an IPv4 header that make a packet a part of a datagram: more to come, or an offset (RFC 791).
+const FRAGMENT_BITS: u16 = 0x3fff;
 /// Congestion experienced, of the last two bits of type of service or traffic class (RFC 3168).
 pub const CONGESTION_EXPERIENCED: u8 = 0b11;
 
@@ -167,7 +169,8 @@ fn flow_port(frame: &[u8]) -> u16 {
     let has_ports = |protocol: u8| matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP);
     match ip_of(frame) {
         Some((ETHER_TYPE_IPV4, ip)) => {
-            let is_plain = ip[0] == 0x45 && read_u16(ip, 6) & 0x3fff == 0 && has_ports(ip[9]);
+            let is_part = read_u16(ip, 6) & FRAGMENT_BITS != 0;
+            let is_plain = ip[0] == 0x45 && !is_part && has_ports(ip[9]);
             let first = ETHERNET_LENGTH + IPV4_LENGTH;
             source_port([word(ETHERNET_LENGTH + 12), 0, 0, 0], if is_plain { ports(first) } else { 0 })
         }

@@ -58,10 +58,11 @@ pub(super) fn show(port: u16, body: &[u8], names: &Names, layers: &mut Vec<Shown
         layer.field("reserved", body[7], body[7] == 0);
         layers.push(layer);
     } else {
-        inner += usize::from(body[0] & 0x3f) * 4;
+        let words = usize::from(body[0] & 0x3f);
+        inner += words * 4;
         let mut layer = Shown::new("geneve", identifier(body).to_string());
         layer.field("version", body[0] >> 6, body[0] >> 6 == 0);
-        layer.field("optlen", body[0] & 0x3f, body[0] & 0x3f == 0);
+        layer.field("optlen", words, words == 0);
         layer.field("flags", body[1], body[1] == 0);
         layer.field("protocol", format!("{:#06x}", be16(body, 2)), be16(body, 2) == 0x6558);
         layers.push(layer);

@@ -36,6 +36,9 @@ impl Noun for PortSpec {
             }
         }
         resolve_groups(self, write)?;
+        if self.host != previous.and_then(|previous| previous.host.clone()) {
+            write.require_host("host", "a workload on another host");
+        }
         if self.interface.is_some() && previous.is_none_or(|previous| previous.interface != self.interface) {
             write.require_host("interface", "an interface of this host");
             if !write.is_comparison() {

@@ -4,6 +4,7 @@ pub mod built;
 pub mod mirror;
 pub mod network;
 pub mod node;
+pub mod overlay;
 mod quarantine;
 pub mod services;
 pub mod status;

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 use super::built::Built;
 use super::mirror::{Mirror, NameVersions};
+use super::overlay::{self, Overlay};
 use super::services::{self, ServiceSettings};
 use super::status::{self, Situation};
 use super::{Progress, quarantine};
@@ -55,6 +56,8 @@ pub struct Uplink {
     pub physical_network: String,
     /// How tier 0 is attached.
     pub attach: port::Attach,
+    /// What it carries of tenant networks, between hosts.
+    pub overlay: Option<Overlay>,
 }
 
 impl Uplink {
@@ -306,7 +309,7 @@ pub fn build(mirror: &Mirror, uplinks: &[Uplink], settings: &ServiceSettings, bu
     let mut config = Config {
         networks: built
             .networks
-            .bring_up_to_date(&mirror.networks, true, |record| Some(network(record, settings))),
+            .bring_up_to_date(&mirror.networks, true, |record| Some(network(record, settings, uplinks))),
         ports: built.ports.bring_up_to_date(&mirror.ports, same_networks && same_groups, |record| {
             workload(record, &names, uplinks)
         }),
@@ -344,6 +347,7 @@ pub fn build(mirror: &Mirror, uplinks: &[Uplink], settings: &ServiceSettings, bu
             }));
         }
     }
+    overlay::add(&mut config, mirror, uplinks);
     config
 }
 
@@ -389,12 +393,13 @@ fn id<S: edgestack_model::Spec>(names: &Index<'_>, record: &Record<S>, name: &st
     names.get(&(project, name)).or_else(|| names.get(&(SHARED, name))).map(|id| (*id).to_owned())
 }
 
-fn network(record: &Record<NetworkSpec>, settings: &ServiceSettings) -> Network {
+fn network(record: &Record<NetworkSpec>, settings: &ServiceSettings, uplinks: &[Uplink]) -> Network {
     let spec = &record.spec;
     Network {
         name: record.shown_name(),
         gateway_ip: spec.gateway_ip,
-        mtu: spec.mtu,
+        mtu: overlay::mtu(spec, uplinks),
+        segment: overlay::segment(spec),
         external: spec.external,
         ipv6_cidr: spec.ipv6_cidr.map(|range| Cidr::containing(range.network(), range.prefix_len())),
         ipv6_gateway_ip: spec.effective_ipv6_gateway(),
@@ -413,6 +418,7 @@ fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) ->
         allowed_address_pairs,
         port_security,
         admin_state_up,
+        host,
         interface,
         attach: wanted_attach,
         user_data: _,
@@ -439,6 +445,7 @@ fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) ->
             allowed_address_pairs: pairs.collect(),
             port_security: *port_security,
             ipv6_address: *ipv6_address,
+            peer: host.clone(),
             ..Workload::new(MacAddress((*mac_address)?.0), (*ip_address)?)
         }),
         attach: attach(*wanted_attach),

@@ -76,7 +76,10 @@ fn without(config: &Config, before: Option<&Config>, error: &ConfigError) -> Con
         nat_pools: keep(&config.nat_pools, &before.nat_pools, nat_pool, is_refused),
         port_forwards: keep(&config.port_forwards, &before.port_forwards, port_forward, is_refused),
         // It is the host's own configuration: what is wrong with it is wrong with everything that names it.
-        overlay: config.overlay.clone().filter(|_| !is_refused("overlay")),
+        overlay: config.overlay.clone().filter(|overlay| {
+            let peers = overlay.peers.iter().map(|peer| format!("peer {}", peer.name));
+            !is_refused("overlay") && !peers.into_iter().any(|peer| is_refused(&peer))
+        }),
     };
     for group in &mut reduced.security_groups {
         Arc::make_mut(group).rules.retain(|rule| !is_refused(&format!("security group rule {}", rule.id)));

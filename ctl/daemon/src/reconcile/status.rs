@@ -160,6 +160,14 @@ fn port_condition(port: &Record<edgestack_model::PortSpec>, situation: &Situatio
     if !port.spec.admin_state_up {
         return Finding::down("AdminDown", "admin_state_up is false");
     }
+    if let Some(host) = &port.spec.host {
+        let overlays = situation.uplinks.iter().filter_map(|uplink| uplink.overlay.as_ref());
+        if !overlays.flat_map(|overlay| &overlay.tunnels.peers).any(|peer| peer.name == *host) {
+            let message = format!("no [[overlay.peer]] of the daemon's configuration has name = \"{host}\"");
+            return Finding::pending("NoPeer", message);
+        }
+        return realized(situation);
+    }
     let Some(interface) = &port.spec.interface else {
         return Finding::pending("NotPlugged", "no `interface` is set: the port waits for one");
     };

@@ -41,6 +41,7 @@ fn uplinks() -> Vec<Uplink> {
         interface: "eth9".to_owned(),
         physical_network: "internet".to_owned(),
         attach: port::Attach::Xdp,
+        overlay: None,
     }]
 }
 

@@ -126,6 +126,46 @@ pub struct NatView {
     pub nearly_exhausted: bool,
 }
 
+/// A load balancer with its members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadBalancerView {
+    /// Identifier in the configuration.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Name of its network.
+    pub network: String,
+    /// The virtual address.
+    pub vip: IpAddr,
+    /// The members.
+    pub members: Vec<MemberView>,
+}
+
+/// A member of a load balancer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberView {
+    /// What it is known by: its address, with its port where it has one of its own.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// The port that it listens at, where that is its own.
+    pub own_port: Option<u16>,
+    /// Identifier of the workload's port; none while nobody has the address.
+    pub port: Option<String>,
+    /// The gateway's address in the member's network, which it is asked from.
+    pub gateway: Option<IpAddr>,
+    /// Its share of new connections.
+    pub weight: u16,
+    /// Only for when no other member takes connections.
+    pub backup: bool,
+    /// `healthy`, `unhealthy` or `unchecked`.
+    pub health: String,
+    /// It gets new connections now.
+    pub takes: bool,
+    /// Sessions with it.
+    pub sessions: u64,
+}
+
 /// A neighbour of an external network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NeighbourView {

@@ -15,9 +15,9 @@ use crate::noun::Noun;
 use crate::output::{ColorChoice, Format};
 use crate::session::Session;
 use crate::{
-    address_group, apply, completion, config, diff, doctor, explain, flavor, floating_ip, keypair, manual,
-    network, network_cli, node, port, project, role_binding, router, security_group, security_group_rule,
-    support_bundle, test_ping, token, top,
+    address_group, apply, completion, config, diff, doctor, explain, flavor, floating_ip, keypair,
+    load_balancer, manual, nat, network, network_cli, node, port, project, role_binding, router,
+    security_group, security_group_rule, support_bundle, test_ping, token, top,
 };
 
 /// The nouns, in the order of the help text.
@@ -26,7 +26,10 @@ pub(crate) static NOUNS: &[&Noun] = &[
     &port::NOUN,
     &router::NOUN,
     &router::PEER_NOUN,
+    &nat::NOUN,
     &floating_ip::NOUN,
+    &load_balancer::NOUN,
+    &load_balancer::RULE_NOUN,
     &security_group::NOUN,
     &security_group_rule::NOUN,
     &address_group::NOUN,

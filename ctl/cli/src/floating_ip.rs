@@ -30,6 +30,9 @@ pub(crate) struct CreateArgs {
     /// Port of the workload that it stands for
     #[arg(long, alias = "vm", value_name = "PORT")]
     pub port: Option<String>,
+    /// Load balancer that it stands for
+    #[arg(long, value_name = "LB", conflicts_with = "port")]
+    pub lb: Option<String>,
     /// Free text
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
@@ -49,7 +52,11 @@ pub(crate) struct AssociateArgs {
     /// Name, address or id of the floating IP
     pub fip: String,
     /// Name or id of the workload's port
-    pub port: String,
+    #[arg(required_unless_present = "lb")]
+    pub port: Option<String>,
+    /// A load balancer in place of a workload
+    #[arg(long, value_name = "LB", conflicts_with = "port")]
+    pub lb: Option<String>,
     /// Network of the port
     #[arg(long = "net", alias = "network", value_name = "NETWORK")]
     pub network: Option<String>,
@@ -80,7 +87,7 @@ pub(crate) static NOUN: Noun = Noun {
         Column { title: "NAME", wide: false, text: |fip, _| name(fip) },
         Column { title: "ADDRESS", wide: false, text: |fip, _| text(fip, "/floating_ip") },
         Column { title: "NETWORK", wide: false, text: |fip, _| text(fip, "/network") },
-        Column { title: "PORT", wide: false, text: |fip, _| text(fip, "/instance_name") },
+        Column { title: "FOR", wide: false, text: |fip, _| text(fip, "/instance_name") },
         Column { title: "FIXED-IP", wide: false, text: |fip, _| text(fip, "/target_ip") },
         Column { title: "ROUTER", wide: false, text: |fip, _| text(fip, "/router") },
         Column { title: "STATUS", wide: false, text: |fip, _| text(fip, "/status/phase") },
@@ -114,7 +121,8 @@ impl Create for CreateArgs {
             .set("network", Some(self.network))
             .set("floating_ip", self.address.map(|address| address.to_string()))
             .set("router", self.router)
-            .set("instance_name", self.port)
+            .set("instance_type", self.lb.is_some().then_some("lb"))
+            .set("instance_name", self.lb.or(self.port))
             .set("description", self.description)
             .done()
     }
@@ -125,16 +133,19 @@ impl Action for AssociateArgs {
         let reference = session.resolve(&NOUN, &self.fip).await?;
         let fip: Value = session.client.get(Kind::FloatingIp, &reference).await?;
         let now = text(&fip, "/instance_name");
-        if !now.is_empty() && now != self.port && !self.reassociate {
+        let kind = if self.lb.is_some() { "lb" } else { "vm" };
+        let instance = self.lb.or(self.port).unwrap_or_default();
+        let is_same = now == instance && text(&fip, "/instance_type") == kind;
+        if !now.is_empty() && !is_same && !self.reassociate {
             return Err(CliError::Conflict {
-                message: format!("floating ip `{}` stands for port `{now}`", self.fip),
+                message: format!("floating ip `{}` stands for `{now}`", self.fip),
                 hint: Some("take it from there with --reassociate".to_owned()),
             });
         }
         let association = Fields::new()
             .set("id", Some(text(&fip, "/id")))
-            .set("instance_type", Some("vm"))
-            .set("instance_name", Some(self.port))
+            .set("instance_type", Some(kind))
+            .set("instance_name", Some(instance))
             .set("target_network", self.network)
             .set("target_ip", self.fixed_ip.map(|address| address.to_string()))
             .done();

@@ -20,6 +20,7 @@ const fn fields(kind: Kind) -> &'static [(&'static str, Kind)] {
         Kind::FloatingIp => {
             &[("network", Kind::Network), ("instance_name", Kind::Port), ("router", Kind::Router)]
         }
+        Kind::LoadBalancer => &[("network", Kind::Network), ("router", Kind::Router)],
         Kind::SecurityGroup => &[("rules/*/remote_group_id", Kind::SecurityGroup)],
         _ => &[],
     }
@@ -66,9 +67,11 @@ pub(crate) async fn missing(session: &Session, objects: &[SiteObject]) -> Result
 fn references(object: &SiteObject) -> Vec<Reference> {
     let root = Value::Object(object.fields.clone());
     let mut found = Vec::new();
+    let is_balanced = text(&root, "/instance_type").eq_ignore_ascii_case("lb");
     for (path, kind) in fields(object.kind) {
         let steps: Vec<&str> = path.split('/').collect();
-        collect(&root, &steps, String::new(), *kind, &mut found);
+        let kind = if is_balanced && *kind == Kind::Port { Kind::LoadBalancer } else { *kind };
+        collect(&root, &steps, String::new(), kind, &mut found);
     }
     found
 }

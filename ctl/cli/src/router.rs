@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 use crate::command::Action;
 use crate::error::CliError;
 use crate::fields::{Fields, parse_ip_and_mac, parse_route};
-use crate::noun::{Column, Create, NoFilter, Noun, Update, Verb, World};
+use crate::nat::{self, parse_pool};
+use crate::noun::{Column, Create, NoFilter, Noun, Section, Update, Verb, World};
 use crate::session::Session;
 use crate::value::{age_since, list, name, text};
 
@@ -32,6 +33,10 @@ pub(crate) struct CreateArgs {
     /// The router's IPv6 address there; the next free one where the network has IPv6
     #[arg(long, value_name = "IP", requires = "external")]
     pub external_ipv6: Option<Ipv6Addr>,
+    /// Addresses that sources leave with, and how: ADDRESS[-ADDRESS][,...][,mapping=..][,filtering=..][,range=PORT-PORT]
+    /// [,ports=N][,block=N][,blocks=N][,hold=S][,high-water=PERCENT][,unpaired][,random][,parity][,class]
+    #[arg(long, value_name = "POOL", value_parser = parse_pool, requires = "external")]
+    pub snat_pool: Option<Value>,
     /// Workloads without a floating IP do not reach the external network
     #[arg(long)]
     pub no_snat: bool,
@@ -67,8 +72,11 @@ pub(crate) struct UpdateArgs {
     /// The router's IPv6 address in the external network
     #[arg(long, value_name = "IP")]
     pub external_ipv6: Option<Ipv6Addr>,
+    /// Addresses that sources leave with, and how, as for create-router; none: the router's address
+    #[arg(long, value_name = "POOL|none", value_parser = parse_pool)]
+    pub snat_pool: Option<Value>,
     /// No external network
-    #[arg(long, conflicts_with_all = ["external", "external_ip", "external_ipv6"])]
+    #[arg(long, conflicts_with_all = ["external", "external_ip", "external_ipv6", "snat_pool"])]
     pub clear_external: bool,
     /// Static route to add, in place of one to the same destination (may be repeated)
     #[arg(long = "add-route", value_name = "CIDR,NEXTHOP|blackhole", value_parser = parse_static_route)]
@@ -138,7 +146,10 @@ pub(crate) static NOUN: Noun = Noun {
     needs: &[],
     address_field: None,
     summary: external_name,
-    sections: |_, _| Vec::new(),
+    sections: |router, _| {
+        let title = "Forwarded ports";
+        vec![Section { title, replaces: Some("port_forwards"), table: nat::table(router) }]
+    },
     verbs: &[
         Verb::create::<CreateArgs>("Create a router"),
         Verb::list::<NoFilter>("List routers"),
@@ -185,7 +196,9 @@ impl Create for CreateArgs {
             .set_list("internal", self.networks)
             .set(
                 "external",
-                self.external.map(|network| external(Some(network), self.external_ip, self.external_ipv6)),
+                self.external.map(|network| {
+                    external(Some(network), self.external_ip, self.external_ipv6, self.snat_pool)
+                }),
             )
             .set("peer_router", self.peer)
             .set_list("routes", self.routes)
@@ -214,8 +227,12 @@ impl Update for UpdateArgs {
             let routes = changed_routes(list(&router, "/routes"), &self.add_routes, &self.remove_routes)?;
             fields = fields.set("routes", Some(routes));
         }
-        let is_given = self.external.is_some() || self.external_ip.is_some() || self.external_ipv6.is_some();
-        let external = is_given.then(|| external(self.external, self.external_ip, self.external_ipv6));
+        let is_given = self.external.is_some()
+            || self.external_ip.is_some()
+            || self.external_ipv6.is_some()
+            || self.snat_pool.is_some();
+        let external =
+            is_given.then(|| external(self.external, self.external_ip, self.external_ipv6, self.snat_pool));
         Ok(fields.set("external", external).done())
     }
 }
@@ -305,13 +322,19 @@ fn parse_peer(text: &str) -> Result<Value, String> {
 }
 
 /// A router's leg in an external network, as the API has it.
-fn external(network: Option<String>, ip: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) -> Value {
+fn external(
+    network: Option<String>,
+    ip: Option<Ipv4Addr>,
+    ipv6: Option<Ipv6Addr>,
+    snat_pool: Option<Value>,
+) -> Value {
     match network {
-        Some(network) if ip.is_none() && ipv6.is_none() => network.into(),
+        Some(network) if ip.is_none() && ipv6.is_none() && snat_pool.is_none() => network.into(),
         network => Fields::new()
             .set("network", network)
             .set("ip", ip.map(|ip| ip.to_string()))
             .set("ipv6", ipv6.map(|ipv6| ipv6.to_string()))
+            .set("snat_pool", snat_pool)
             .done()
             .into(),
     }

@@ -1,8 +1,8 @@
 //! The calls that look into the dataplane. They change nothing.
 
 use edgestack_dataplane::inspect::{
-    CountersView, DropView, FlowView, NatView, NeighbourView, PortView, RuleHitsView, TraceReport,
-    TraceRequest,
+    CountersView, DropView, FlowView, LoadBalancerView, NatView, NeighbourView, PortView, RuleHitsView,
+    TraceReport, TraceRequest,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -36,6 +36,11 @@ impl Client {
     /// Translations.
     pub async fn nat(&self) -> Result<Vec<NatView>, ClientError> {
         self.inspect("nat", "").await
+    }
+
+    /// Load balancers and their members.
+    pub async fn load_balancers(&self) -> Result<Vec<LoadBalancerView>, ClientError> {
+        self.inspect("load_balancers", "").await
     }
 
     /// Neighbours on external networks.

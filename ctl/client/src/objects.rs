@@ -176,6 +176,53 @@ impl Client {
         self.request(Method::DELETE, &path, None).await.map(|_| ())
     }
 
+    /// Forwards a port of a router to a workload.
+    pub async fn create_port_forward(
+        &self,
+        router: &str,
+        forward: &impl Serialize,
+    ) -> Result<Value, ClientError> {
+        let body = json!({ "port_forward": to_value(forward)? });
+        let path = format!("{}/port_forwards", item_path(Kind::Router, router));
+        Ok(self.request(Method::POST, &path, Some(&body)).await?.body)
+    }
+
+    /// The ports that a router forwards.
+    pub async fn list_port_forwards(&self, router: &str) -> Result<Vec<Value>, ClientError> {
+        let path = format!("{}/port_forwards", item_path(Kind::Router, router));
+        let mut body = self.request(Method::GET, &path, None).await?.body;
+        decode(&path, body["port_forwards"].take())
+    }
+
+    /// Forwards a port no more, named by its id or by what it is for.
+    pub async fn remove_port_forward(&self, router: &str, forward: &str) -> Result<(), ClientError> {
+        let path = format!("{}/port_forwards/{}", item_path(Kind::Router, router), encode_segment(forward));
+        self.request(Method::DELETE, &path, None).await.map(|_| ())
+    }
+
+    /// Adds a rule to a load balancer.
+    pub async fn create_lb_rule(&self, lb: &str, rule: &impl Serialize) -> Result<Value, ClientError> {
+        let body = json!({ "lb_rule": to_value(rule)? });
+        let path = format!("{}/rules", item_path(Kind::LoadBalancer, lb));
+        Ok(self.request(Method::POST, &path, Some(&body)).await?.body)
+    }
+
+    /// The rules of a load balancer, or of all.
+    pub async fn list_lb_rules(&self, lb: Option<&str>) -> Result<Vec<Value>, ClientError> {
+        let path = match lb {
+            Some(lb) => format!("{}/rules", item_path(Kind::LoadBalancer, lb)),
+            None => "/edgetron/resources/kubevirt/lb_rules".to_owned(),
+        };
+        let mut body = self.request(Method::GET, &path, None).await?.body;
+        decode(&path, body["lb_rules"].take())
+    }
+
+    /// Removes a rule of a load balancer, by its id or by what it is for.
+    pub async fn remove_lb_rule(&self, lb: &str, rule: &str) -> Result<(), ClientError> {
+        let path = format!("{}/rules/{}", item_path(Kind::LoadBalancer, lb), encode_segment(rule));
+        self.request(Method::DELETE, &path, None).await.map(|_| ())
+    }
+
     /// Version of the daemon.
     pub async fn version(&self) -> Result<Version, ClientError> {
         let path = "/version";

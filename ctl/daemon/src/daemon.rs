@@ -19,6 +19,7 @@ use crate::backups::Backups;
 use crate::config::Config;
 use crate::events::Feed;
 use crate::gateway::Gateway;
+use crate::health::{Board, Monitor};
 use crate::http::server::{ControlSocket, ListenError, serve_tcp, serve_tls};
 use crate::http::tls::Tls;
 use crate::http::{self, Api, Server};
@@ -106,8 +107,10 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
     let node = tokio::spawn(node.run(stop.clone()));
     let (directory, known) = watch::channel(Arc::default());
     let workloads_serving = serve_workloads(&api, &config, known, &stop);
-    let reconciler =
-        Reconciler::new(store, gateway, progress, uplinks).serving(ServiceSettings::new(&config), directory);
+    let board = Arc::new(Board::default());
+    let monitoring = tokio::spawn(Monitor::new(&store, &gateway, &board).run(stop.clone()));
+    let reconciler = Reconciler::new(store, gateway, progress, uplinks, board)
+        .serving(ServiceSettings::new(&config), directory);
     let mut reconciling = tokio::spawn(reconciler.run(stop.clone()));
     let metrics_serving = metrics_listener.map(|listener| {
         let router = http::service::router(Server::new(api.clone(), Arc::clone(&access)));
@@ -131,21 +134,30 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
             serving.await;
         }
     }
-    for serving in [metrics_serving, https_serving, Some(syncing), Some(node)].into_iter().flatten() {
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "a listener failed");
-        }
-    }
-    if let Some(serving) = workloads_serving
-        && let Err(error) = serving.await
-    {
-        tracing::error!(%error, "serving workloads failed");
-    }
+    end([
+        ("a listener", metrics_serving),
+        ("a listener", https_serving),
+        ("the audit log", Some(syncing)),
+        ("the node", Some(node)),
+        ("serving workloads", workloads_serving),
+        ("health checks", Some(monitoring)),
+    ])
+    .await;
     tracing::info!("edgestackd has stopped; established flows go on in the kernel");
     Ok(())
 }
 
-/// Who may do what, by the configuration.
+/// Waits for the end of what runs beside the API.
+async fn end<const COUNT: usize>(tasks: [(&str, Option<JoinHandle<()>>); COUNT]) {
+    for (what, task) in tasks {
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
+            tracing::error!(%error, "{what} failed");
+        }
+    }
+}
+
 /// Serves workloads, where the dataplane runs.
 fn serve_workloads(
     api: &Api,
@@ -158,6 +170,7 @@ fn serve_workloads(
     Some(tokio::spawn(services::serve(stack, api.app.clone(), known, metadata, dns, stop.clone())))
 }
 
+/// Who may do what, by the configuration.
 fn access(config: &Config, store: &Arc<dyn Store>) -> Result<Access, AuditError> {
     let audit = &config.audit;
     let file_bytes_max = u64::from(*audit.file_mib.get_ref()) << 20;

@@ -8,11 +8,12 @@ use edgestack_dataplane::config::Config as Desired;
 use edgestack_dataplane::engine::{ApplyReport, ConfigError, EngineSettings, Timeouts, TraceError};
 use edgestack_dataplane::fastpath::{FastPathSettings, TableSizes, diagnose};
 use edgestack_dataplane::inspect::{
-    CountersView, DropView, FlowView, NatView, NeighbourView, PortView, RuleHitsView, TraceReport,
-    TraceRequest,
+    CountersView, DropView, FlowView, LoadBalancerView, NatView, NeighbourView, PortView, RuleHitsView,
+    TraceReport, TraceRequest,
 };
 use edgestack_dataplane::io::xsk::XskSettings;
 use edgestack_dataplane::runtime::{Dataplane, DataplaneSettings, StartError};
+use edgestack_dataplane::snapshot::load_balancer::Health;
 use edgestack_dataplane::virtual_stack::StackHandle;
 
 use crate::config::{Config, Switch};
@@ -129,6 +130,18 @@ impl Gateway {
         Ok(self.running()?.counters())
     }
 
+    /// Load balancers and their members.
+    pub fn load_balancers(&self) -> Result<Vec<LoadBalancerView>, GatewayError> {
+        Ok(self.running()?.load_balancers())
+    }
+
+    /// Tells which members of load balancers answer, by the load balancer's id and the member's name.
+    pub fn set_health(&self, found: &[(String, String, Health)]) {
+        if let Self::Running(dataplane) = self {
+            dataplane.set_health(found);
+        }
+    }
+
     /// The configuration in effect.
     pub fn snapshot(&self) -> Result<Desired, GatewayError> {
         Ok(self.running()?.snapshot())
@@ -139,7 +152,7 @@ impl Gateway {
         Ok(self.running()?.trace(request)?)
     }
 
-    /// The gateway as a host inside tenant networks, for its own servers; none while the dataplane does not run.
+    /// The gateway as a host inside tenant networks, for its own servers and health checks; none while the dataplane does not run.
     pub fn stack(&self) -> Option<StackHandle> {
         self.running().ok().map(Dataplane::stack)
     }

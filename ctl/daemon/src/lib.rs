@@ -11,6 +11,7 @@ pub mod config;
 pub mod daemon;
 pub mod events;
 pub mod gateway;
+pub mod health;
 pub mod host;
 pub mod http;
 pub mod metrics;

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use crate::{
-    AddressGroupSpec, FieldError, FlavorSpec, FloatingIpSpec, KeypairSpec, Kind, NetworkSpec, NodeSpec,
-    PortSpec, ProjectSpec, RoleBindingSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec, Spec,
-    TokenSpec, read_draft,
+    AddressGroupSpec, FieldError, FlavorSpec, FloatingIpSpec, KeypairSpec, Kind, LoadBalancerSpec,
+    NetworkSpec, NodeSpec, PortSpec, ProjectSpec, RoleBindingSpec, RouterSpec, SecurityGroupRuleSpec,
+    SecurityGroupSpec, Spec, TokenSpec, read_draft,
 };
 
 /// Reads a wrapped body of any kind: its labels and fields as the API would show them, or everything that is wrong with
@@ -16,6 +16,7 @@ pub fn read_any(kind: Kind, body: &Value) -> Result<Value, Vec<FieldError>> {
         Kind::Port => read::<PortSpec>(body),
         Kind::Router => read::<RouterSpec>(body),
         Kind::FloatingIp => read::<FloatingIpSpec>(body),
+        Kind::LoadBalancer => read::<LoadBalancerSpec>(body),
         Kind::SecurityGroup => read::<SecurityGroupSpec>(body),
         Kind::SecurityGroupRule => read::<SecurityGroupRuleSpec>(body),
         Kind::Project => read::<ProjectSpec>(body),

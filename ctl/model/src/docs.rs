@@ -10,6 +10,7 @@ const SOURCES: &[(Kind, &str)] = &[
     (Kind::Port, include_str!("port.rs")),
     (Kind::Router, include_str!("router.rs")),
     (Kind::FloatingIp, include_str!("floating_ip.rs")),
+    (Kind::LoadBalancer, include_str!("load_balancer.rs")),
     (Kind::SecurityGroup, include_str!("security_group.rs")),
     (Kind::SecurityGroupRule, include_str!("security_group_rule.rs")),
     (Kind::AddressGroup, include_str!("address_group.rs")),
@@ -21,7 +22,12 @@ const SOURCES: &[(Kind, &str)] = &[
     (Kind::RoleBinding, include_str!("role_binding.rs")),
 ];
 /// Sources of structs that several kinds share.
-const SHARED: &[&str] = &[include_str!("subnet.rs"), include_str!("role.rs")];
+const SHARED: &[&str] = &[
+    include_str!("subnet.rs"),
+    include_str!("role.rs"),
+    include_str!("health_check.rs"),
+    include_str!("nat.rs"),
+];
 /// Deepest nesting of structs.
 const DEPTH_MAX: usize = 4;
 /// Types that are not the model's, for people.
@@ -65,7 +71,10 @@ pub fn of(kind: Kind) -> Option<(String, Vec<FieldDoc>)> {
     let source = SOURCES.iter().find(|(other, _)| *other == kind)?.1;
     // The first paragraph.
     let about = source.lines().map_while(|line| line.strip_prefix("//! ")).collect::<Vec<_>>().join(" ");
-    let name = camel(kind.singular()) + "Spec";
+    let name = match kind {
+        Kind::LoadBalancer => "LoadBalancerSpec".to_owned(),
+        _ => camel(kind.singular()) + "Spec",
+    };
     Some((about, fields_of(&name, 0)))
 }
 

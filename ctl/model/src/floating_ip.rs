@@ -1,4 +1,5 @@
-//! Floating IPs: an external address that stands for one workload, for all ports and in both directions.
+//! Floating IPs: an external address that stands for one workload, for all ports and in both directions, or for a load
+//! balancer.
 
 use std::net::Ipv4Addr;
 
@@ -26,13 +27,13 @@ pub struct FloatingIpSpec {
     /// What it is associated with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_type: Option<InstanceType>,
-    /// Name of the port that it is associated with; an id is accepted too.
+    /// Name of the port or load balancer that it is associated with; an id is accepted too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_name: Option<String>,
-    /// Network of that port; found by the server.
+    /// Network of that; found by the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_network: Option<String>,
-    /// Address of that port; found by the server.
+    /// Address of that; found by the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_ip: Option<Ipv4Addr>,
     /// Free text.
@@ -46,6 +47,8 @@ pub struct FloatingIpSpec {
 pub enum InstanceType {
     /// A workload, by its port.
     Vm,
+    /// A load balancer.
+    Lb,
 }
 
 impl Spec for FloatingIpSpec {
@@ -68,7 +71,7 @@ impl Spec for FloatingIpSpec {
         let associated = instance_name.is_some();
         let named = target_network.is_some() || target_ip.is_some() || instance_type.is_some();
         if named && !associated {
-            let hint = "the name of a port, or leave instance_type and target_* out to disassociate";
+            let hint = "the name of a port or load balancer, or leave instance_type and target_* out to disassociate";
             let refusal = Refusal::new("missing", "an association needs `instance_name`", hint);
             reader.refuse("instance_name", refusal);
         }
@@ -97,11 +100,7 @@ fn filled(value: &Value) -> Result<Option<String>, Refusal> {
 fn read_instance_type(value: &Value) -> Result<Option<InstanceType>, Refusal> {
     match value.as_str() {
         Some("") => Ok(None),
-        Some(text) if text.eq_ignore_ascii_case("lb") => {
-            let message = "a floating IP cannot stand for a load balancer in this version";
-            Err(Refusal::new("unsupported", message, "use `vm` with the name of a port"))
-        }
-        _ => value::word(value, &[("vm", InstanceType::Vm)]).map(Some),
+        _ => value::word(value, &[("vm", InstanceType::Vm), ("lb", InstanceType::Lb)]).map(Some),
     }
 }
 
@@ -128,7 +127,7 @@ mod tests {
     fn what_cannot_be_is_refused() {
         let found =
             refusals::<FloatingIpSpec>(&json!({"floating_ip": {"network": "wan", "instance_type": "lb"}}));
-        assert_eq!(found, [("/floating_ip/instance_type".to_owned(), "unsupported".to_owned())]);
+        assert_eq!(found, [("/floating_ip/instance_name".to_owned(), "missing".to_owned())]);
         let found =
             refusals::<FloatingIpSpec>(&json!({"floating_ip": {"network": "wan", "target_ip": "10.0.0.5"}}));
         assert_eq!(found, [("/floating_ip/instance_name".to_owned(), "missing".to_owned())]);

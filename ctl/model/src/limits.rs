@@ -80,7 +80,7 @@ const fn standard(kind: Kind) -> u64 {
     match kind {
         Kind::Network | Kind::SecurityGroup => 100,
         Kind::Router => 20,
-        Kind::FloatingIp | Kind::Token | Kind::RoleBinding => 50,
+        Kind::FloatingIp | Kind::LoadBalancer | Kind::Token | Kind::RoleBinding => 50,
         Kind::SecurityGroupRule => 2000,
         _ => 500,
     }

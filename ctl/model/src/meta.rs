@@ -29,6 +29,8 @@ pub enum Kind {
     Router,
     /// An external address for one workload.
     FloatingIp,
+    /// A virtual address whose connections are spread over members.
+    LoadBalancer,
     /// A list of what is allowed.
     SecurityGroup,
     /// One entry of such a list.
@@ -51,7 +53,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, the ones that others refer to first.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Project,
         Self::Network,
         Self::AddressGroup,
@@ -59,6 +61,7 @@ impl Kind {
         Self::SecurityGroupRule,
         Self::Port,
         Self::Router,
+        Self::LoadBalancer,
         Self::FloatingIp,
         Self::Token,
         Self::RoleBinding,
@@ -74,6 +77,7 @@ impl Kind {
             Self::Port => "port",
             Self::Router => "router",
             Self::FloatingIp => "floating_ip",
+            Self::LoadBalancer => "lb",
             Self::SecurityGroup => "security_group",
             Self::SecurityGroupRule => "security_group_rule",
             Self::Project => "project",
@@ -93,6 +97,7 @@ impl Kind {
             Self::Port => "ports",
             Self::Router => "routers",
             Self::FloatingIp => "floating_ips",
+            Self::LoadBalancer => "lbs",
             Self::SecurityGroup => "security_groups",
             Self::SecurityGroupRule => "security_group_rules",
             Self::AddressGroup => "address_groups",
@@ -113,6 +118,7 @@ impl Kind {
             | Self::Port
             | Self::Router
             | Self::FloatingIp
+            | Self::LoadBalancer
             | Self::SecurityGroup
             | Self::SecurityGroupRule
             | Self::AddressGroup
@@ -125,7 +131,10 @@ impl Kind {
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.singular().replace('_', " "))
+        match self {
+            Self::LoadBalancer => f.write_str("load balancer"),
+            _ => f.write_str(&self.singular().replace('_', " ")),
+        }
     }
 }
 

@@ -122,6 +122,31 @@ impl<'a> Reader<'a> {
         Some(items)
     }
 
+    /// A list of at most `limit` items, each a plain value read by `parse` or an object read by `read`.
+    pub fn texts_or_objects<T>(
+        &mut self,
+        key: &'static str,
+        limit: usize,
+        parse: impl Fn(&Value) -> Result<T, Refusal>,
+        mut read: impl FnMut(&mut Reader<'_>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let values = self.array(key, limit)?;
+        let mut items = Vec::with_capacity(values.len());
+        for (index, value) in values.iter().enumerate() {
+            let pointer = format!("{}/{key}/{index}", self.pointer);
+            if !value.is_object() {
+                match parse(value) {
+                    Ok(item) => items.push(item),
+                    Err(refusal) => self.refuse(&format!("{key}/{index}"), refusal),
+                }
+            } else if let Some(mut reader) = Reader::new(value, pointer, self.errors) {
+                items.extend(read(&mut reader));
+                reader.finish();
+            }
+        }
+        Some(items)
+    }
+
     /// An object within this one, read by `read`; None where the field is left out or wrong.
     pub fn object<T>(
         &mut self,

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::address::MacAddress;
 use crate::meta::{Kind, Object, Spec};
+use crate::nat::{PORT_FORWARDS_MAX, PortForward, SnatPool};
 use crate::port::refuse_repeated;
 use crate::reader::{Reader, Refusal};
 use crate::value;
@@ -41,6 +42,9 @@ pub struct RouterSpec {
     /// Where else packets go than to its own networks and out. The longest prefix decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<StaticRoute>,
+    /// External ports that stand for ports of workloads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub port_forwards: Vec<PortForward>,
     /// Free text.
     #[serde(default)]
     pub description: String,
@@ -58,6 +62,9 @@ pub struct RouterExternal {
     /// routed without translation: outside must send what is for the internal networks to this address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6: Option<Ipv6Addr>,
+    /// With which addresses and ports sources leave; with the router's address and any port where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snat_pool: Option<SnatPool>,
 }
 
 /// A static route: by a host of one of the router's networks, or nowhere.
@@ -141,8 +148,16 @@ impl Spec for RouterSpec {
                 reader.refuse(&format!("routes/{index}/destination"), refusal);
             }
         }
+        let port_forwards =
+            reader.objects("port_forwards", PORT_FORWARDS_MAX, PortForward::read).unwrap_or_default();
+        if !port_forwards.is_empty() && !reader.has("external") {
+            let hint = "set `external`, or leave `port_forwards` out";
+            let refusal = Refusal::new("not_allowed", "ports are forwarded from the external network", hint);
+            reader.refuse("port_forwards", refusal);
+        }
         let description = reader.optional("description", value::description).unwrap_or_default();
-        let spec = Self { mac, enable_snat, internal, external, peer_router, routes, description };
+        let spec =
+            Self { mac, enable_snat, internal, external, peer_router, routes, port_forwards, description };
         reader.is_clean().then_some(spec)
     }
 }
@@ -154,7 +169,7 @@ fn read_external(reader: &mut Reader<'_>) -> Option<RouterExternal> {
         Value::String(text) if text.is_empty() => None,
         Value::String(_) => {
             let network = reader.optional("external", value::reference)?;
-            Some(RouterExternal { network, ip: None, ipv6: None })
+            Some(RouterExternal { network, ip: None, ipv6: None, snat_pool: None })
         }
         Value::Array(_) => reader.objects("external", 1, read_leg)?.pop(),
         _ => reader.object("external", read_leg),
@@ -165,7 +180,8 @@ fn read_leg(reader: &mut Reader<'_>) -> Option<RouterExternal> {
     let network = reader.required("network", "the name of an external network", value::reference);
     let ip = reader.optional("ip", value::ipv4);
     let ipv6 = reader.optional("ipv6", value::ipv6);
-    Some(RouterExternal { network: network?, ip, ipv6 })
+    let snat_pool = reader.object("snat_pool", |reader| Some(SnatPool::read(reader)));
+    Some(RouterExternal { network: network?, ip, ipv6, snat_pool })
 }
 
 #[cfg(test)]

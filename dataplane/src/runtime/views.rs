@@ -9,9 +9,10 @@ use super::plugger::Plugger;
 use crate::config::{Port, PortKind};
 use crate::engine::TraceError;
 use crate::inspect::{
-    CountersView, DropView, FlowView, NatView, NeighbourView, PortView, RuleHitsView, TraceReport,
-    TraceRequest,
+    CountersView, DropView, FlowView, LoadBalancerView, NatView, NeighbourView, PortView, RuleHitsView,
+    TraceReport, TraceRequest,
 };
+use crate::snapshot::load_balancer::Health;
 
 /// Stage of drops in the kernel.
 const STAGE_TIER0: &str = "tier0";
@@ -83,6 +84,16 @@ impl Dataplane {
     /// The translations.
     pub fn nat(&self) -> Vec<NatView> {
         self.shared.engine.nat_view()
+    }
+
+    /// The load balancers and their members.
+    pub fn load_balancers(&self) -> Vec<LoadBalancerView> {
+        self.shared.engine.load_balancers_view()
+    }
+
+    /// Tells which members of load balancers answer, by the load balancer's id and the member's name.
+    pub fn set_health(&self, found: &[(String, String, Health)]) {
+        self.shared.engine.set_health(found);
     }
 
     /// The neighbours of external networks.

@@ -118,14 +118,20 @@ fn service(
     let is_served = match ip.transport {
         Transport::Udp { destination_port, .. } => {
             network.services.has_endpoint(ip.destination, PROTOCOL_UDP, destination_port)
+                || destination_port >= CLIENT_PORT_MIN
         }
         Transport::Tcp { destination_port, .. } => {
             network.services.has_endpoint(ip.destination, PROTOCOL_TCP, destination_port)
                 || destination_port >= CLIENT_PORT_MIN
         }
-        Transport::IcmpEcho { .. } | Transport::IcmpError { .. } | Transport::LaterFragment => {
-            return Ok(None);
+        // Answers to the gateway's own pings, and what ICMP says of what it sent.
+        Transport::IcmpEcho { request: false, identifier } if identifier >= CLIENT_PORT_MIN => true,
+        Transport::IcmpError { inner, .. }
+            if inner.source == ip.destination && inner.source_port >= CLIENT_PORT_MIN =>
+        {
+            true
         }
+        _ => return Ok(None),
     };
     let is_for_gateway = context.snapshot.gateway_mac(port.network) == headers.ethernet_destination;
     if is_served && is_for_gateway {

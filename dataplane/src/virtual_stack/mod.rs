@@ -4,13 +4,15 @@
 //! (smoltcp), made with its first packet: who speaks is known by the port that a packet came in by, never by its addresses,
 //! and no tenant's packets meet another's. The engine's `respond` stage hands packets over (see [`crate::exchange`]); what
 //! the stacks send leaves by the port that it is for. One thread moves the packets and keeps the timers; servers and
-//! clients are tasks of whoever uses [`TcpListener`], [`TcpStream`] and [`UdpServer`]: all waiting is by [`std::task::Waker`].
+//! clients are tasks of whoever uses [`TcpListener`], [`TcpStream`], [`UdpServer`] and [`Probe`]: all waiting is by
+//! [`std::task::Waker`].
 //!
 //! Sockets, packets and queues are bounded, for each port and in all.
 
 mod datagram;
 mod device;
 mod member;
+mod probe;
 mod state;
 mod stream;
 #[cfg(test)]
@@ -27,9 +29,10 @@ use crate::engine::Engine;
 use state::State;
 
 pub use datagram::{Datagram, UdpServer};
+pub use probe::{Answer, Probe};
 pub use stream::{TcpListener, TcpStream};
 
-/// TCP ports of the gateway's own clients (`connect`).
+/// TCP and UDP ports and identifiers of pings of the gateway's own clients ([`StackHandle::connect`], [`Probe`]).
 pub const CLIENT_PORT_MIN: u16 = 61_000;
 /// Packets that are taken before timers are looked at again.
 const PACKETS_PER_TURN: usize = 128;
@@ -126,6 +129,22 @@ impl StackHandle {
     /// the gateway has in the port's network because of a service.
     pub fn connect(&self, port: &str, local: IpAddr, remote: SocketAddr) -> Result<TcpStream, ConnectError> {
         TcpStream::connect(&self.shared, port, local, remote)
+    }
+
+    /// Pings a workload from the gateway's address `local`, through its port.
+    pub fn ping(&self, port: &str, local: IpAddr, remote: IpAddr) -> Result<Probe, ConnectError> {
+        Probe::ask(&self.shared, port, local, remote, None)
+    }
+
+    /// Sends a datagram to a workload from the gateway's address `local`, through its port.
+    pub fn ask(
+        &self,
+        port: &str,
+        local: IpAddr,
+        remote: SocketAddr,
+        payload: &[u8],
+    ) -> Result<Probe, ConnectError> {
+        Probe::ask(&self.shared, port, local, remote.ip(), Some((remote.port(), payload)))
     }
 }
 

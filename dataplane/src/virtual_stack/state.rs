@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
-use super::Caller;
 use super::datagram::{Inbox, Received};
 use super::member::{Accepted, Incoming, Member};
+use super::probe::Probes;
+use super::{CLIENT_PORT_MIN, Caller};
 use crate::exchange::{Exchange, Parcel};
 use crate::snapshot::Snapshot;
 use crate::wire::headers::{self, Network, Transport};
@@ -30,6 +31,8 @@ pub(super) struct State {
     members: HashMap<u16, Member>,
     listeners: HashMap<u16, Backlog>,
     inboxes: HashMap<u16, Inbox>,
+    /// Questions that are not answered yet.
+    pub(super) probes: Probes,
     /// Ports whose stacks have something to do at once.
     dirty: Vec<u16>,
     /// Number of the last stack that was made.
@@ -60,6 +63,7 @@ impl State {
             members: HashMap::new(),
             listeners: HashMap::new(),
             inboxes: HashMap::new(),
+            probes: Probes::default(),
             dirty: Vec::new(),
             generation: 0,
             snapshot: None,
@@ -92,7 +96,7 @@ impl State {
             return exchange.recycle(parcel);
         };
         let incoming = match ip.transport {
-            Transport::Udp { source_port, destination_port } => {
+            Transport::Udp { source_port, destination_port } if destination_port < CLIENT_PORT_MIN => {
                 let ends = (
                     SocketAddr::new(ip.source, source_port),
                     SocketAddr::new(ip.destination, destination_port),
@@ -111,7 +115,10 @@ impl State {
                     && self.listeners.contains_key(&destination_port)
                     && self.sockets() < SOCKETS_MAX,
             },
-            _ => return exchange.recycle(parcel),
+            _ => {
+                self.probes.receive(number, &ip, &parcel.frame);
+                return exchange.recycle(parcel);
+            }
         };
         let Some(member) = self.member(snapshot, number) else { return exchange.recycle(parcel) };
         member.receive(exchange, parcel, incoming);

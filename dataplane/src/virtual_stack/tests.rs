@@ -11,13 +11,15 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
 use super::device::PortDevice;
-use super::{StackHandle, TcpStream, VirtualStack};
+use super::{Answer, Probe, StackHandle, TcpStream, VirtualStack};
 use crate::address::MacAddress;
 use crate::config::{Config, Endpoint, Network, Port, PortKind, Services, Workload};
-use crate::engine::{Engine, EngineSettings, Worker};
+use crate::engine::{Engine, EngineSettings, Transmit, Worker};
 use crate::exchange::Exchange;
 use crate::packet::FramePool;
 use crate::tables::region::Regions;
+use crate::wire::headers::{self, Ip, Network as Layer};
+use crate::wire::icmp::{self, IcmpError};
 use crate::wire::udp::{self, Place};
 
 /// Where the payload of a datagram over IPv4 starts.
@@ -165,6 +167,18 @@ impl Bench {
         self.engine.process(&mut self.worker, &mut self.pool, &mut vec![packet], &mut output);
         assert!(output.is_empty());
         self.engine.exchange().wake_stack();
+    }
+
+    /// Frames that the gateway has sent, with the numbers of their ports.
+    fn sent(&mut self) -> Vec<(u16, Vec<u8>)> {
+        let mut output = Vec::new();
+        self.engine.collect(&mut self.worker, &mut self.pool, &mut output);
+        let frame = |transmit: Transmit| {
+            let frame = self.pool.data(&transmit.packet).to_vec();
+            self.pool.free(transmit.packet);
+            (transmit.port, frame)
+        };
+        output.into_iter().map(frame).collect()
     }
 
     /// Moves frames between hosts and gateway until `done`.
@@ -355,4 +369,64 @@ fn datagrams_are_answered_through_their_port() {
     config.ports.pop();
     bench.engine.apply(&config).unwrap();
     assert!(!server.answer(&datagram, b"late"));
+}
+
+fn ip(frame: &[u8]) -> Ip {
+    let Layer::Ip(ip) = headers::parse(frame).unwrap().network else { panic!("it is IP") };
+    ip
+}
+
+/// What the receiver of a datagram answers.
+fn datagram_back(frame: &[u8], remote_port: u16, payload: &[u8]) -> Vec<u8> {
+    let asked = ip(frame);
+    let own_port = u16::from_be_bytes([frame[DATAGRAM_START - 8], frame[DATAGRAM_START - 7]]);
+    let mut gateway = [0; 6];
+    gateway.copy_from_slice(&frame[6..12]);
+    let source = Place { mac_address: WORKLOAD_MAC, ip_address: asked.destination, port: remote_port };
+    let destination = Place { mac_address: MacAddress(gateway), ip_address: asked.source, port: own_port };
+    let mut reply = [vec![0; DATAGRAM_START], payload.to_vec()].concat();
+    udp::write_headers(&mut reply, source, destination, payload.len());
+    reply
+}
+
+#[test]
+fn probes_hear_replies_and_refusals_of_who_was_asked() {
+    let mut bench = Bench::new();
+    let (red, blue) = (bench.number("red-1"), bench.number("blue-1"));
+    let stack = bench.stack.handle();
+    let (gateway, workload) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from(WORKLOAD_IP));
+    assert!(stack.ping("green-1", gateway, workload).is_err());
+    assert!(stack.ask("blue-1", gateway, SocketAddr::new(workload, 53), &[0; 4000]).is_err());
+    let ping = stack.ping("blue-1", gateway, workload).unwrap();
+    let asked = stack.ask("blue-1", gateway, SocketAddr::new(workload, 53), b"well?").unwrap();
+    let refused = stack.ask("blue-1", gateway, SocketAddr::new(workload, 54), b"").unwrap();
+    let frames: Vec<Vec<u8>> = bench
+        .sent()
+        .into_iter()
+        .map(|(port, frame)| {
+            assert_eq!(port, blue);
+            frame
+        })
+        .collect();
+    let [echo, datagram, unwanted] = frames.try_into().unwrap();
+    assert_eq!(&datagram[DATAGRAM_START..], b"well?");
+    let mut pong = echo.clone();
+    icmp::echo_reply_in_place(&mut pong, &ip(&echo));
+    // A workload of another tenant with the same addresses, and another port of the one that was asked.
+    let mut forged = pong.clone();
+    forged[..6].copy_from_slice(&bench.hosts[&red].gateway.0);
+    bench.send(red, &forged);
+    bench.send(blue, &datagram_back(&datagram, 5353, b"not me"));
+    bench.send(blue, &datagram_back(&datagram, 53, b"quite"));
+    let answer = |probe: &Probe| block_on(|context| probe.poll_answer(context));
+    assert_eq!(answer(&asked), Answer::Reply(b"quite".to_vec()));
+    let now = &mut Context::from_waker(Waker::noop());
+    assert!(ping.poll_answer(now).is_pending() && refused.poll_answer(now).is_pending());
+    bench.send(blue, &pong);
+    assert_eq!(answer(&ping), Answer::Reply(Vec::new()));
+    let mut error = [0; icmp::ERROR_LENGTH_MAX];
+    let from = (workload, WORKLOAD_MAC);
+    let length = icmp::write_error(&mut error, IcmpError::PortUnreachable, &unwanted, &ip(&unwanted), from);
+    bench.send(blue, &error[..length.unwrap()]);
+    assert_eq!(answer(&refused), Answer::Unreachable);
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::headers::Ip;
+use super::udp::{self, Place};
 use super::{
     ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH, PROTOCOL_ICMP, PROTOCOL_ICMPV6, internet_checksum,
     ipv6_checksum, read_ipv6, write_ipv4_checksum, write_u16,
@@ -78,6 +79,18 @@ pub fn echo_reply_in_place(frame: &mut [u8], ip: &Ip) {
     if ip.source.is_ipv4() {
         write_ipv4_checksum(packet, ip.header_length);
     }
+}
+
+/// Writes an echo request without payload into `frame`, which has the length of [`udp::headers_length`]; the source's
+/// port is its identifier.
+pub fn write_echo_request(frame: &mut [u8], source: Place, destination: Place) {
+    let is_ipv4 = source.ip_address.is_ipv4();
+    let protocol = if is_ipv4 { PROTOCOL_ICMP } else { PROTOCOL_ICMPV6 };
+    let message = udp::write_outer_headers(frame, source, destination, protocol);
+    message.fill(0);
+    message[0] = if is_ipv4 { ECHO_REQUEST } else { ECHO_REQUEST_IPV6 };
+    write_u16(message, 4, source.port);
+    write_icmp_checksum(&mut frame[ETHERNET_LENGTH..], udp::ip_header_length(source.ip_address));
 }
 
 /// Computes afresh the checksum of the ICMP message in an IP packet that ends with it.

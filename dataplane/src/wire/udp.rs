@@ -54,32 +54,7 @@ pub fn payload<'a>(frame: &'a [u8], ip: &Ip) -> Option<&'a [u8]> {
 /// the whole frame.
 pub fn write_headers(frame: &mut [u8], source: Place, destination: Place, payload_length: usize) -> usize {
     let length = headers_length(source.ip_address) + payload_length;
-    frame[..6].copy_from_slice(&destination.mac_address.0);
-    frame[6..12].copy_from_slice(&source.mac_address.0);
-    let is_ipv4 = source.ip_address.is_ipv4();
-    write_u16(frame, 12, if is_ipv4 { ETHER_TYPE_IPV4 } else { ETHER_TYPE_IPV6 });
-    let (header, datagram) = frame[ETHERNET_LENGTH..length].split_at_mut(ip_header_length(source.ip_address));
-    header.fill(0);
-    match (source.ip_address, destination.ip_address) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            header[0] = 0x45;
-            write_u16(header, 2, (IPV4_LENGTH + datagram.len()) as u16);
-            header[8] = TTL;
-            header[9] = PROTOCOL_UDP;
-            header[12..16].copy_from_slice(&source.octets());
-            header[16..20].copy_from_slice(&destination.octets());
-            write_ipv4_checksum(header, IPV4_LENGTH);
-        }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            header[0] = 0x60;
-            write_u16(header, 4, datagram.len() as u16);
-            header[6] = PROTOCOL_UDP;
-            header[7] = TTL;
-            header[8..24].copy_from_slice(&source.octets());
-            header[24..40].copy_from_slice(&destination.octets());
-        }
-        _ => unreachable!("both ends of a datagram are of one version"),
-    }
+    let datagram = write_outer_headers(&mut frame[..length], source, destination, PROTOCOL_UDP);
     write_u16(datagram, 0, source.port);
     write_u16(datagram, 2, destination.port);
     write_u16(datagram, 4, (UDP_LENGTH + payload_length) as u16);
@@ -87,6 +62,42 @@ pub fn write_headers(frame: &mut [u8], source: Place, destination: Place, payloa
     let sum = checksum(datagram, source.ip_address, destination.ip_address);
     write_u16(datagram, 6, if sum == 0 { 0xffff } else { sum });
     length
+}
+
+/// Writes the headers of Ethernet and IP in front of what is left of `frame`, and returns that.
+pub(super) fn write_outer_headers(
+    frame: &mut [u8],
+    source: Place,
+    destination: Place,
+    protocol: u8,
+) -> &mut [u8] {
+    frame[..6].copy_from_slice(&destination.mac_address.0);
+    frame[6..12].copy_from_slice(&source.mac_address.0);
+    let is_ipv4 = source.ip_address.is_ipv4();
+    write_u16(frame, 12, if is_ipv4 { ETHER_TYPE_IPV4 } else { ETHER_TYPE_IPV6 });
+    let (header, rest) = frame[ETHERNET_LENGTH..].split_at_mut(ip_header_length(source.ip_address));
+    header.fill(0);
+    match (source.ip_address, destination.ip_address) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            header[0] = 0x45;
+            write_u16(header, 2, (IPV4_LENGTH + rest.len()) as u16);
+            header[8] = TTL;
+            header[9] = protocol;
+            header[12..16].copy_from_slice(&source.octets());
+            header[16..20].copy_from_slice(&destination.octets());
+            write_ipv4_checksum(header, IPV4_LENGTH);
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            header[0] = 0x60;
+            write_u16(header, 4, rest.len() as u16);
+            header[6] = protocol;
+            header[7] = TTL;
+            header[8..24].copy_from_slice(&source.octets());
+            header[24..40].copy_from_slice(&destination.octets());
+        }
+        _ => unreachable!("both ends of a datagram are of one version"),
+    }
+    rest
 }
 
 /// The checksum of a datagram with its pseudo-header: 0 where it contains a right one.

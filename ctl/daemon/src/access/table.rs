@@ -116,7 +116,7 @@ impl Resource {
     #[expect(clippy::match_same_arms, reason = "it is a table: one row for each resource")]
     const fn row(self) -> [&'static str; Role::ALL.len()] {
         use Kind::{
-            AddressGroup, Flavor, FloatingIp, Keypair, Network, Node, Port, Project, RoleBinding, Router,
+            AddressGroup, Flavor, FloatingIp, Keypair, LoadBalancer, Network, Node, Port, Project, RoleBinding, Router,
             SecurityGroup, SecurityGroupRule, Token,
         };
         match self {
@@ -125,6 +125,7 @@ impl Resource {
             Self::Object(Port)                => ["rcud", "rcud",  "rcud", "rcud", "rcud", "r",    "r"],
             Self::Object(Router)              => ["rcud", "r",     "rcud", "rcud", "rcud", "r",    "r"],
             Self::Object(FloatingIp)          => ["rcud", "r",     "rcud", "rcud", "rcud", "r",    "r"],
+            Self::Object(LoadBalancer)        => ["rcud", "r",     "rcud", "rcud", "rcud", "r",    "r"],
             Self::Object(SecurityGroup)       => ["rcud", "r",     "rcud", "rcud", "rcud", "r",    "r"],
             Self::Object(SecurityGroupRule)   => ["rcud", "r",     "rcud", "rcud", "rcud", "r",    "r"],
             Self::Object(AddressGroup)        => ["rcud", "r",     "rcud", "rcud", "rcud", "r",    "r"],

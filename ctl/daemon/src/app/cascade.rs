@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use edgestack_model::{
-    AddressGroupSpec, FieldError, FlavorSpec, FloatingIpSpec, KeypairSpec, Kind, NetworkSpec, NodeSpec,
-    PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec,
+    AddressGroupSpec, FieldError, FlavorSpec, FloatingIpSpec, KeypairSpec, Kind, LoadBalancerSpec,
+    NetworkSpec, NodeSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec, SecurityGroupSpec,
 };
 
 use super::error::AppError;
@@ -43,6 +43,7 @@ fn remove<S: Noun>(steps: &App, entry: &Entry<S>, removed: &mut usize) -> Result
             Some(Kind::Port) => remove_user::<PortSpec>(steps, &user.id, removed),
             Some(Kind::Router) => remove_user::<RouterSpec>(steps, &user.id, removed),
             Some(Kind::FloatingIp) => remove_user::<FloatingIpSpec>(steps, &user.id, removed),
+            Some(Kind::LoadBalancer) => remove_user::<LoadBalancerSpec>(steps, &user.id, removed),
             Some(Kind::SecurityGroup) => remove_user::<SecurityGroupSpec>(steps, &user.id, removed),
             Some(Kind::SecurityGroupRule) => remove_user::<SecurityGroupRuleSpec>(steps, &user.id, removed),
             Some(Kind::AddressGroup) => remove_user::<AddressGroupSpec>(steps, &user.id, removed),

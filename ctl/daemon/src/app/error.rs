@@ -42,6 +42,14 @@ pub enum AppError {
         /// The address that was looked for.
         ip: String,
     },
+    /// The object has no such part.
+    #[error("{}", .errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; "))]
+    NoSuchPart {
+        /// The kind of the object.
+        kind: Kind,
+        /// What was looked for.
+        errors: Vec<FieldError>,
+    },
     /// The name belongs to an object that differs from the one requested.
     #[error("there is a {kind} `{name}` already, and it differs in: {}", differences.join(", "))]
     Exists {

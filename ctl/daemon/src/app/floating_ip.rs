@@ -1,12 +1,16 @@
 //! Rules of floating IPs.
 
+use std::net::IpAddr;
+
+use edgestack_model::floating_ip::InstanceType;
 use edgestack_model::reader::Refusal;
-use edgestack_model::{FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec};
+use edgestack_model::{FloatingIpSpec, LoadBalancerSpec, NetworkSpec, PortSpec, RouterSpec};
 
 use serde_json::Value;
 
 use super::Noun;
 use super::error::AppError;
+use super::load_balancer::floating_claim;
 use super::network::require_external;
 use super::record::{Entry, parse_owner};
 use super::write::{Write, find};
@@ -29,6 +33,9 @@ impl Noun for FloatingIpSpec {
             }
         }
         match self.instance_name.clone() {
+            Some(instance) if self.instance_type == Some(InstanceType::Lb) => {
+                associate_balanced(self, &instance, write)?;
+            }
             Some(instance) => associate(self, &instance, write)?,
             None => self.router = None,
         }
@@ -37,8 +44,12 @@ impl Noun for FloatingIpSpec {
 
     fn only_settable(fields: &mut serde_json::Map<String, Value>) {
         // Found from `instance_name`: those of a former instance must not be held against another.
-        for key in ["router", "instance_type", "target_network", "target_ip"] {
+        for key in ["router", "target_network", "target_ip"] {
             fields.remove(key);
+        }
+        // What is meant where it is left out.
+        if fields.get("instance_type").and_then(Value::as_str) == Some("vm") {
+            fields.remove("instance_type");
         }
     }
 
@@ -109,6 +120,40 @@ fn associate(spec: &mut FloatingIpSpec, instance: &str, write: &mut Write<'_>) -
     );
     spec.target_network = Some(network_name);
     spec.target_ip = fixed_ip;
+    find_router(spec, &network, write)
+}
+
+/// The same for a load balancer and its virtual address.
+fn associate_balanced(
+    spec: &mut FloatingIpSpec,
+    instance: &str,
+    write: &mut Write<'_>,
+) -> Result<(), AppError> {
+    let Some(balancer) = write.refer::<LoadBalancerSpec>("instance_name", instance)? else { return Ok(()) };
+    let name = &balancer.record.name;
+    spec.instance_name = Some(name.clone());
+    let network_name = balancer.record.spec.network.clone();
+    let Some(network) = write.find::<NetworkSpec>(&network_name)? else { return Ok(()) };
+    let Some(IpAddr::V4(address)) = balancer.record.spec.virtual_ip else { return Ok(()) };
+    if network.record.spec.external {
+        let message = format!("the load balancer `{name}` has the external address {address} already");
+        let hint = "use that, or make the load balancer in a tenant network";
+        write.refuse("instance_name", Refusal::new("not_allowed", message, hint));
+        return Ok(());
+    }
+    if spec.target_network.as_ref().is_some_and(|given| *given != network_name && *given != network.record.id)
+    {
+        let message = format!("the load balancer `{name}` is in the network `{network_name}`");
+        write.refuse("target_network", Refusal::new("mismatch", message, "leave target_network out"));
+    }
+    if spec.target_ip.is_some_and(|given| given != address) {
+        let message = format!("the load balancer `{name}` has the virtual address {address}");
+        write.refuse("target_ip", Refusal::new("mismatch", message, "leave target_ip out"));
+    }
+    let what = format!("{address} of the load balancer `{name}`");
+    write.claim(floating_claim(&balancer.record.id), "instance_name", "already_associated", what);
+    spec.target_network = Some(network_name);
+    spec.target_ip = Some(address);
     find_router(spec, &network, write)
 }
 

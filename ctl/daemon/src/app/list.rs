@@ -111,10 +111,7 @@ impl App {
 }
 
 /// All objects of a kind that are seen, with their statuses, in the order they were made, and the revision that they are from.
-pub(super) fn read_objects<S: Noun>(
-    store: &dyn Store,
-    scope: &Scope,
-) -> Result<(Vec<Object<S>>, u64), AppError> {
+pub fn read_objects<S: Noun>(store: &dyn Store, scope: &Scope) -> Result<(Vec<Object<S>>, u64), AppError> {
     let statuses = store.list(&status_key(S::KIND.plural(), ""))?;
     let revision = statuses.revision;
     let mut statuses = statuses.entries.into_iter().peekable();

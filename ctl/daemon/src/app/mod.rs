@@ -13,6 +13,7 @@ mod floating_ip;
 pub mod idempotency;
 mod keypair;
 pub mod list;
+pub mod load_balancer;
 mod network;
 pub mod node;
 mod port;

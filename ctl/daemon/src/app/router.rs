@@ -1,11 +1,15 @@
 //! Rules of routers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use edgestack_model::address::MacAddress;
+use edgestack_model::nat::{PortForward, SnatPool};
 use edgestack_model::reader::Refusal;
-use edgestack_model::{FloatingIpSpec, NetworkSpec, RouterSpec};
+use edgestack_model::router::RouterExternal;
+use edgestack_model::{FloatingIpSpec, LoadBalancerSpec, NetworkSpec, RouterSpec, Spec as _};
 use ipnet::IpNet;
+use serde_json::Value;
+use uuid::Uuid;
 
 use super::Noun;
 use super::addresses::{address_key, peer_key};
@@ -27,12 +31,21 @@ impl Noun for RouterSpec {
         refuse_overlaps(&networks, external.as_ref(), write);
         check_peer(self, external.as_ref(), write)?;
         check_routes(self, &networks, external.as_ref(), write);
+        identify(&mut self.port_forwards, previous.map_or(&[], |previous| &previous.port_forwards));
+        check_port_forwards(self, &networks, write);
         if let Some(previous) = previous
             && !write.is_comparison()
         {
             keep_floating_ips(self, previous, write)?;
         }
         Ok(())
+    }
+
+    fn only_settable(fields: &mut serde_json::Map<String, Value>) {
+        let Some(Value::Array(forwards)) = fields.get_mut("port_forwards") else { return };
+        for forward in forwards.iter_mut().filter_map(Value::as_object_mut) {
+            forward.remove("id");
+        }
     }
 }
 
@@ -83,6 +96,8 @@ fn resolve_external(
     let kept = previous.and_then(|previous| previous.external.as_ref());
     let kept = kept.filter(|kept| kept.network == external.network);
     external.ipv6 = external.ipv6.or(kept.and_then(|kept| kept.ipv6));
+    let kept_pool: Vec<Ipv4Addr> =
+        kept.and_then(|kept| kept.snat_pool.as_ref()).into_iter().flat_map(SnatPool::each_address).collect();
     let kept = kept.and_then(|kept| kept.ip);
     if external.ip.is_none() {
         external.ip = kept;
@@ -96,6 +111,7 @@ fn resolve_external(
         Some(refusal) => write.refuse("external/ip", refusal),
         None => external.ip = write.claim_address(&network, external.ip, "external/ip")?,
     }
+    claim_pool(external, &kept_pool, &network, write)?;
     if network.record.spec.ipv6_cidr.is_some() || external.ipv6.is_some() {
         let refusal = external.ipv6.and_then(|address| network.record.spec.refuse_host(address));
         match refusal {
@@ -155,6 +171,75 @@ fn check_routes(
     }
 }
 
+/// Every address of a pool is the router's alone. More than the one that every router has are for the site to give.
+fn claim_pool(
+    external: &RouterExternal,
+    kept: &[Ipv4Addr],
+    network: &Entry<NetworkSpec>,
+    write: &mut Write<'_>,
+) -> Result<(), AppError> {
+    let Some(pool) = &external.snat_pool else { return Ok(()) };
+    for (index, range) in pool.addresses.iter().enumerate() {
+        let field = format!("external/snat_pool/addresses/{index}");
+        for address in (range.first.to_bits()..=range.last.to_bits()).map(Ipv4Addr::from_bits) {
+            if Some(address) == external.ip {
+                continue;
+            }
+            if !kept.contains(&address) {
+                write.require_host(&field, "an address beside the router's own");
+            }
+            if let Some(refusal) = network.record.spec.refuse_host(address) {
+                write.refuse(&field, refusal);
+                break;
+            }
+            write.claim_address(network, Some(address), &field)?;
+        }
+    }
+    Ok(())
+}
+
+/// Forwarded ports keep their identifiers while they say the same, wherever they stand.
+fn identify(forwards: &mut [PortForward], previous: &[PortForward]) {
+    for forward in forwards {
+        let known = previous.iter().find(|known| known.equals(forward));
+        // One that is changed keeps what it is called by in the request, if it was called so.
+        let named = previous.iter().find(|known| known.id == forward.id);
+        forward.id = known.or(named).map_or_else(|| Uuid::now_v7().to_string(), |known| known.id.clone());
+    }
+}
+
+/// Forwarded ports are of the router's addresses, and lead behind it.
+fn check_port_forwards(spec: &RouterSpec, networks: &[(usize, Entry<NetworkSpec>)], write: &mut Write<'_>) {
+    let external = spec.external.as_ref();
+    let own = external.and_then(|external| external.ip);
+    let pool = external.and_then(|external| external.snat_pool.as_ref());
+    for (index, forward) in spec.port_forwards.iter().enumerate() {
+        let field = format!("port_forwards/{index}");
+        let is_other =
+            |address: &Ipv4Addr| Some(*address) != own && pool.is_none_or(|pool| !pool.has(*address));
+        if let Some(address) = forward.external_ip.filter(is_other) {
+            let message = format!("{address} is neither the router's address nor of its pool");
+            let hint = "leave it out for the router's address";
+            write.refuse(&format!("{field}/external_ip"), Refusal::new("mismatch", message, hint));
+        }
+        let is_behind = networks.iter().any(|(_, network)| {
+            let spec = &network.record.spec;
+            spec.cidr.contains(&forward.target_ip) && spec.gateway_ip != Some(forward.target_ip)
+        });
+        if !is_behind {
+            let message = format!("{} is no workload's address behind the router", forward.target_ip);
+            let hint = "an address of one of its internal networks";
+            write.refuse(&format!("{field}/target_ip"), Refusal::new("outside_network", message, hint));
+        }
+        let earlier = &spec.port_forwards[..index];
+        if let Some(other) = earlier.iter().find(|other| other.overlaps(forward, own)) {
+            let message = format!("{forward} overlaps {other}");
+            let hint = "every external port leads to one workload";
+            write.refuse(&field, Refusal::new("overlap", message, hint));
+        }
+    }
+}
+
 /// The peer is a machine of its own: its address is nobody else's, and is noted so that nobody else is given it.
 fn check_peer(
     spec: &RouterSpec,
@@ -197,7 +282,11 @@ fn keep_floating_ips(
     }
     let users = write.store().list(&uses_prefix::<RouterSpec>(write.id()))?;
     for user in users.entries {
-        let Some((_, id, name)) = parse_owner(&user.value) else { continue };
+        let Some((plural, id, name)) = parse_owner(&user.value) else { continue };
+        if plural == LoadBalancerSpec::KIND.plural() && moved {
+            let message = format!("the load balancer {name} is reached through this router");
+            write.conflict("external", Refusal::new("in_use", message, "remove it first"));
+        }
         let Some(stored) = write.store().get(&object_key::<FloatingIpSpec>(id))? else { continue };
         let spec = Entry::<FloatingIpSpec>::decode(&stored)?.record.spec;
         let through = spec.target_network.as_ref().filter(|network| lost.contains(network));

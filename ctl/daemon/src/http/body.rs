@@ -2,9 +2,12 @@
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, StatusCode, header};
+use edgestack_model::Kind;
+use edgestack_model::reader::Reader;
 use serde_json::Value;
 
 use super::error::Failure;
+use crate::app::AppError;
 
 /// Bytes of a request's body.
 pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
@@ -33,6 +36,29 @@ pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, 
     }
     serde_json::from_slice(&bytes)
         .map_err(|error| Failure::malformed(format!("the body is no JSON: {error}")))
+}
+
+/// Reads the object under `key` in a body, which is a part of an object of `kind`.
+pub(super) fn read_part<T>(
+    kind: Kind,
+    body: &Value,
+    key: &'static str,
+    read: impl FnOnce(&mut Reader<'_>) -> Option<T>,
+) -> Result<T, AppError> {
+    let mut errors = Vec::new();
+    let mut part = None;
+    if let Some(mut outer) = Reader::new(body, String::new(), &mut errors) {
+        if outer.has(key) {
+            part = outer.object(key, read);
+        } else {
+            outer.required(key, "an object", |_| Ok(()));
+        }
+        outer.finish();
+    }
+    match part {
+        Some(part) if errors.is_empty() => Ok(part),
+        _ => Err(AppError::Invalid { kind, errors }),
+    }
 }
 
 fn is_json(media_type: &str) -> bool {

@@ -38,6 +38,7 @@ pub(super) fn routes() -> Routes {
         .read(&path("ports"), traffic, ports)
         .read(&path("flows"), traffic, flows)
         .read(&path("nat"), traffic, nat)
+        .read(&path("load_balancers"), traffic, load_balancers)
         .read(&path("neighbours"), traffic, neighbours)
         .read(&path("drops"), traffic, drops)
         .read(&path("rules"), traffic, rules)
@@ -105,6 +106,11 @@ async fn flows(
 async fn nat(api: Api) -> Result<Response, Failure> {
     let nat = ask(&api, Gateway::nat).await?;
     Ok(axum::Json(json!({ "nat": nat })).into_response())
+}
+
+async fn load_balancers(api: Api) -> Result<Response, Failure> {
+    let load_balancers = ask(&api, Gateway::load_balancers).await?;
+    Ok(axum::Json(json!({ "load_balancers": load_balancers })).into_response())
 }
 
 async fn neighbours(api: Api) -> Result<Response, Failure> {

@@ -127,6 +127,10 @@ impl From<AppError> for Failure {
             AppError::NotFound { .. } | AppError::NotFoundPeer { .. } => {
                 Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such object", detail)
             }
+            AppError::NoSuchPart { errors, .. } => {
+                let title = "The object has no such part";
+                Self::new(StatusCode::NOT_FOUND, "not_found", title, detail).with_errors(errors)
+            }
             AppError::Exists { kind, differences, .. } => {
                 let title = "The name is taken by an object that differs";
                 let errors = differences.into_iter().map(|field| FieldError {

@@ -16,12 +16,14 @@ mod floating_ip;
 mod guard;
 mod idempotency;
 mod keypair;
+mod load_balancer;
 mod network;
 mod node;
 mod objects;
 mod operations;
 mod parameters;
 mod port;
+mod port_forward;
 mod project;
 mod quota;
 mod role_binding;
@@ -122,6 +124,7 @@ pub fn routes() -> Routes {
         .merge(port::routes())
         .merge(router::routes())
         .merge(floating_ip::routes())
+        .merge(load_balancer::routes())
         .merge(security_group::routes())
         .merge(security_group_rule::routes())
         .merge(events::routes())

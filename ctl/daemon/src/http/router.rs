@@ -15,6 +15,7 @@ use super::body::read_json;
 use super::error::Failure;
 use super::objects::{self, run};
 use super::parameters::Parameters;
+use super::port_forward;
 use super::routes::Routes;
 use super::write_call::WriteCall;
 use super::{Api, PREFIX};
@@ -23,10 +24,11 @@ use crate::app::AppError;
 /// The paths.
 pub(super) fn routes() -> Routes {
     let peers = format!("{PREFIX}/routers/{{name}}/peer_routers");
-    objects::routes::<RouterSpec>()
+    let routes = objects::routes::<RouterSpec>()
         .read(&peers, Kind::Router, list_peers)
         .act(&peers, Kind::Router, set_peer)
-        .delete_part(&format!("{peers}/{{ip}}"), Kind::Router, remove_peer)
+        .delete_part(&format!("{peers}/{{ip}}"), Kind::Router, remove_peer);
+    port_forward::add(routes)
 }
 
 async fn list_peers(api: Api, Path(name): Path<String>, parameters: Parameters) -> Result<Response, Failure> {

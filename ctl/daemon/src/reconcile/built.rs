@@ -7,10 +7,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use edgestack_dataplane::config::{AddressGroup, FloatingIp, Network, Port, Router, SecurityGroup};
+use edgestack_dataplane::config::{
+    AddressGroup, FloatingIp, LoadBalancer, Network, Port, Router, SecurityGroup,
+};
 use edgestack_model::{
-    AddressGroupSpec, FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec,
-    SecurityGroupSpec, Spec,
+    AddressGroupSpec, FloatingIpSpec, LoadBalancerSpec, NetworkSpec, PortSpec, RouterSpec,
+    SecurityGroupRuleSpec, SecurityGroupSpec, Spec,
 };
 
 use super::mirror::NameVersions;
@@ -27,6 +29,8 @@ pub struct Built {
     pub(super) routers: Kind<RouterSpec, Router>,
     /// Of floating IPs.
     pub(super) floating_ips: Kind<FloatingIpSpec, FloatingIp>,
+    /// Of load balancers.
+    pub(super) load_balancers: Kind<LoadBalancerSpec, LoadBalancer>,
     /// Of security groups, with their rules.
     pub(super) security_groups: Groups,
     /// Of address groups.

@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use edgestack_model::{
-    AddressGroupSpec, FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec,
-    SecurityGroupSpec, Spec,
+    AddressGroupSpec, FloatingIpSpec, LoadBalancerSpec, NetworkSpec, PortSpec, RouterSpec,
+    SecurityGroupRuleSpec, SecurityGroupSpec, Spec,
 };
 
 use crate::app::record::{OBJECTS, Record, STATUSES};
 use crate::store::{Event, Listing};
 
 /// The kinds that are mirrored.
-const PLURALS: [&str; 7] = [
+const PLURALS: [&str; 8] = [
     "networks",
     "ports",
     "routers",
     "floating_ips",
+    "lbs",
     "security_groups",
     "security_group_rules",
     "address_groups",
@@ -33,6 +34,8 @@ pub struct Mirror {
     pub routers: BTreeMap<String, Arc<Record<RouterSpec>>>,
     /// Floating IPs.
     pub floating_ips: BTreeMap<String, Arc<Record<FloatingIpSpec>>>,
+    /// Load balancers.
+    pub load_balancers: BTreeMap<String, Arc<Record<LoadBalancerSpec>>>,
     /// Security groups.
     pub security_groups: BTreeMap<String, Arc<Record<SecurityGroupSpec>>>,
     /// Rules of security groups.
@@ -51,6 +54,8 @@ pub struct NameVersions {
     pub ports: u64,
     /// Of routers.
     pub routers: u64,
+    /// Of load balancers.
+    pub load_balancers: u64,
     /// Of security groups.
     pub security_groups: u64,
 }
@@ -65,7 +70,7 @@ impl Mirror {
 
     /// Takes over a listing of [`OBJECTS`] in place of all that was there.
     pub fn replace(&mut self, listing: &Listing) {
-        let NameVersions { networks, ports, routers, security_groups } = self.names;
+        let NameVersions { networks, ports, routers, load_balancers, security_groups } = self.names;
         *self = Self::default();
         for entry in &listing.entries {
             self.set(&entry.key, Some(&entry.value));
@@ -74,6 +79,7 @@ impl Mirror {
         self.names.networks += networks + 1;
         self.names.ports += ports + 1;
         self.names.routers += routers + 1;
+        self.names.load_balancers += load_balancers + 1;
         self.names.security_groups += security_groups + 1;
     }
 
@@ -101,6 +107,7 @@ impl Mirror {
             "networks" => self.names.networks += put(&mut self.networks, id, value),
             "ports" => self.names.ports += put(&mut self.ports, id, value),
             "routers" => self.names.routers += put(&mut self.routers, id, value),
+            "lbs" => self.names.load_balancers += put(&mut self.load_balancers, id, value),
             "floating_ips" => _ = put(&mut self.floating_ips, id, value),
             "security_groups" => self.names.security_groups += put(&mut self.security_groups, id, value),
             "security_group_rules" => _ = put(&mut self.rules, id, value),

@@ -2,6 +2,7 @@
 
 pub mod built;
 pub mod mirror;
+mod nat;
 pub mod network;
 pub mod node;
 pub mod overlay;

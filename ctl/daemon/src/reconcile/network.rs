@@ -11,26 +11,30 @@ use std::time::{Duration, Instant};
 
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
-    AddressGroup, AddressPair, Attach, Config, Direction, Ethertype, FloatingIp, FloatingIpTarget, Network,
-    Port, PortKind, Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services, Workload,
+    AddressGroup, AddressPair, Attach, Config, Direction, Ethertype, FloatingIp, FloatingIpLoadBalancer,
+    FloatingIpTarget, LoadBalancer, LoadBalancerMember, LoadBalancerRule, Network, Port, PortKind, Remote,
+    Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services, Workload,
 };
 use edgestack_dataplane::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
+use edgestack_model::floating_ip::InstanceType;
 use edgestack_model::security_group_rule::{Direction as RuleDirection, EthernetType};
 use edgestack_model::{
-    AddressGroupSpec, FloatingIpSpec, NetworkSpec, PortSpec, RouterSpec, SecurityGroupRuleSpec,
-    SecurityGroupSpec, Status, port,
+    AddressGroupSpec, FloatingIpSpec, LoadBalancerSpec, NetworkSpec, PortSpec, RouterSpec,
+    SecurityGroupRuleSpec, SecurityGroupSpec, Status, load_balancer, port,
 };
 use ipnet::{IpNet, Ipv4Net};
 use tokio::sync::watch;
 
 use super::built::Built;
 use super::mirror::{Mirror, NameVersions};
+use super::nat;
 use super::overlay::{self, Overlay};
 use super::services::{self, ServiceSettings};
 use super::status::{self, Situation};
 use super::{Progress, quarantine};
 use crate::app::record::{OBJECTS, Record, STATUSES};
 use crate::gateway::Gateway;
+use crate::health::Board;
 use crate::services::directory::Directory;
 use crate::store::{OPERATIONS_MAX, Store, StoreError, Transaction, Watch};
 
@@ -73,6 +77,7 @@ pub struct Reconciler {
     gateway: Arc<Gateway>,
     progress: Arc<Progress>,
     uplinks: Vec<Uplink>,
+    board: Arc<Board>,
     mirror: Mirror,
     built: Built,
     /// Statuses as they were last written.
@@ -97,12 +102,14 @@ impl Reconciler {
         gateway: Arc<Gateway>,
         progress: Arc<Progress>,
         uplinks: Vec<Uplink>,
+        board: Arc<Board>,
     ) -> Self {
         Self {
             store,
             gateway,
             progress,
             uplinks,
+            board,
             mirror: Mirror::default(),
             built: Built::default(),
             statuses: BTreeMap::new(),
@@ -236,10 +243,17 @@ impl Reconciler {
     /// Writes the statuses that changed.
     async fn observe(&mut self) -> Result<(), StoreError> {
         let gateway = Arc::clone(&self.gateway);
-        let ports = blocking(move || Ok(gateway.ports().ok())).await?;
+        let seen = blocking(move || Ok((gateway.ports().ok(), gateway.load_balancers().ok()))).await?;
+        let (ports, load_balancers) = seen;
         let ports = ports.map(|ports| ports.into_iter().map(|port| (port.id.clone(), port)).collect());
-        let situation =
-            Situation { uplinks: &self.uplinks, ports, refused: &self.refused, blocked: self.blocked };
+        let situation = Situation {
+            uplinks: &self.uplinks,
+            ports,
+            load_balancers: load_balancers.unwrap_or_default(),
+            board: &self.board,
+            refused: &self.refused,
+            blocked: self.blocked,
+        };
         let statuses = status::compute(&self.mirror, &situation);
         let mut writes = Vec::new();
         for (key, status) in &statuses {
@@ -306,6 +320,7 @@ pub fn build(mirror: &Mirror, uplinks: &[Uplink], settings: &ServiceSettings, bu
     let (now, before) = (mirror.names(), std::mem::replace(&mut built.names, mirror.names()));
     let same_networks = now.networks == before.networks;
     let same_groups = now.security_groups == before.security_groups;
+    let (nat_pools, port_forwards) = nat::of_routers(mirror, &names);
     let mut config = Config {
         networks: built
             .networks
@@ -322,6 +337,13 @@ pub fn build(mirror: &Mirror, uplinks: &[Uplink], settings: &ServiceSettings, bu
             NameVersions { security_groups: before.security_groups, ..now } == before,
             |record| floating_ip(record, &names),
         ),
+        load_balancers: built.load_balancers.bring_up_to_date(
+            &mirror.load_balancers,
+            same_networks && now.routers == before.routers,
+            |record| load_balancer(record, &names),
+        ),
+        nat_pools,
+        port_forwards,
         security_groups: built.security_groups.bring_up_to_date(
             &mirror.security_groups,
             &mirror.rules,
@@ -352,15 +374,16 @@ pub fn build(mirror: &Mirror, uplinks: &[Uplink], settings: &ServiceSettings, bu
 }
 
 /// Ids by name: objects refer to each other by name, the dataplane by id.
-struct Names<'a> {
-    networks: Index<'a>,
+pub(super) struct Names<'a> {
+    pub(super) networks: Index<'a>,
     ports: Index<'a>,
     routers: Index<'a>,
+    load_balancers: Index<'a>,
     groups: Index<'a>,
 }
 
 /// Ids by project and name.
-type Index<'a> = HashMap<(&'a str, &'a str), &'a str>;
+pub(super) type Index<'a> = HashMap<(&'a str, &'a str), &'a str>;
 
 /// In place of a project: the name is shared by all.
 const SHARED: &str = "";
@@ -382,13 +405,18 @@ impl<'a> Names<'a> {
             networks: index(&mirror.networks),
             ports: index(&mirror.ports),
             routers: index(&mirror.routers),
+            load_balancers: index(&mirror.load_balancers),
             groups: index(&mirror.security_groups),
         }
     }
 }
 
 /// The id of what `record` calls `name`: an object of its project, or one that all share.
-fn id<S: edgestack_model::Spec>(names: &Index<'_>, record: &Record<S>, name: &str) -> Option<String> {
+pub(super) fn id<S: edgestack_model::Spec>(
+    names: &Index<'_>,
+    record: &Record<S>,
+    name: &str,
+) -> Option<String> {
     let project = record.project.as_deref().unwrap_or(SHARED);
     names.get(&(project, name)).or_else(|| names.get(&(SHARED, name))).map(|id| (*id).to_owned())
 }
@@ -455,12 +483,20 @@ fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) ->
 
 fn router(record: &Record<RouterSpec>, names: &Names<'_>) -> Router {
     // Static routes wait for the dataplane: `waits.rs`.
-    let RouterSpec { mac, enable_snat, internal, external, peer_router, routes: _, description: _ } =
-        &record.spec;
+    let RouterSpec {
+        mac,
+        enable_snat,
+        internal,
+        external,
+        peer_router,
+        routes: _,
+        port_forwards: _,
+        description: _,
+    } = &record.spec;
     let external = external.as_ref().and_then(|external| {
         Some(RouterExternal {
             enable_snat: *enable_snat,
-            snat_pool: None,
+            snat_pool: external.snat_pool.as_ref().map(|_| nat::pool_id(&record.id)),
             peer_ip: peer_router.as_ref().map(|peer| peer.ip),
             peer_mac: peer_router.as_ref().and_then(|peer| peer.mac).map(|mac| MacAddress(mac.0)),
             ipv6_address: external.ipv6,
@@ -478,14 +514,50 @@ fn router(record: &Record<RouterSpec>, names: &Names<'_>) -> Router {
 
 fn floating_ip(record: &Record<FloatingIpSpec>, names: &Names<'_>) -> Option<FloatingIp> {
     let spec = &record.spec;
-    let port = spec.instance_name.as_ref().and_then(|instance| id(&names.ports, record, instance));
+    let instance = spec.instance_name.as_ref();
+    let is_balanced = spec.instance_type == Some(InstanceType::Lb);
+    let port = instance.filter(|_| !is_balanced).and_then(|instance| id(&names.ports, record, instance));
+    let balancer =
+        instance.filter(|_| is_balanced).and_then(|instance| id(&names.load_balancers, record, instance));
     let router = spec.router.as_ref().and_then(|router| id(&names.routers, record, router));
     Some(FloatingIp {
         id: record.id.clone(),
         floating_ip: spec.floating_ip?,
         network: id(&names.networks, record, &spec.network)?,
-        target: port.zip(router).map(|(port, router)| FloatingIpTarget { port, router }),
-        load_balancer: None,
+        target: port.zip(router.clone()).map(|(port, router)| FloatingIpTarget { port, router }),
+        load_balancer: balancer
+            .zip(router)
+            .map(|(load_balancer, router)| FloatingIpLoadBalancer { load_balancer, router }),
+    })
+}
+
+fn load_balancer(record: &Record<LoadBalancerSpec>, names: &Names<'_>) -> Option<LoadBalancer> {
+    let spec = &record.spec;
+    let rule = |rule: &load_balancer::Rule| LoadBalancerRule {
+        id: rule.id.clone(),
+        protocol: rule.protocol.number(),
+        port_range_min: rule.port_range_min,
+        port_range_max: rule.port_range_max,
+        target_port: rule.target_port,
+    };
+    let member = |member: &load_balancer::Member| LoadBalancerMember {
+        address: member.address,
+        port: member.port,
+        weight: member.weight,
+        backup: member.backup,
+        admin_state_up: member.admin_state_up,
+    };
+    Some(LoadBalancer {
+        id: record.id.clone(),
+        name: record.shown_name(),
+        network: id(&names.networks, record, &spec.network)?,
+        vip: spec.virtual_ip?,
+        router: spec.router.as_ref().and_then(|router| id(&names.routers, record, router)),
+        rules: spec.rules.iter().map(rule).collect(),
+        members: spec.members.iter().map(member).collect(),
+        affinity_seconds: spec.affinity_seconds,
+        reject: spec.on_no_member == load_balancer::OnNoMember::Reject,
+        admin_state_up: spec.admin_state_up,
     })
 }
 

@@ -3,15 +3,19 @@
 //! Every object says what it waits for. Written only here, and only where something changed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use edgestack_dataplane::inspect::PortView;
+use edgestack_dataplane::inspect::{LoadBalancerView, MemberView, PortView};
+use edgestack_dataplane::snapshot::load_balancer::Health;
+use edgestack_model::floating_ip::InstanceType;
 use edgestack_model::network::NetworkType;
-use edgestack_model::{Condition, ConditionStatus, Kind, Phase, Spec, Status};
+use edgestack_model::{Condition, ConditionStatus, Kind, LoadBalancerSpec, Phase, Spec, Status};
 
 use super::mirror::Mirror;
 use super::network::{Uplink, is_carried};
 use super::waits;
 use crate::app::record::{Record, status_key};
+use crate::health::Board;
 
 /// What statuses are computed from, beside the objects.
 #[derive(Debug)]
@@ -20,6 +24,10 @@ pub struct Situation<'a> {
     pub uplinks: &'a [Uplink],
     /// What the dataplane says of its ports, by id; none while it is off.
     pub ports: Option<BTreeMap<String, PortView>>,
+    /// What the dataplane says of its load balancers.
+    pub load_balancers: Vec<LoadBalancerView>,
+    /// What checks say of their members.
+    pub board: &'a Board,
     /// What the dataplane refused, by kind and name of the object.
     pub refused: &'a [(String, String)],
     /// Nothing that is new is in effect because of it.
@@ -43,6 +51,13 @@ pub fn compute(mirror: &Mirror, situation: &Situation<'_>) -> BTreeMap<String, S
         let label = format!("router {}", router.shown_name());
         insert(&mut statuses, router, &label, router_condition(router, mirror, situation), situation);
         add(&mut statuses, router, waits::router(&router.spec));
+        add(&mut statuses, router, port_forward_conditions(router, mirror));
+    }
+    for balancer in mirror.load_balancers.values() {
+        let label = format!("load balancer {}", balancer.shown_name());
+        let (finding, members) = load_balancer_condition(balancer, situation);
+        insert(&mut statuses, balancer, &label, finding, situation);
+        add(&mut statuses, balancer, members);
     }
     for floating_ip in mirror.floating_ips.values() {
         let address = floating_ip.spec.floating_ip.map_or_else(String::new, |address| address.to_string());
@@ -209,12 +224,68 @@ fn rule_condition(
     Finding::pending("UnsupportedProtocol", message)
 }
 
+/// The state of a load balancer, and a condition for each of its members.
+fn load_balancer_condition(
+    balancer: &Record<LoadBalancerSpec>,
+    situation: &Situation<'_>,
+) -> (Finding, Vec<Condition>) {
+    let view = situation.load_balancers.iter().find(|view| view.id == balancer.id);
+    let members = view.map_or(&[][..], |view| &view.members);
+    let conditions = members.iter().map(|member| member_condition(&balancer.id, member, situation.board));
+    let finding = match realized(situation) {
+        Finding { ready: true, .. } if !balancer.spec.admin_state_up => {
+            Finding::down("AdminDown", "admin_state_up is false")
+        }
+        Finding { ready: true, .. } if balancer.spec.rules.is_empty() => {
+            Finding::pending("NoRules", "nothing is balanced: the load balancer has no rules")
+        }
+        Finding { ready: true, .. } if members.iter().all(|member| !member.takes) => {
+            Finding::pending("NoMember", "no member takes connections")
+        }
+        other => other,
+    };
+    (finding, conditions.collect())
+}
+
+fn member_condition(load_balancer: &str, member: &MemberView, board: &Board) -> Condition {
+    let state = board.state(load_balancer, &member.name);
+    let (status, reason, message) = match (&member.port, state) {
+        (None, _) => (ConditionStatus::False, "Absent", "no port has its address".to_owned()),
+        (_, Some(state)) => {
+            let message = format!("since {}: {}", state.since, state.reason);
+            match state.health {
+                Health::Healthy if member.weight == 0 => {
+                    (ConditionStatus::True, "Draining", format!("it gets no new connections; well {message}"))
+                }
+                Health::Healthy => (ConditionStatus::True, "Healthy", message),
+                Health::Unhealthy => (ConditionStatus::False, "Unhealthy", message),
+                Health::Unchecked => (ConditionStatus::Unknown, "Unchecked", message),
+            }
+        }
+        _ if member.weight == 0 => {
+            (ConditionStatus::True, "Draining", "it gets no new connections".to_owned())
+        }
+        _ => (ConditionStatus::True, "NotChecked", String::new()),
+    };
+    Condition { kind: format!("Member {}", member.name), status, reason: reason.to_owned(), message }
+}
+
 fn router_condition(
     router: &Record<edgestack_model::RouterSpec>,
     mirror: &Mirror,
     situation: &Situation<'_>,
 ) -> Finding {
     let Some(external) = &router.spec.external else { return realized(situation) };
+    let pool = format!("NAT pool {}", router.shown_name());
+    let is_forward = |object: &str| {
+        let id = object.strip_prefix("port forward ");
+        id.is_some_and(|id| router.spec.port_forwards.iter().any(|forward| forward.id == id))
+    };
+    let refused = situation.refused.iter().find(|(object, _)| *object == pool || is_forward(object));
+    if let Some((object, message)) = refused {
+        let message = format!("{object}: {message}");
+        return Finding { phase: Phase::Error, ready: false, reason: "Refused", message };
+    }
     let network =
         mirror.networks.values().find(|network| network.spec.external && network.name == external.network);
     match network.map(|network| network_condition(network, situation)) {
@@ -225,6 +296,27 @@ fn router_condition(
     }
 }
 
+/// A condition for each forwarded port whose workload is not there.
+fn port_forward_conditions(router: &Record<edgestack_model::RouterSpec>, mirror: &Mirror) -> Vec<Condition> {
+    let spec = &router.spec;
+    let is_there = |address| {
+        mirror.ports.values().any(|port| {
+            port.project == router.project
+                && port.spec.ip_address == Some(address)
+                && spec.internal.contains(&port.spec.network)
+        })
+    };
+    let waiting = spec.port_forwards.iter().filter(|forward| !is_there(forward.target_ip));
+    waiting
+        .map(|forward| Condition {
+            kind: format!("PortForward {forward}"),
+            status: ConditionStatus::False,
+            reason: "Absent".to_owned(),
+            message: format!("no port has the address {}", forward.target_ip),
+        })
+        .collect()
+}
+
 fn floating_ip_condition(
     floating_ip: &Record<edgestack_model::FloatingIpSpec>,
     mirror: &Mirror,
@@ -233,12 +325,27 @@ fn floating_ip_condition(
     let Some(instance) = &floating_ip.spec.instance_name else {
         return Finding::down("NotAssociated", "it stands for no instance");
     };
-    let port =
-        mirror.ports.values().find(|port| port.project == floating_ip.project && port.name == *instance);
-    match port.map(|port| port_condition(port, situation)) {
+    let is_balanced = floating_ip.spec.instance_type == Some(InstanceType::Lb);
+    let (kind, finding) = if is_balanced {
+        let found = of_project(&mirror.load_balancers, floating_ip, instance);
+        (Kind::LoadBalancer, found.map(|balancer| load_balancer_condition(balancer, situation).0))
+    } else {
+        let found = of_project(&mirror.ports, floating_ip, instance);
+        (Kind::Port, found.map(|port| port_condition(port, situation)))
+    };
+    match finding {
         Some(Finding { ready: false, message, reason, .. }) => {
-            Finding::pending(reason, format!("the {} `{instance}`: {message}", Kind::Port))
+            Finding::pending(reason, format!("the {kind} `{instance}`: {message}"))
         }
         _ => realized(situation),
     }
+}
+
+/// What `record` calls `name`.
+fn of_project<'a, S: Spec, R: Spec>(
+    records: &'a BTreeMap<String, Arc<Record<S>>>,
+    record: &Record<R>,
+    name: &str,
+) -> Option<&'a Arc<Record<S>>> {
+    records.values().find(|found| found.project == record.project && found.name == name)
 }

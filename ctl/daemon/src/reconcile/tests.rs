@@ -24,6 +24,7 @@ use super::status::{Situation, compute};
 use crate::app::record::OBJECTS;
 use crate::app::{App, Created, Noun};
 use crate::gateway::Gateway;
+use crate::health::Board;
 use crate::store::{MemoryStore, Store, Transaction, Watch};
 
 #[expect(clippy::needless_pass_by_value, reason = "bodies are written at the call")]
@@ -207,7 +208,14 @@ fn rules_are_carried_over_and_those_that_cannot_be_are_left_out() {
             (None, None, None, &Remote::Any)
         ]
     );
-    let situation = Situation { uplinks: &[], ports: Some(BTreeMap::new()), refused: &[], blocked: false };
+    let situation = Situation {
+        uplinks: &[],
+        ports: Some(BTreeMap::new()),
+        refused: &[],
+        blocked: false,
+        load_balancers: Vec::new(),
+        board: &Board::default(),
+    };
     let status = &compute(&mirror, &situation)[&format!("status/security_group_rules/{sctp}")];
     assert_eq!(reason(status), (Phase::Pending, "UnsupportedProtocol"));
 }
@@ -247,7 +255,17 @@ fn every_object_says_what_it_waits_for() {
     let statuses =
         |uplinks: &[Uplink], ports: Option<BTreeMap<String, PortView>>, refused: &[(String, String)]| {
             let blocked = !refused.is_empty();
-            let statuses = compute(&mirror, &Situation { uplinks, ports, refused, blocked });
+            let statuses = compute(
+                &mirror,
+                &Situation {
+                    uplinks,
+                    ports,
+                    refused,
+                    blocked,
+                    load_balancers: Vec::new(),
+                    board: &Board::default(),
+                },
+            );
             let pick = |plural: &str, id: &str| statuses[&format!("status/{plural}/{id}")].clone();
             [
                 pick("networks", &config.networks[0].id),
@@ -320,7 +338,14 @@ fn address_groups_reach_the_dataplane_and_what_waits_is_said() {
     assert_eq!(config.address_groups[0].addresses.len(), 2);
     let remotes: Vec<&Remote> = config.security_groups[0].rules.iter().map(|rule| &rule.remote).collect();
     assert!(remotes.contains(&&Remote::AddressGroup { address_group: office.clone() }));
-    let situation = Situation { uplinks: &[], ports: Some(BTreeMap::new()), refused: &[], blocked: false };
+    let situation = Situation {
+        uplinks: &[],
+        ports: Some(BTreeMap::new()),
+        refused: &[],
+        blocked: false,
+        load_balancers: Vec::new(),
+        board: &Board::default(),
+    };
     let statuses = compute(&mirror, &situation);
     let reasons = |plural: &str, id: &str| -> Vec<String> {
         let conditions = &statuses[&format!("status/{plural}/{id}")].conditions;
@@ -351,8 +376,14 @@ fn what_is_refused_is_found_by_what_the_dataplane_calls_it() {
     let rule = create::<SecurityGroupRuleSpec>(&app, rule);
     let refused = ["floating IP 203.0.113.9".to_owned(), format!("security group rule {rule}")]
         .map(|object| (object, "no".to_owned()));
-    let situation =
-        Situation { uplinks: &uplinks(), ports: Some(BTreeMap::new()), refused: &refused, blocked: false };
+    let situation = Situation {
+        uplinks: &uplinks(),
+        ports: Some(BTreeMap::new()),
+        refused: &refused,
+        blocked: false,
+        load_balancers: Vec::new(),
+        board: &Board::default(),
+    };
     let statuses = compute(&mirror(&app), &situation);
     assert_eq!(reason(&statuses[&format!("status/floating_ips/{floating}")]), (Error, "Refused"));
     assert_eq!(reason(&statuses[&format!("status/security_group_rules/{rule}")]), (Error, "Refused"));
@@ -374,8 +405,14 @@ fn an_uplink_goes_before_a_workload_with_its_interface() {
         build(&mirror, &uplinks, &ServiceSettings::default(), &mut Built::default()).ports[0].interface,
         None
     );
-    let situation =
-        Situation { uplinks: &uplinks, ports: Some(BTreeMap::new()), refused: &[], blocked: false };
+    let situation = Situation {
+        uplinks: &uplinks,
+        ports: Some(BTreeMap::new()),
+        refused: &[],
+        blocked: false,
+        load_balancers: Vec::new(),
+        board: &Board::default(),
+    };
     let status = &compute(&mirror, &situation)[&format!("status/ports/{port}")];
     assert_eq!(reason(status), (Pending, "InterfaceInUse"));
 }
@@ -389,7 +426,8 @@ async fn changes_are_followed_and_statuses_written_once() {
     let orphan = "status/networks/of-one-that-was-removed";
     store.commit(Transaction::default().put(orphan, "{}")).unwrap();
     let (stop, stopped) = watch::channel(false);
-    let reconciler = Reconciler::new(Arc::clone(&store), gateway, Arc::clone(&progress), Vec::new());
+    let reconciler =
+        Reconciler::new(Arc::clone(&store), gateway, Arc::clone(&progress), Vec::new(), Arc::default());
     let running = tokio::spawn(reconciler.run(stopped));
     let seen = |id: String, generation: u64| {
         let app = app.clone();

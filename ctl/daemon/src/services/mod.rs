@@ -6,7 +6,7 @@
 pub mod directory;
 pub mod dns;
 pub mod metadata;
-mod stream;
+pub(crate) mod stream;
 #[cfg(test)]
 mod testing;
 

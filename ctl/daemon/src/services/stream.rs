@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection; dropping the last hold on its stream closes it.
 #[derive(Debug)]
-pub(super) struct Connection(pub(super) Arc<TcpStream>);
+pub(crate) struct Connection(pub(crate) Arc<TcpStream>);
 
 impl AsyncRead for Connection {
     fn poll_read(

@@ -15,6 +15,8 @@ mod idempotency;
 mod keypair;
 mod labels;
 mod list;
+mod load_balancer;
+mod nat;
 mod network;
 mod node;
 mod port;

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::bodies::external;
 use crate::support::{Answer, Daemon};
 
-/// A site with one object of every kind in the project `blue`, and the ids of these.
-fn site() -> (Daemon, BTreeMap<Kind, String>) {
+/// A site with one object of every kind in the project `blue`, the ids of these, and that of the load balancer's rule.
+fn site() -> (Daemon, BTreeMap<Kind, String>, String) {
     let daemon = Daemon::start_with("[api]\nrequests_per_second = 100000\nrequests_burst = 100000\n");
     for project in ["blue", "red"] {
         daemon.create("projects", &json!({"project": {"name": project}}));
@@ -24,7 +24,8 @@ fn site() -> (Daemon, BTreeMap<Kind, String>) {
         ("networks", json!({"network": {"name": "mine", "cidr": "10.0.0.0/24"}})),
         (
             "routers",
-            json!({"router": {"name": "mine", "internal": ["mine"], "external": "wan", "peer_router": {"ip": "203.0.113.77"}}}),
+            json!({"router": {"name": "mine", "internal": ["mine"], "external": "wan", "peer_router": {"ip": "203.0.113.77"},
+                "port_forwards": [{"protocol": "tcp", "port_range_min": 8080, "target_ip": "10.0.0.9"}]}}),
         ),
         ("security_groups", json!({"security_group": {"name": "mine"}})),
         (
@@ -32,6 +33,11 @@ fn site() -> (Daemon, BTreeMap<Kind, String>) {
             json!({"security_group_rule": {"security_group_id": "mine", "direction": "egress"}}),
         ),
         ("ports", json!({"port": {"name": "mine", "network": "mine"}})),
+        (
+            "lbs",
+            json!({"lb": {"name": "mine", "network": "mine", "members": ["10.0.0.9"],
+                "rules": [{"protocol": "tcp", "port_range_min": 80}]}}),
+        ),
         ("floating_ips", json!({"floating_ip": {"name": "mine", "network": "wan", "instance_name": "mine"}})),
         ("address_groups", json!({"address_group": {"name": "mine", "addresses": ["192.0.2.0/24"]}})),
         ("keypairs", json!({"keypair": {"name": "mine", "generate": "ed25519"}})),
@@ -55,17 +61,27 @@ fn site() -> (Daemon, BTreeMap<Kind, String>) {
     // The host makes its node itself, in its own time.
     let node = crate::node::node(&daemon);
     ids.insert(Kind::Node, node["id"].as_str().unwrap().to_owned());
-    (daemon, ids)
+    let rules = daemon.get("lb_rules?project=blue").body;
+    let rule = rules["lb_rules"][0]["id"].as_str().unwrap().to_owned();
+    (daemon, ids, rule)
 }
 
 /// The path of a route, about an object of `blue`.
-fn path(route: &Route, ids: &BTreeMap<Kind, String>) -> String {
+fn path(route: &Route, ids: &BTreeMap<Kind, String>, rule: &str) -> String {
     let name = match route.resource {
         Resource::Object(Kind::Project) => "blue".to_owned(),
         Resource::Object(kind) => ids.get(&kind).cloned().unwrap_or_else(|| "mine".to_owned()),
         _ => "mine".to_owned(),
     };
-    route.path.replace("{name}", &name).replace("{project}", "blue").replace("{ip}", "203.0.113.77")
+    let parts = [
+        ("{project}", "blue"),
+        ("{ip}", "203.0.113.77"),
+        ("{rule}", rule),
+        ("{member}", "10.0.0.9"),
+        ("{forward}", "tcp:8080"),
+    ];
+    let path = route.path.replace("{name}", &name);
+    parts.into_iter().fold(path, |path, (place, value)| path.replace(place, value))
 }
 
 /// Sends a request that changes nothing even where it is permitted: writes have a body that is refused or an entity tag that no
@@ -85,12 +101,12 @@ fn tried() -> Vec<Route> {
 
 #[test]
 fn every_role_may_what_the_table_says_on_every_route() {
-    let (daemon, ids) = site();
+    let (daemon, ids, rule) = site();
     for role in Role::ALL {
         let project = if role.is_of_the_site() { "system" } else { "blue" };
         let token = daemon.token(role.word(), project);
         for route in tried() {
-            let path = format!("{}?project=blue", path(&route, &ids));
+            let path = format!("{}?project=blue", path(&route, &ids, &rule));
             let answer = send(&daemon, &token, &route, &path);
             let what = format!("{role}: {} {path} answered {}", route.method, answer.text);
             // An operation has an id of its own: `mine` is none.
@@ -112,11 +128,11 @@ fn every_role_may_what_the_table_says_on_every_route() {
 
 #[test]
 fn somebody_of_another_project_finds_nothing_on_any_route() {
-    let (daemon, ids) = site();
+    let (daemon, ids, rule) = site();
     let stranger = daemon.token("project-owner", "red");
     let nobody = "edgs_0000000000000000000000000000000000000000000000000000000000000000";
     for route in tried() {
-        let plain = path(&route, &ids);
+        let plain = path(&route, &ids, &rule);
         let about_one = route.path.contains('{');
         let of_projects = route.resource.is_of_projects();
         let permitted = allows(Role::ProjectOwner, route.resource, route.verb);
@@ -154,7 +170,7 @@ fn somebody_of_another_project_finds_nothing_on_any_route() {
 
 #[test]
 fn what_is_of_another_project_looks_like_what_is_not_there() {
-    let (daemon, ids) = site();
+    let (daemon, ids, _) = site();
     let stranger = daemon.token("project-owner", "red");
     let nothing = "01900000-0000-7000-8000-000000000000";
     for (kind, id) in ids.iter().filter(|(kind, _)| kind.is_of_projects()) {

@@ -3,8 +3,10 @@
 //!
 //! Files are `audit-<number of the first line>.jsonl` in `audit/` of the state directory; a full one is closed and the
 //! next begun, and the oldest is removed. What is cut off at the end cannot be seen in the files alone: the number and
-//! the digest of the last line are logged with every start and every new file. Called by `http/guard.rs`.
+//! the digest of the last line are logged with every start and every new file. A line that could not be written is owed:
+//! it comes before all others, and nothing more is let through until it is written. Called by `http/guard.rs`.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -19,6 +21,8 @@ use sha2::{Digest as _, Sha256};
 const NOTHING_BEFORE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 /// Letters of a path that are kept.
 const PATH_LETTERS_MAX: usize = 512;
+/// Lines that wait until they can be written; more are refused attempts only, and are left out.
+const OWED_LINES_MAX: usize = 4096;
 /// Lines of one answer.
 pub const PAGE_LINES_MAX: usize = 1000;
 
@@ -121,6 +125,8 @@ pub struct AuditLog {
     file_bytes_max: u64,
     files_max: usize,
     state: Mutex<State>,
+    /// What could not be written yet, the oldest first, with its time.
+    owed: Mutex<VecDeque<(Timestamp, Attempt)>>,
 }
 
 #[derive(Debug)]
@@ -145,28 +151,48 @@ impl AuditLog {
             .map_err(failed("made", directory))?;
         let state = open_last(directory)?;
         tracing::info!(last = state.last, digest = state.digest, "the audit log goes on");
-        Ok(Self { directory: directory.to_owned(), file_bytes_max, files_max, state: Mutex::new(state) })
+        let (state, owed) = (Mutex::new(state), Mutex::default());
+        Ok(Self { directory: directory.to_owned(), file_bytes_max, files_max, state, owed })
     }
 
-    /// Whether a line can be written; opens the file again after a failure.
+    /// Whether a line can be written; after a failure, by writing what is owed.
     pub fn works(&self) -> Result<(), AuditError> {
         let mut state = self.state();
         if state.file.is_none() {
             *state = open_last(&self.directory)?;
         }
+        self.write_owed(&mut state)
+    }
+
+    /// Appends a line, now or as soon as that is possible.
+    pub fn append(&self, attempt: &Attempt) -> Result<(), AuditError> {
+        let mut state = self.state();
+        {
+            let mut owed = self.owed();
+            if owed.len() < OWED_LINES_MAX {
+                owed.push_back((Timestamp::now(), attempt.clone()));
+            }
+        }
+        self.write_owed(&mut state)
+    }
+
+    fn write_owed(&self, state: &mut State) -> Result<(), AuditError> {
+        let mut owed = self.owed();
+        while let Some((time, attempt)) = owed.front() {
+            self.write(state, *time, attempt)?;
+            owed.pop_front();
+        }
         Ok(())
     }
 
-    /// Appends a line.
-    pub fn append(&self, attempt: &Attempt) -> Result<(), AuditError> {
-        let mut state = self.state();
+    fn write(&self, state: &mut State, time: Timestamp, attempt: &Attempt) -> Result<(), AuditError> {
         if state.file.is_none() {
             *state = open_last(&self.directory)?;
         }
         if state.bytes >= self.file_bytes_max {
-            self.begin_file(&mut state)?;
+            self.begin_file(state)?;
         }
-        let line = Line::new(attempt, state.last + 1, Timestamp::now(), state.digest.clone());
+        let line = Line::new(attempt, state.last + 1, time, state.digest.clone());
         let text = line.text() + "\n";
         let Some(file) = &mut state.file else { return Ok(()) };
         if let Err(source) = file.write_all(text.as_bytes()) {
@@ -233,6 +259,10 @@ impl AuditLog {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn owed(&self) -> MutexGuard<'_, VecDeque<(Timestamp, Attempt)>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -468,6 +498,24 @@ mod tests {
         let log = AuditLog::open(directory.path(), 1 << 20, 3).unwrap();
         log.append(&attempt("/b")).unwrap();
         assert_eq!(verify(directory.path()).unwrap().lines, 2);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_owed_and_comes_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = AuditLog::open(directory.path(), 1 << 20, 3).unwrap();
+        log.append(&attempt("/a")).unwrap();
+        log.state().file = Some(fs::File::options().write(true).open("/dev/full").unwrap());
+        assert!(matches!(log.append(&attempt("/b")), Err(AuditError::File { action: "written", .. })));
+        let elsewhere = directory.path().with_extension("elsewhere");
+        fs::rename(directory.path(), &elsewhere).unwrap();
+        assert!(log.works().is_err(), "nothing more is let through");
+        assert!(log.append(&attempt("/c")).is_err());
+        fs::rename(&elsewhere, directory.path()).unwrap();
+        log.works().unwrap();
+        let page = log.read(None, 10).unwrap();
+        assert_eq!(page.iter().map(|line| line.path.as_str()).collect::<Vec<_>>(), ["/c", "/b", "/a"]);
+        assert_eq!(verify(directory.path()).unwrap().lines, 3);
     }
 
     #[test]

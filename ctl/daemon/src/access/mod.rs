@@ -41,8 +41,10 @@ pub struct Access {
     local_users: Vec<LocalUser>,
     /// When uses of tokens were last noted, by id.
     noted: Mutex<HashMap<String, Timestamp>>,
-    /// Requests of callers, and of addresses that say nothing of themselves that holds.
+    /// Requests of callers.
     pub buckets: Buckets,
+    /// Requests of addresses that say nothing of themselves that holds: however many they are, callers keep theirs.
+    pub strangers: Buckets,
     /// The audit log.
     pub audit: AuditLog,
 }
@@ -72,7 +74,8 @@ impl Access {
         buckets: Buckets,
         audit: AuditLog,
     ) -> Self {
-        Self { store, local_users, noted: Mutex::default(), buckets, audit }
+        let strangers = buckets.of_others();
+        Self { store, local_users, noted: Mutex::default(), buckets, strangers, audit }
     }
 
     /// Who is asking: the bearer of a token where one is sent, else whoever the connection is from. May block.

@@ -27,6 +27,12 @@ impl Buckets {
         Self { per_second: f64::from(per_second), burst: f64::from(burst), of_callers: Mutex::default() }
     }
 
+    /// Others of the same size.
+    #[must_use]
+    pub fn of_others(&self) -> Self {
+        Self { per_second: self.per_second, burst: self.burst, of_callers: Mutex::default() }
+    }
+
     /// Takes one request from a caller's bucket; where it is empty, says how long to wait.
     pub fn take(&self, caller: &str, now: Instant) -> Result<(), Duration> {
         let mut buckets = self.of_callers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -22,6 +22,7 @@ use crate::access::Unknown;
 use crate::access::audit::Attempt;
 use crate::access::caller::{Caller, Denied};
 use crate::access::identity::Peer;
+use crate::access::rate::Buckets;
 use crate::access::table::{Resource, Verb};
 use crate::app::Scope;
 
@@ -89,29 +90,50 @@ pub(super) async fn guard(State(server): State<Server>, mut request: Request, ne
         status: 0,
         code: String::new(),
     };
-    let is_write = route.verb != Verb::Read;
     let decided = match peer {
         Some(peer) => decide(&server, &route, peer, &mut request, &mut attempt).await,
         None => Err(Failure::unauthenticated(Unknown::Nobody.to_string())),
     };
-    let response = match decided {
-        Ok(granted) => {
-            granted.scope.project().clone_into(&mut attempt.project);
-            if is_write && let Err(failure) = audit_works(&server).await {
-                return failure.into_response();
+    let is_granted = decided.is_ok();
+    if let Ok(granted) = &decided {
+        granted.scope.project().clone_into(&mut attempt.project);
+    }
+    let run = async move {
+        match decided {
+            Ok(granted) => {
+                request.extensions_mut().insert(granted);
+                next.run(request).await
             }
-            request.extensions_mut().insert(granted);
-            next.run(request).await
+            Err(failure) => failure.into_response(),
         }
-        Err(failure) => failure.into_response(),
     };
-    let too_often = response.status() == StatusCode::TOO_MANY_REQUESTS;
-    if is_write && !too_often {
+    if route.verb == Verb::Read {
+        return with_id(run.await, &request_id);
+    }
+    if is_granted && let Err(failure) = audit_works(&server).await {
+        return failure.into_response();
+    }
+    // A client that goes away, or waits no longer, does not take the line of what it did with it.
+    let response = match tokio::spawn(run_noted(server, run, attempt)).await {
+        Ok(response) => response,
+        Err(error) => Failure::internal(error.to_string()).into_response(),
+    };
+    with_id(response, &request_id)
+}
+
+/// Carries out a write, or its refusal, and notes what came of it.
+async fn run_noted(
+    server: Server,
+    run: impl Future<Output = Response> + Send + 'static,
+    mut attempt: Attempt,
+) -> Response {
+    let response = run.await;
+    if response.status() != StatusCode::TOO_MANY_REQUESTS {
         attempt.status = response.status().as_u16();
         attempt.code = response.extensions().get::<Code>().map_or_else(String::new, |code| code.0.clone());
         note(&server, attempt).await;
     }
-    with_id(response, &request_id)
+    response
 }
 
 /// Who is asking, and what they may reach.
@@ -134,13 +156,13 @@ async fn decide(
         Err(Unknown::App(error)) => return Err(error.into()),
         Err(unknown) => {
             // Whoever guesses is slowed down by address, before the audit log fills with it.
-            limit(server, &address)?;
+            limit(&server.access.strangers, &address)?;
             return Err(Failure::unauthenticated(unknown.to_string()));
         }
     };
     caller.name.clone_into(&mut attempt.who);
     if !caller.is_local_admin {
-        limit(server, &caller.name)?;
+        limit(&server.access.buckets, &caller.name)?;
     }
     let scope = caller.authorise(route.resource, route.verb, wanted.as_deref())?;
     if route.resource.is_of_projects() && !project_exists(server, scope.project()).await? {
@@ -201,8 +223,8 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Failure> {
     Ok(first.map(|value| value.as_bytes().to_vec()))
 }
 
-fn limit(server: &Server, key: &str) -> Result<(), Failure> {
-    server.access.buckets.take(key, Instant::now()).map_err(Failure::too_often)
+fn limit(buckets: &Buckets, key: &str) -> Result<(), Failure> {
+    buckets.take(key, Instant::now()).map_err(Failure::too_often)
 }
 
 async fn project_exists(server: &Server, project: &str) -> Result<bool, Failure> {

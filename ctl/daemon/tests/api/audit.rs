@@ -1,7 +1,10 @@
 //! The audit log: every attempt to change something is in it, and it shows when somebody changes it.
 
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -57,6 +60,32 @@ fn attempts_are_noted_with_who_and_what_came_of_them() {
     assert!(!std::fs::read_to_string(file(&daemon)).unwrap().contains(&viewer), "secrets are not in it");
     let (whole, told) = verify(&daemon);
     assert!(whole && told.starts_with("4 lines are as they were written: 1 to 4"), "{told}");
+}
+
+#[test]
+fn who_goes_away_in_the_middle_takes_no_line_with_it() {
+    const WRITES: usize = 20;
+    let daemon = Daemon::start();
+    for number in 0..WRITES {
+        let body = network(&format!("n{number}"), "10.0.0.0/24").to_string();
+        let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+        let head = format!(
+            "POST {}/networks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            crate::support::OBJECTS,
+            body.len()
+        );
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    }
+    // Some go before they are heard at all; of the others nothing may be made that is not noted.
+    let (started, mut agreed) = (Instant::now(), 0);
+    while agreed < 5 {
+        let (networks, lines) = (daemon.get("networks").body, daemon.get("audit?limit=1000").body);
+        let made = networks["total"].as_u64().unwrap();
+        let noted = lines["audit"].as_array().unwrap().iter().filter(|line| line["status"] == 201).count();
+        agreed = if made > 0 && made == noted as u64 { agreed + 1 } else { 0 };
+        assert!(started.elapsed() < Duration::from_mins(1), "{made} of {WRITES} made, {noted} noted");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]

@@ -1,18 +1,20 @@
 //! What a write would do, without doing it: objects, addresses, and which ports' flows would be decided again.
 //!
 //! Made from the differences that the write left in a [`Preview`]. The dataplane is asked by compiling both
-//! configurations, as applying would; nothing of it changes.
+//! configurations, as applying would; nothing of it changes. Ports of other projects, and what is wrong with them, are
+//! only told to those who run the site.
 
 use std::collections::BTreeMap;
 
-use edgestack_dataplane::snapshot::plan::{Touched, touched};
+use edgestack_dataplane::engine::ConfigError;
+use edgestack_dataplane::snapshot::plan::{Touched, TouchedPort, touched};
 use edgestack_model::plan::{AddressChange, ChangedObject, FieldChange, FlowPlan, Plan};
 use edgestack_model::{Kind, Reference};
 use serde_json::{Map, Value};
 
-use crate::app::AppError;
 use crate::app::addresses::parse_address_key;
 use crate::app::record::{OBJECTS, reference};
+use crate::app::{AppError, Scope};
 use crate::reconcile::built::Built;
 use crate::reconcile::mirror::Mirror;
 use crate::reconcile::network::{Uplink, build};
@@ -22,8 +24,12 @@ use crate::store::{Difference, Preview, Store, StoreError};
 /// Fields of a record that follow from the others.
 const OF_THE_SERVER: [&str; 6] = ["id", "name", "generation", "created_at", "updated_at", "keys"];
 
-/// What the write that left `preview` would do on a host with `uplinks`.
-pub fn plan(preview: &Preview, uplinks: &[Uplink]) -> Result<Plan, AppError> {
+/// What is said where the reason is not for the caller.
+const FOR_THE_SITE: &str =
+    "the dataplane refuses something of the whole configuration; ask those who run the site";
+
+/// What the write that left `preview` would do on a host with `uplinks`, as far as `scope` may hear of it.
+pub fn plan(preview: &Preview, uplinks: &[Uplink], scope: &Scope) -> Result<Plan, AppError> {
     let mut plan = Plan::default();
     for difference in preview.differences()? {
         if let Some(key) = difference.key.strip_prefix(OBJECTS) {
@@ -33,7 +39,7 @@ pub fn plan(preview: &Preview, uplinks: &[Uplink]) -> Result<Plan, AppError> {
         }
     }
     if !(plan.created.is_empty() && plan.changed.is_empty() && plan.deleted.is_empty()) {
-        plan.flows = flows(preview, uplinks)?;
+        plan.flows = flows(preview, uplinks, scope)?;
     }
     Ok(plan)
 }
@@ -103,19 +109,73 @@ fn address(difference: &Difference, preview: &Preview) -> Result<Option<AddressC
     Ok(Some(AddressChange { network: name.to_owned(), address, from, to }))
 }
 
-fn flows(preview: &Preview, uplinks: &[Uplink]) -> Result<FlowPlan, StoreError> {
-    let config = |store: &dyn Store| -> Result<_, StoreError> {
-        // What workloads are served is the same before and after.
-        Ok(build(
-            &Mirror::new(&store.list(OBJECTS)?),
-            uplinks,
-            &ServiceSettings::default(),
-            &mut Built::default(),
-        ))
+fn flows(preview: &Preview, uplinks: &[Uplink], scope: &Scope) -> Result<FlowPlan, StoreError> {
+    let mirror = |store: &dyn Store| -> Result<_, StoreError> { Ok(Mirror::new(&store.list(OBJECTS)?)) };
+    let (old, new) = (mirror(preview.below().as_ref())?, mirror(preview)?);
+    // What workloads are served is the same before and after.
+    let config = |mirror| build(mirror, uplinks, &ServiceSettings::default(), &mut Built::default());
+    let project_of = |id: &str| old.ports.get(id).and_then(|port| port.project.as_deref());
+    Ok(told(touched(&config(&old), &config(&new)), project_of, scope))
+}
+
+/// What of the dataplane's answer is for the caller. A port of no project is an uplink.
+fn told<'a>(
+    touched: Result<Touched, ConfigError>,
+    project_of: impl Fn(&str) -> Option<&'a str>,
+    scope: &Scope,
+) -> FlowPlan {
+    let runs_the_site = scope.may_name_the_host();
+    let names = |ports: Vec<TouchedPort>| {
+        let is_told = |port: &TouchedPort| {
+            runs_the_site || project_of(&port.id).is_some_and(|project| scope.may_hear_of(project))
+        };
+        ports.into_iter().filter(is_told).map(|port| port.name).collect()
     };
-    let (before, after) = (config(preview.below().as_ref())?, config(preview)?);
-    Ok(match touched(&before, &after) {
-        Ok(Touched { decided_again, ended }) => FlowPlan { decided_again, ended, unknown: String::new() },
-        Err(error) => FlowPlan { unknown: error.to_string(), ..FlowPlan::default() },
-    })
+    match touched {
+        Ok(Touched { decided_again, ended }) => {
+            FlowPlan { decided_again: names(decided_again), ended: names(ended), unknown: String::new() }
+        }
+        Err(error) if runs_the_site => FlowPlan { unknown: error.to_string(), ..FlowPlan::default() },
+        Err(_) => FlowPlan { unknown: FOR_THE_SITE.to_owned(), ..FlowPlan::default() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edgestack_dataplane::engine::{ConfigError, ConfigProblem};
+    use edgestack_dataplane::snapshot::plan::{Touched, TouchedPort};
+    use edgestack_model::plan::FlowPlan;
+
+    use super::{FOR_THE_SITE, told};
+    use crate::app::{Reach, Scope};
+
+    #[test]
+    fn what_is_of_other_projects_is_for_those_who_run_the_site() {
+        let port = |id: &str, name: &str| TouchedPort { id: id.to_owned(), name: name.to_owned() };
+        let decided_again = vec![port("1", "blue/web"), port("2", "red/secret"), port("u", "wan")];
+        let touched = Touched { decided_again, ended: vec![port("2", "red/secret")] };
+        let project_of = |id: &str| match id {
+            "1" => Some("blue"),
+            "2" => Some("red"),
+            _ => None,
+        };
+        let member = Scope::new("blue", Reach::one("blue"), false);
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let shown = told(Ok(touched.clone()), project_of, &member);
+        assert_eq!((shown.decided_again, shown.ended), (owned(&["blue/web"]), Vec::new()));
+        let site = Scope::new("blue", Reach::one("blue"), true);
+        let shown = told(Ok(touched), project_of, &site);
+        assert_eq!(shown.decided_again, owned(&["blue/web", "red/secret", "wan"]));
+        assert_eq!(shown.ended, owned(&["red/secret"]));
+
+        let problem = ConfigProblem {
+            object: "router red/secret".to_owned(),
+            field: "mac_address".to_owned(),
+            message: "it is another's".to_owned(),
+        };
+        let refused = || Err(ConfigError { problems: vec![problem.clone()] });
+        let wanted = FlowPlan { unknown: FOR_THE_SITE.to_owned(), ..FlowPlan::default() };
+        assert_eq!(told(refused(), project_of, &member), wanted);
+        assert!(told(refused(), project_of, &site).unknown.contains("red/secret"));
+    }
 }

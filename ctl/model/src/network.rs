@@ -296,6 +296,12 @@ impl NetworkSpec {
             }
         }
         for (index, server) in self.dns.iter().enumerate() {
+            if is_of_the_host(*server) {
+                let message =
+                    format!("{server} is no name server's: it would be asked on the gateway itself");
+                let hint = "an address that the gateway reaches in its network";
+                reader.refuse(&format!("dns/{index}"), Refusal::new("not_allowed", message, hint));
+            }
             if self.dns[..index].contains(server) {
                 let message = format!("{server} stands twice in the list");
                 reader.refuse(&format!("dns/{index}"), Refusal::new("duplicate", message, "leave one out"));
@@ -408,6 +414,17 @@ fn not_an_app_network(value: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Whether an address is one that means the host where it is used, or everybody: name servers are asked from the gateway's
+/// host, which must not be talked into asking itself.
+fn is_of_the_host(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let is_link_local = match address {
+        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    address.is_loopback() || address.is_unspecified() || address.is_multicast() || is_link_local
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -515,6 +532,9 @@ mod tests {
                 "duplicate",
             ),
             (json!({"dns": ["9.9.9.9", "9.9.9.9"]}), "/network/dns/1", "duplicate"),
+            (json!({"dns": ["127.0.0.53"]}), "/network/dns/0", "not_allowed"),
+            (json!({"dns": ["9.9.9.9", "::ffff:127.0.0.1"]}), "/network/dns/1", "not_allowed"),
+            (json!({"dns": ["169.254.169.254"]}), "/network/dns/0", "not_allowed"),
             (
                 json!({"reservations": [{"start": "10.0.0.9", "end": "10.0.1.1"}]}),
                 "/network/reservations/0/end",

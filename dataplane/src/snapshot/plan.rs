@@ -5,18 +5,27 @@
 
 use hashbrown::HashMap;
 
-use super::Snapshot;
 use super::overlay::numbered;
+use super::{Port, Snapshot};
 use crate::config::Config;
 use crate::engine::ConfigError;
 
-/// The ports whose flows a change of configuration concerns, by name.
+/// The ports whose flows a change of configuration concerns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
     /// Their flows are decided again by their next packets.
-    pub decided_again: Vec<String>,
+    pub decided_again: Vec<TouchedPort>,
     /// They are no more, and their flows end.
-    pub ended: Vec<String>,
+    pub ended: Vec<TouchedPort>,
+}
+
+/// A port of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TouchedPort {
+    /// Its identifier.
+    pub id: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// What would become of established flows if `after` took the place of `before`.
@@ -32,11 +41,12 @@ pub fn touched(before: &Config, after: &Config) -> Result<Touched, ConfigError> 
     let old = Snapshot::compile(before, &numbers)?;
     let new = Snapshot::recompile(&old, after, || numbers)?;
     let mut touched = Touched::default();
+    let told = |port: &Port| TouchedPort { id: port.id.clone(), name: port.name.clone() };
     for port in old.ports.iter().flatten().filter(|port| port.remote.is_none()) {
         match new.port(port.number) {
             Some(_) if new.fingerprint(port.number) == old.fingerprint(port.number) => {}
-            Some(_) => touched.decided_again.push(port.name.clone()),
-            None => touched.ended.push(port.name.clone()),
+            Some(_) => touched.decided_again.push(told(port)),
+            None => touched.ended.push(told(port)),
         }
     }
     Ok(touched)
@@ -44,7 +54,7 @@ pub fn touched(before: &Config, after: &Config) -> Result<Touched, ConfigError> 
 
 #[cfg(test)]
 mod tests {
-    use super::{Touched, touched};
+    use super::{Touched, TouchedPort, touched};
     use crate::address::MacAddress;
     use crate::config::{Attach, Config, Network, Port, PortKind, SecurityGroup, Services, Workload};
 
@@ -98,7 +108,8 @@ mod tests {
         assert_eq!(touched(&before, &before), Ok(Touched::default()));
         // Another group for one, another gone, one more: only flows that there are can be concerned.
         let after = config(vec![port(2, "a"), port(3, "b"), port(5, "a")]);
-        let wanted = Touched { decided_again: vec!["p3".to_owned()], ended: vec!["p4".to_owned()] };
+        let port = |number| TouchedPort { id: format!("id-{number}"), name: format!("p{number}") };
+        let wanted = Touched { decided_again: vec![port(3)], ended: vec![port(4)] };
         assert_eq!(touched(&before, &after), Ok(wanted));
         let mut wrong = after.clone();
         std::sync::Arc::make_mut(&mut wrong.networks[0]).mtu = 1;

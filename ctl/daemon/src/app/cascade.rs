@@ -16,18 +16,19 @@ use crate::store::Preview;
 const CASCADE_MAX: usize = 1000;
 
 impl App {
-    /// Removes an object and everything that uses it, or nothing.
+    /// Removes an object and everything that uses it, or nothing. What is not of the `removable` kinds stands in the way.
     pub fn delete_with_users<S: Noun>(
         &self,
         reference: &str,
         if_match: Option<&str>,
+        removable: &[Kind],
     ) -> Result<Record<S>, AppError> {
         self.attempt(|| {
             let entry = self.own_entry::<S>(reference)?;
             check_etag(&entry, if_match)?;
             let preview = Preview::new(Arc::clone(self.store()));
             let steps = self.over(Arc::clone(&preview) as _);
-            remove(&steps, &entry, &mut 0)?;
+            remove(&steps, &entry, removable, &mut 0)?;
             self.commit(preview.transaction(), &entry.record)?;
             Ok(entry.record)
         })
@@ -35,22 +36,31 @@ impl App {
 }
 
 /// Removes an object after all of its users. References lead from kind to kind and never back, so this ends.
-fn remove<S: Noun>(steps: &App, entry: &Entry<S>, removed: &mut usize) -> Result<(), AppError> {
+fn remove<S: Noun>(
+    steps: &App,
+    entry: &Entry<S>,
+    removable: &[Kind],
+    removed: &mut usize,
+) -> Result<(), AppError> {
     for user in steps.users(entry)? {
-        let kind = Kind::ALL.into_iter().find(|kind| kind.singular() == user.kind);
+        let kind = removable.iter().copied().find(|kind| kind.singular() == user.kind);
         match kind {
-            Some(Kind::Network) => remove_user::<NetworkSpec>(steps, &user.id, removed),
-            Some(Kind::Port) => remove_user::<PortSpec>(steps, &user.id, removed),
-            Some(Kind::Router) => remove_user::<RouterSpec>(steps, &user.id, removed),
-            Some(Kind::FloatingIp) => remove_user::<FloatingIpSpec>(steps, &user.id, removed),
-            Some(Kind::LoadBalancer) => remove_user::<LoadBalancerSpec>(steps, &user.id, removed),
-            Some(Kind::SecurityGroup) => remove_user::<SecurityGroupSpec>(steps, &user.id, removed),
-            Some(Kind::SecurityGroupRule) => remove_user::<SecurityGroupRuleSpec>(steps, &user.id, removed),
-            Some(Kind::AddressGroup) => remove_user::<AddressGroupSpec>(steps, &user.id, removed),
-            Some(Kind::Flavor) => remove_user::<FlavorSpec>(steps, &user.id, removed),
-            Some(Kind::Keypair) => remove_user::<KeypairSpec>(steps, &user.id, removed),
-            Some(Kind::Node) => remove_user::<NodeSpec>(steps, &user.id, removed),
-            // Nobody uses these; or it is of a newer program, and stays with what it uses.
+            Some(Kind::Network) => remove_user::<NetworkSpec>(steps, &user.id, removable, removed),
+            Some(Kind::Port) => remove_user::<PortSpec>(steps, &user.id, removable, removed),
+            Some(Kind::Router) => remove_user::<RouterSpec>(steps, &user.id, removable, removed),
+            Some(Kind::FloatingIp) => remove_user::<FloatingIpSpec>(steps, &user.id, removable, removed),
+            Some(Kind::LoadBalancer) => remove_user::<LoadBalancerSpec>(steps, &user.id, removable, removed),
+            Some(Kind::SecurityGroup) => {
+                remove_user::<SecurityGroupSpec>(steps, &user.id, removable, removed)
+            }
+            Some(Kind::SecurityGroupRule) => {
+                remove_user::<SecurityGroupRuleSpec>(steps, &user.id, removable, removed)
+            }
+            Some(Kind::AddressGroup) => remove_user::<AddressGroupSpec>(steps, &user.id, removable, removed),
+            Some(Kind::Flavor) => remove_user::<FlavorSpec>(steps, &user.id, removable, removed),
+            Some(Kind::Keypair) => remove_user::<KeypairSpec>(steps, &user.id, removable, removed),
+            Some(Kind::Node) => remove_user::<NodeSpec>(steps, &user.id, removable, removed),
+            // Nobody uses these; or it is not the caller's to remove, and stays with what it uses.
             Some(Kind::Project | Kind::Token | Kind::RoleBinding) | None => Ok(()),
         }?;
     }
@@ -67,10 +77,15 @@ fn remove<S: Noun>(steps: &App, entry: &Entry<S>, removed: &mut usize) -> Result
     steps.delete_now(entry)
 }
 
-fn remove_user<S: Noun>(steps: &App, id: &str, removed: &mut usize) -> Result<(), AppError> {
+fn remove_user<S: Noun>(
+    steps: &App,
+    id: &str,
+    removable: &[Kind],
+    removed: &mut usize,
+) -> Result<(), AppError> {
     // It may have gone with another user, or be of another project: then what it uses is not removed either.
     match write::find::<S>(steps.store().as_ref(), steps.scope(), id)? {
-        Some(entry) => remove(steps, &entry, removed),
+        Some(entry) => remove(steps, &entry, removable, removed),
         None => Ok(()),
     }
 }

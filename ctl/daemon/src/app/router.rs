@@ -95,7 +95,8 @@ fn resolve_external(
     require_external(&network.record.spec, true, "external/network", &network.record.name, write);
     let kept = previous.and_then(|previous| previous.external.as_ref());
     let kept = kept.filter(|kept| kept.network == external.network);
-    external.ipv6 = external.ipv6.or(kept.and_then(|kept| kept.ipv6));
+    let kept_ipv6 = kept.and_then(|kept| kept.ipv6);
+    external.ipv6 = external.ipv6.or(kept_ipv6);
     let kept_pool: Vec<Ipv4Addr> =
         kept.and_then(|kept| kept.snat_pool.as_ref()).into_iter().flat_map(SnatPool::each_address).collect();
     let kept = kept.and_then(|kept| kept.ip);
@@ -113,6 +114,11 @@ fn resolve_external(
     }
     claim_pool(external, &kept_pool, &network, write)?;
     if network.record.spec.ipv6_cidr.is_some() || external.ipv6.is_some() {
+        let pool = network.record.spec.effective_ipv6_pool();
+        let is_outside = |address| pool.is_none_or(|pool| !pool.contains(address));
+        if external.ipv6.is_some_and(|address| Some(address) != kept_ipv6 && is_outside(address)) {
+            write.require_host("external/ipv6", "an address outside of the network's pool");
+        }
         let refusal = external.ipv6.and_then(|address| network.record.spec.refuse_host(address));
         match refusal {
             Some(refusal) => write.refuse("external/ipv6", refusal),

@@ -8,20 +8,24 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgestack_model::event::{Change, Event};
+use edgestack_model::project::ALL_PROJECTS;
 use edgestack_model::reader::Refusal;
 use edgestack_model::{Kind, value};
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::error::Failure;
+use super::guard::Granted;
 use super::parameters::Parameters;
 use super::routes::Routes;
 use super::{Api, PREFIX, chunks};
-use crate::access::table::Resource;
+use crate::access::caller::Caller;
+use crate::access::table::{Resource, Verb};
 use crate::events::{EVENTS_MAX, Feed, SUBSCRIBERS_MAX, Subscription};
 
 /// Media type of a stream of events.
@@ -45,6 +49,8 @@ pub(super) fn routes() -> Routes {
 /// Which events are asked for.
 #[derive(Clone, Debug, Default)]
 struct Filter {
+    /// Kinds whose objects the reader may see.
+    readable: Vec<&'static str>,
     kind: Option<Kind>,
     id: Option<String>,
     name: Option<String>,
@@ -52,7 +58,8 @@ struct Filter {
 }
 
 impl Filter {
-    fn read(parameters: &mut Parameters) -> Self {
+    fn read(caller: &Caller, parameters: &mut Parameters) -> Self {
+        let may_read = |kind: &Kind| caller.authorise((*kind).into(), Verb::Read, Some(ALL_PROJECTS)).is_ok();
         let kind = |value: &serde_json::Value| {
             let word = value.as_str().unwrap_or_default();
             let known = Kind::ALL.into_iter().find(|kind| [kind.singular(), kind.plural()].contains(&word));
@@ -66,6 +73,7 @@ impl Filter {
             })
         };
         Self {
+            readable: Kind::ALL.into_iter().filter(may_read).map(Kind::singular).collect(),
             kind: parameters.optional(&["kind"], kind),
             id: parameters.text(&["id"]),
             name: parameters.text(&["name"]),
@@ -74,17 +82,23 @@ impl Filter {
     }
 
     fn fits(&self, event: &Event) -> bool {
-        self.kind.is_none_or(|kind| event.kind == kind.singular())
+        self.readable.contains(&event.kind.as_str())
+            && self.kind.is_none_or(|kind| event.kind == kind.singular())
             && self.id.as_ref().is_none_or(|id| event.id == *id)
             && self.name.as_ref().is_none_or(|name| event.name == *name)
             && self.change.is_none_or(|change| event.change == change)
     }
 }
 
-async fn events(api: Api, mut parameters: Parameters, headers: HeaderMap) -> Result<Response, Failure> {
+async fn events(
+    api: Api,
+    Extension(granted): Extension<Granted>,
+    mut parameters: Parameters,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let is_stream = parameters.flag("watch") || accepts.contains(EVENT_STREAM);
-    let filter = Filter::read(&mut parameters);
+    let filter = Filter::read(&granted.caller, &mut parameters);
     let mut since = parameters.optional(&["since"], |since| value::integer(since, 0, u64::MAX));
     if is_stream {
         parameters.finish()?;

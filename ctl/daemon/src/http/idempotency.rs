@@ -44,15 +44,10 @@ const KEPT_HEADERS: [HeaderName; 3] = [header::CONTENT_TYPE, header::ETAG, heade
 /// The keys that are in use.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
     /// Keys of requests that are being worked on.
-    busy: BTreeSet<String>,
-    /// What is kept; none before the store was read.
-    kept: Option<Index>,
+    busy: Mutex<BTreeSet<String>>,
+    /// What is kept; none before the store was read. Held while the store writes, so never by those who may not block.
+    kept: Mutex<Option<Index>>,
 }
 
 /// What is kept, the oldest first, with the bytes of each and of all.
@@ -70,17 +65,17 @@ struct Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.keys.state().busy.remove(&self.key);
+        self.keys.busy().remove(&self.key);
     }
 }
 
 impl Keys {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn busy(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(self: &Arc<Self>, key: &str) -> Option<Busy> {
-        let is_free = self.state().busy.insert(key.to_owned());
+        let is_free = self.busy().insert(key.to_owned());
         is_free.then(|| Busy { keys: Arc::clone(self), key: key.to_owned() })
     }
 
@@ -90,11 +85,11 @@ impl Keys {
         if value.len() > VALUE_BYTES_MAX {
             return Ok(());
         }
-        let mut state = self.state();
-        if state.kept.is_none() {
-            state.kept = Some(read_all(store)?);
-        }
-        let Some(index) = &mut state.kept else { return Ok(()) };
+        let mut index = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = match &mut *index {
+            Some(index) => index,
+            none => none.insert(read_all(store)?),
+        };
         let mut transaction = Transaction::default();
         index.add(kept.at, key.to_owned(), value.len());
         for key in index.give_way(kept.at) {

@@ -46,6 +46,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
 
 use crate::access::Access;
 use crate::app::App;
@@ -67,6 +68,8 @@ pub const PREFIX: &str = "/edgetron/resources/kubevirt";
 pub const NETWORK_PREFIX: &str = "/edgetron/network";
 /// How long an answer may take until its first byte.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Plans of dry runs that are made at the same time; others wait.
+const PLANS_MAX: usize = 2;
 
 /// What every handler can reach.
 #[derive(Clone)]
@@ -97,12 +100,15 @@ pub struct Server {
     keys: Arc<Keys>,
     access: Arc<Access>,
     table: Arc<Table>,
+    /// Places for plans of dry runs, each of which compiles the whole configuration twice.
+    plans: Arc<Semaphore>,
 }
 
 impl Server {
     /// A server of `api`, for whom `access` says.
     pub fn new(api: Api, access: Arc<Access>) -> Self {
-        Self { api, keys: Arc::default(), access, table: Arc::new(Table::new(&routes())) }
+        let (table, plans) = (Arc::new(Table::new(&routes())), Arc::new(Semaphore::new(PLANS_MAX)));
+        Self { api, keys: Arc::default(), access, table, plans }
     }
 }
 

@@ -177,10 +177,10 @@ async fn change<S: Noun>(
 }
 
 async fn delete<S: Noun>(call: WriteCall, Path(name): Path<String>) -> Result<Response, Failure> {
-    let (if_match, cascade) = (call.if_match.clone(), call.cascade);
+    let (if_match, cascade, removable) = (call.if_match.clone(), call.cascade, call.removable.clone());
     let written = call.run(move |app| {
         if cascade {
-            app.delete_with_users::<S>(&name, if_match.as_deref())
+            app.delete_with_users::<S>(&name, if_match.as_deref(), &removable)
         } else {
             app.delete::<S>(&name, if_match.as_deref())
         }

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,8 +26,8 @@ use crate::access::identity::{ADMIN_GROUP, Peer};
 
 /// Connections of one listener at a time.
 const CONNECTIONS_MAX: usize = 512;
-/// Connections from one address at a time, so that nobody takes the places of all others.
-const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
+/// Connections from one address, or of one user of this host, at a time, so that nobody takes the places of all others.
+const CONNECTIONS_PER_PEER_MAX: usize = 64;
 /// How long a client may take to send the head of a request, and to leave a connection idle.
 const HEADER_TIMEOUT: Duration = Duration::from_mins(1);
 /// The same for a client by the network.
@@ -118,6 +117,7 @@ impl ControlSocket {
     /// Serves `router` until `stop` says so.
     pub async fn serve(self, router: Router, stop: watch::Receiver<bool>) {
         let connections = Connections::new(router, stop);
+        let peers = Peers::default();
         loop {
             let Some(permit) = connections.slot().await else { break };
             let mut stop = connections.stop.clone();
@@ -129,7 +129,12 @@ impl ControlSocket {
                 Ok((stream, _)) => {
                     let Ok(credentials) = stream.peer_cred() else { continue };
                     let peer = Peer::Local { uid: credentials.uid(), gid: credentials.gid() };
-                    connections.spawn(std::future::ready(Some((stream, peer))), permit);
+                    // Those who run the host need no place among the others.
+                    let runs_the_host = [0, rustix::process::geteuid().as_raw()].contains(&credentials.uid());
+                    let place = if runs_the_host { None } else { peers.enter(&peer) };
+                    if place.is_some() || runs_the_host {
+                        connections.spawn(std::future::ready(Some((stream, peer))), (permit, place));
+                    }
                 }
                 Err(error) => pause(&error).await,
             }
@@ -141,7 +146,7 @@ impl ControlSocket {
 /// Serves `router` by HTTPS at a TCP address until `stop` says so.
 pub async fn serve_tls(listener: TcpListener, tls: Tls, router: Router, stop: watch::Receiver<bool>) {
     let connections = Connections { header_timeout: REMOTE_HEADER_TIMEOUT, ..Connections::new(router, stop) };
-    let addresses = Addresses::default();
+    let peers = Peers::default();
     loop {
         let Some(permit) = connections.slot().await else { break };
         let mut stop = connections.stop.clone();
@@ -151,10 +156,7 @@ pub async fn serve_tls(listener: TcpListener, tls: Tls, router: Router, stop: wa
         };
         match accepted {
             Ok((stream, address)) => {
-                let Some(place) = addresses.enter(address.ip()) else {
-                    tracing::debug!(%address, "too many connections from one address");
-                    continue;
-                };
+                let Some(place) = peers.enter(&Peer::Remote { address, user: None }) else { continue };
                 let tls = tls.clone();
                 connections.spawn(async move { tls.greet(stream, address).await }, (permit, place));
             }
@@ -164,37 +166,38 @@ pub async fn serve_tls(listener: TcpListener, tls: Tls, router: Router, stop: wa
     connections.finish().await;
 }
 
-/// How many connections there are from each address.
+/// How many connections there are from each address or user.
 #[derive(Clone, Debug, Default)]
-struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
+struct Peers(Arc<Mutex<HashMap<String, usize>>>);
 
 /// A connection that is counted; dropping it counts it out.
 struct Place {
-    addresses: Addresses,
-    address: IpAddr,
+    peers: Peers,
+    key: String,
 }
 
-impl Addresses {
-    /// A place for one more connection from an address; None where there are too many.
-    fn enter(&self, address: IpAddr) -> Option<Place> {
-        let address = address.to_canonical();
+impl Peers {
+    /// A place for one more connection of a peer; None where there are too many.
+    fn enter(&self, peer: &Peer) -> Option<Place> {
+        let key = peer.key();
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= CONNECTIONS_PER_ADDRESS_MAX {
+        let count = counts.entry(key.clone()).or_default();
+        if *count >= CONNECTIONS_PER_PEER_MAX {
+            tracing::debug!(key, "too many connections of one peer");
             return None;
         }
         *count += 1;
-        Some(Place { addresses: self.clone(), address })
+        Some(Place { peers: self.clone(), key })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
+        let mut counts = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&self.address);
+                counts.remove(&self.key);
             }
         }
     }
@@ -203,6 +206,7 @@ impl Drop for Place {
 /// Serves `router` at a TCP address until `stop` says so.
 pub async fn serve_tcp(listener: TcpListener, router: Router, stop: watch::Receiver<bool>) {
     let connections = Connections::new(router, stop);
+    let peers = Peers::default();
     loop {
         let Some(permit) = connections.slot().await else { break };
         let mut stop = connections.stop.clone();
@@ -213,7 +217,8 @@ pub async fn serve_tcp(listener: TcpListener, router: Router, stop: watch::Recei
         match accepted {
             Ok((stream, address)) => {
                 let peer = Peer::Remote { address, user: None };
-                connections.spawn(std::future::ready(Some((stream, peer))), permit);
+                let Some(place) = peers.enter(&peer) else { continue };
+                connections.spawn(std::future::ready(Some((stream, peer))), (permit, place));
             }
             Err(error) => pause(&error).await,
         }
@@ -338,7 +343,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixListener;
 
-    use super::{Addresses, CONNECTIONS_PER_ADDRESS_MAX, ControlSocket, ListenError};
+    use super::{CONNECTIONS_PER_PEER_MAX, ControlSocket, ListenError, Peer, Peers};
 
     #[tokio::test]
     async fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
@@ -354,18 +359,26 @@ mod tests {
     }
 
     #[test]
-    fn one_address_cannot_take_all_places() {
-        let addresses = Addresses::default();
-        let (one, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        let mut places: Vec<_> =
-            (0..CONNECTIONS_PER_ADDRESS_MAX).map(|_| addresses.enter(one).unwrap()).collect();
-        assert!(addresses.enter(one).is_none());
-        assert!(addresses.enter("::ffff:192.0.2.1".parse().unwrap()).is_none(), "the same address");
-        assert!(addresses.enter(other).is_some());
-        places.pop();
-        assert!(addresses.enter(one).is_some());
-        drop(places);
-        assert!(addresses.0.lock().unwrap().is_empty(), "nothing is kept of those who went");
+    fn one_peer_cannot_take_all_places() {
+        let remote = |address: &str| Peer::Remote { address: address.parse().unwrap(), user: None };
+        let local = |uid| Peer::Local { uid, gid: 100 };
+        for (one, same, other) in [
+            (remote("192.0.2.1:1"), remote("[::ffff:192.0.2.1]:2"), remote("192.0.2.2:1")),
+            // Who has one IPv6 address has the others of its network.
+            (remote("[2001:db8::1]:1"), remote("[2001:db8::2]:1"), remote("[2001:db8:0:1::1]:1")),
+            (local(1000), Peer::Local { uid: 1000, gid: 7 }, local(1001)),
+        ] {
+            let peers = Peers::default();
+            let mut places: Vec<_> =
+                (0..CONNECTIONS_PER_PEER_MAX).map(|_| peers.enter(&one).unwrap()).collect();
+            assert!(peers.enter(&one).is_none());
+            assert!(peers.enter(&same).is_none(), "the same peer");
+            assert!(peers.enter(&other).is_some());
+            places.pop();
+            assert!(peers.enter(&one).is_some());
+            drop(places);
+            assert!(peers.0.lock().unwrap().is_empty(), "nothing is kept of those who went");
+        }
     }
 
     #[tokio::test]

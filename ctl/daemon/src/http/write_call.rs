@@ -7,13 +7,16 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use edgestack_model::{Object, Plan};
+use edgestack_model::{Kind, Object, Plan};
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 
 use super::error::Failure;
+use super::guard::Granted;
 use super::objects::{run, tag};
 use super::parameters::Parameters;
 use super::{Api, PREFIX, Server};
+use crate::access::table::Verb;
 use crate::app::idempotency::Mark;
 use crate::app::{App, AppError, Noun, Shown};
 
@@ -24,7 +27,10 @@ pub(super) struct WriteCall {
     pub(super) if_match: Option<String>,
     /// Users of the object go with it.
     pub(super) cascade: bool,
+    /// Kinds that the caller may remove where it works.
+    pub(super) removable: Vec<Kind>,
     dry_run: bool,
+    plans: Arc<Semaphore>,
 }
 
 /// What became of a write.
@@ -48,8 +54,17 @@ impl FromRequestParts<Server> for WriteCall {
         if let Some(mark) = parts.extensions.get::<Mark>() {
             api.app = api.app.marked(mark.clone());
         }
-        Ok(Self { api, if_match, cascade, dry_run })
+        let plans = Arc::clone(&server.plans);
+        Ok(Self { api, if_match, cascade, removable: removable(parts), dry_run, plans })
     }
+}
+
+/// The kinds that the caller may remove: the route only asked about one of them.
+fn removable(parts: &Parts) -> Vec<Kind> {
+    let Some(Granted { caller, scope }) = parts.extensions.get() else { return Vec::new() };
+    let may_remove =
+        |kind: &Kind| caller.authorise((*kind).into(), Verb::Delete, Some(scope.project())).is_ok();
+    Kind::ALL.into_iter().filter(may_remove).collect()
 }
 
 /// The entity tag that a write demands.
@@ -69,10 +84,13 @@ impl WriteCall {
             return Ok(Written { value, plan: None });
         }
         let uplinks = Arc::clone(&self.api.uplinks);
+        let place = self.plans.acquire_owned().await;
+        let place = place.map_err(|error| Failure::internal(error.to_string()))?;
         run(&self.api, move |app| {
             let (app, preview) = app.preview();
             let value = work(&app)?;
-            let plan = crate::plan::plan(&preview, &uplinks)?;
+            let plan = crate::plan::plan(&preview, &uplinks, app.scope())?;
+            drop(place);
             Ok(Written { value, plan: Some(plan) })
         })
         .await

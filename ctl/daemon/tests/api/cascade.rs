@@ -80,6 +80,21 @@ fn a_cascade_removes_the_users_first_and_all_at_once() {
 }
 
 #[test]
+fn a_cascade_removes_nothing_that_its_caller_may_not() {
+    let daemon = site();
+    let body = json!({"floating_ip": {"name": "fip", "network": "wan", "instance_name": "web"}});
+    daemon.create("floating_ips", &body);
+    // An operator looks after ports, and only looks at floating IPs.
+    let operator = daemon.token("operator", "system");
+    let remove = |path: &str| daemon.request_as(&operator, "DELETE", path, &Value::Null);
+    remove("floating_ips/fip").refused(403, "forbidden", &[]);
+    remove("ports/web?cascade=true").refused(409, "in_use", &[("", "used_by")]);
+    assert_eq!(daemon.get("floating_ips/fip").body["floating_ip"]["instance_name"], "web");
+    assert_eq!(daemon.delete("floating_ips/fip").status, 200);
+    assert_eq!(remove("ports/web?cascade=true").status, 200, "nothing stands in the way");
+}
+
+#[test]
 fn a_cascade_that_cannot_be_removes_nothing() {
     let daemon = site();
     // The group `default` is protected, whoever asks.

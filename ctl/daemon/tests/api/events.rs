@@ -174,6 +174,25 @@ fn the_last_events_are_listed() {
 }
 
 #[test]
+fn nobody_hears_of_objects_that_they_may_not_read() {
+    let daemon = site();
+    let operator = daemon.token("operator", "system");
+    let binding = json!({"role_binding": {"name": "b", "user": "ann", "role": "viewer"}});
+    daemon.create("role_bindings", &binding);
+    let kinds = |body: &Value| -> Vec<String> {
+        let events = body["events"].as_array().unwrap_or_else(|| panic!("no list: {body}"));
+        events.iter().map(|event| event["kind"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = kinds(&daemon.get("events").body);
+    assert!(all.contains(&"token".to_owned()) && all.contains(&"role_binding".to_owned()), "{all:?}");
+    let told = kinds(&daemon.request_as(&operator, "GET", "events", &Value::Null).body);
+    assert!(told.contains(&"network".to_owned()), "{told:?}");
+    assert!(!told.contains(&"token".to_owned()) && !told.contains(&"role_binding".to_owned()), "{told:?}");
+    let asked = daemon.request_as(&operator, "GET", "events?kind=token", &Value::Null).body;
+    assert_eq!(asked["total"], 0);
+}
+
+#[test]
 fn readers_are_bounded_and_end_with_the_daemon() {
     let mut daemon = site();
     let mut streams: Vec<Stream> = (0..64).map(|_| Stream::open(&daemon, "?watch=true", &[])).collect();

@@ -81,6 +81,32 @@ fn what_is_taken_in_another_project_is_not_named() {
 }
 
 #[test]
+fn a_project_takes_outside_addresses_from_the_pools_only() {
+    let daemon = with_projects(&["blue"]);
+    let mut wan = external();
+    wan["network"]["ipv6_cidr"] = json!("2001:db8:5::/64");
+    wan["network"]["ipv6_ip_pool"] = json!({"start": "2001:db8:5::100", "end": "2001:db8:5::1ff"});
+    daemon.create("networks", &wan);
+    let member = daemon.token("member", "blue");
+    let router = |external: &Value| json!({"router": {"name": "r", "internal": [], "external": external}});
+    for (field, address) in [("ip", "203.0.113.99"), ("ipv6", "2001:db8:5::2")] {
+        let body = router(&json!({"network": "wan", field: address}));
+        let pointer = format!("/router/external/{field}");
+        let refused = daemon.request_as(&member, "POST", "routers", &body);
+        refused.refused(400, "invalid", &[(pointer.as_str(), "not_permitted")]);
+    }
+    let body = router(&json!({"network": "wan", "ipv6": "2001:db8:5::105"}));
+    assert_eq!(daemon.request_as(&member, "POST", "routers", &body).status, 201);
+    let moved = json!({"router": {"external": {"network": "wan", "ipv6": "2001:db8:5::2"}}});
+    let wanted = [("/router/external/ipv6", "not_permitted")];
+    daemon.request_as(&member, "PATCH", "routers/r", &moved).refused(400, "invalid", &wanted);
+    // Those who run the site may, and what they chose stays right for everybody.
+    assert_eq!(daemon.patch("routers/r?project=blue", &moved).status, 200);
+    let labels = json!({"router": {"labels": {"a": "b"}}});
+    assert_eq!(daemon.request_as(&member, "PATCH", "routers/r", &labels).status, 200);
+}
+
+#[test]
 fn a_shared_name_is_nobody_else_s() {
     let daemon = with_projects(&["blue"]);
     daemon.create("networks?project=blue", &network("wan", "10.0.0.0/24"));

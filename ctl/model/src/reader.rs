@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 use crate::error::FieldError;
 use crate::suggest;
 
+/// Mistakes of one request that are noted: enough to mend it by, and no more than an answer should hold.
+pub const ERRORS_MAX: usize = 100;
+
 /// Why a value was refused; the reader adds where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -41,12 +44,8 @@ impl<'a> Reader<'a> {
         if let Value::Object(fields) = value {
             return Some(Self { pointer, fields, known: Vec::new(), errors });
         }
-        errors.push(FieldError {
-            pointer,
-            code: "wrong_type".to_owned(),
-            message: format!("an object is expected here, not {}", crate::value::type_name(value)),
-            hint: None,
-        });
+        let message = format!("an object is expected here, not {}", crate::value::type_name(value));
+        note(errors, FieldError { pointer, code: "wrong_type".to_owned(), message, hint: None });
         None
     }
 
@@ -181,7 +180,7 @@ impl<'a> Reader<'a> {
     pub fn refuse(&mut self, key: &str, refusal: Refusal) {
         let Refusal { code, message, hint } = refusal;
         let pointer = if key.is_empty() { self.pointer.clone() } else { format!("{}/{key}", self.pointer) };
-        self.errors.push(FieldError { pointer, code: code.to_owned(), message, hint });
+        note(self.errors, FieldError { pointer, code: code.to_owned(), message, hint });
     }
 
     /// The keys that were asked for so far.
@@ -196,8 +195,8 @@ impl<'a> Reader<'a> {
 
     /// Refuses every key that nobody asked for.
     pub fn finish(mut self) {
-        let unknown: Vec<&String> =
-            self.fields.keys().filter(|key| !self.known.contains(&key.as_str())).collect();
+        let unknown = self.fields.keys().filter(|key| !self.known.contains(&key.as_str()));
+        let unknown: Vec<&String> = unknown.take(ERRORS_MAX).collect();
         for key in unknown {
             let hint = match suggest::nearest(key, self.known.iter().copied()) {
                 Some(known) => format!("did you mean `{known}`?"),
@@ -231,11 +230,17 @@ impl<'a> Reader<'a> {
     }
 }
 
+fn note(errors: &mut Vec<FieldError>, error: FieldError) {
+    if errors.len() < ERRORS_MAX {
+        errors.push(error);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::{Reader, Refusal};
+    use super::{ERRORS_MAX, Reader, Refusal};
     use crate::value;
 
     #[test]
@@ -274,6 +279,17 @@ mod tests {
         reader.finish();
         assert_eq!(errors[0].pointer, "");
         assert_eq!(errors[1].pointer, "/a~1b~0c");
+    }
+
+    #[test]
+    fn a_body_full_of_mistakes_is_not_answered_with_all_of_them() {
+        let fields = (0..10_000).map(|number| (format!("field-{number}"), json!(number)));
+        let body = json!({"rules": [fields.collect::<serde_json::Map<_, _>>(), 1, 2]});
+        let mut errors = Vec::new();
+        let mut reader = Reader::new(&body, String::new(), &mut errors).unwrap();
+        reader.objects("rules", 10, |rule| rule.optional("a", value::text));
+        reader.finish();
+        assert_eq!(errors.len(), ERRORS_MAX);
     }
 
     #[test]

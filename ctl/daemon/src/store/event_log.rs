@@ -12,6 +12,8 @@ use super::{Operation, Transaction};
 
 /// Changes that are kept for readers that are behind.
 pub(super) const EVENTS_MAX: usize = 16_384;
+/// Bytes of the keys and values of all changes that are kept.
+const EVENTS_BYTES_MAX: usize = 64 << 20;
 
 /// One change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,12 @@ pub struct Event {
     pub key: String,
     /// The new value; none where the key was removed.
     pub value: Option<Arc<[u8]>>,
+}
+
+impl Event {
+    fn bytes(&self) -> usize {
+        self.key.len() + self.value.as_deref().map_or(0, <[u8]>::len)
+    }
 }
 
 /// The wanted changes are no longer in the log: list everything, then watch from the listing's revision.
@@ -44,6 +52,7 @@ pub struct EventLog {
 #[derive(Debug)]
 struct Events {
     queue: VecDeque<Event>,
+    bytes: usize,
     /// Every change after this revision is in the queue.
     oldest: u64,
 }
@@ -51,7 +60,7 @@ struct Events {
 impl EventLog {
     /// An empty log of a store that is at `revision`.
     pub fn new(revision: u64) -> Arc<Self> {
-        let events = Mutex::new(Events { queue: VecDeque::new(), oldest: revision });
+        let events = Mutex::new(Events { queue: VecDeque::new(), bytes: 0, oldest: revision });
         Arc::new(Self { events, latest: watch::Sender::new(revision) })
     }
 
@@ -68,12 +77,14 @@ impl EventLog {
                 Operation::Put { key, value } => (key, Some(Arc::from(value.as_slice()))),
                 Operation::Delete { key } => (key, None),
             };
-            events.queue.push_back(Event { revision, key: key.clone(), value });
+            let event = Event { revision, key: key.clone(), value };
+            events.bytes += event.bytes();
+            events.queue.push_back(event);
         }
-        while events.queue.len() > EVENTS_MAX {
-            if let Some(dropped) = events.queue.pop_front() {
-                events.oldest = dropped.revision;
-            }
+        while events.queue.len() > EVENTS_MAX || events.bytes > EVENTS_BYTES_MAX {
+            let Some(dropped) = events.queue.pop_front() else { break };
+            events.bytes -= dropped.bytes();
+            events.oldest = dropped.revision;
         }
         drop(events);
         self.latest.send_replace(revision);

@@ -100,6 +100,19 @@ fn a_watch_that_fell_behind_is_told() {
 }
 
 #[test]
+fn the_log_is_bounded_in_bytes_too() {
+    let store = MemoryStore::default();
+    let mut behind = store.watch("", 0);
+    let large = "x".repeat(super::VALUE_BYTES_MAX);
+    for _ in 0..65 {
+        put(&store, "a", &large);
+    }
+    assert!(behind.pending().is_err(), "64 MiB are kept, not 16,384 values of one");
+    let mut current = store.watch("", store.revision() - 60);
+    assert_eq!(current.pending().unwrap().len(), 60);
+}
+
+#[test]
 fn a_commit_that_is_partly_out_of_the_log_is_gone_whole() {
     each(|store| {
         // Three changes of one revision, then as many as push the first of the three out.

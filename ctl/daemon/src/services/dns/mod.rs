@@ -27,6 +27,8 @@ use forward::Forwarder;
 /// Questions that are worked on at a time, in all and of one port.
 const QUESTIONS_MAX: usize = 512;
 const QUESTIONS_PER_PORT_MAX: usize = 32;
+/// The same while more than half of all places are taken: who asks a lot, of servers that do not answer, leaves some to others.
+const QUESTIONS_PER_PORT_BUSY_MAX: usize = 4;
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 128;
 /// Questions of one connection.
@@ -142,10 +144,11 @@ impl Server {
 
     /// A place among the questions that are worked on.
     fn turn<'a>(&'a self, caller: &Caller) -> Option<Turn<'a>> {
+        let is_busy = self.questions.available_permits() < QUESTIONS_MAX / 2;
         let permit = self.questions.try_acquire().ok()?;
         let mut by_port = self.by_port.lock().unwrap_or_else(PoisonError::into_inner);
         let count = by_port.entry(Arc::clone(&caller.port)).or_default();
-        if *count >= QUESTIONS_PER_PORT_MAX {
+        if *count >= if is_busy { QUESTIONS_PER_PORT_BUSY_MAX } else { QUESTIONS_PER_PORT_MAX } {
             return None;
         }
         *count += 1;

@@ -72,7 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     let config = Config::load(&path)?;
     std::fs::create_dir_all(&config.state_dir)?;
-    RedbStore::restore(&config.store_path(), &Backup { header, entries: listing.entries })?;
+    RedbStore::restore(&config.store_path(), &Backup { header, entries: listing.entries }, false)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(measure(config))
 }

@@ -220,16 +220,17 @@ pub fn restore(store: &Path, input: &Path, replace: bool) -> Result<(Header, Opt
         let before = RedbStore::open(store)?;
         backup.header.revision = backup.header.revision.max(before.revision());
         drop(before);
-        let to = store.with_extension(format!("before-restore-{}", Timestamp::now().as_second()));
-        std::fs::rename(store, &to)
+        let to = store.with_extension(format!("before-restore-{}", Timestamp::now().as_nanosecond()));
+        // A second name, so that there is a store at every moment: a daemon that finds none begins with nothing.
+        std::fs::hard_link(store, &to)
             .map_err(|source| CommandError::Aside { path: store.to_owned(), source })?;
         aside = Some(to);
     }
-    match RedbStore::restore(store, &backup) {
+    match RedbStore::restore(store, &backup, replace) {
         Ok(()) => Ok((backup.header, aside)),
         Err(error) => {
             if let Some(aside) = &aside {
-                let _ = std::fs::rename(aside, store);
+                let _ = std::fs::remove_file(aside);
             }
             Err(error.into())
         }

@@ -72,23 +72,26 @@ impl Feed {
     /// Follows the store until the daemon stops.
     pub async fn run(self: Arc<Self>, mut changes: Watch) {
         let mut stop = self.stop.clone();
+        // News that were not taken to their end are lost: what came of them is read anew, and readers are told.
+        let mut is_lost = false;
         loop {
+            let pause = if is_lost { RETRY_AFTER } else { Duration::ZERO };
             let news = tokio::select! {
                 () = stopped(&mut stop) => return,
-                news = changes.next() => news,
+                () = tokio::time::sleep(pause), if is_lost => None,
+                news = changes.next(), if !is_lost => news.ok(),
             };
             let feed = Arc::clone(&self);
             let taken = tokio::task::spawn_blocking(move || match news {
-                Ok(news) => feed.take(&news).map(|()| None),
-                Err(Compacted { .. }) => feed.start_anew().map(Some),
+                Some(news) => feed.take(&news).map(|()| None),
+                None => feed.start_anew().map(Some),
             });
-            match taken.await {
+            let taken = taken.await;
+            is_lost = !matches!(taken, Ok(Ok(_)));
+            match taken {
                 Ok(Ok(None)) => {}
                 Ok(Ok(Some(watch))) => changes = watch,
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "events could not be read from the store");
-                    tokio::time::sleep(RETRY_AFTER).await;
-                }
+                Ok(Err(error)) => tracing::warn!(%error, "events could not be read from the store"),
                 Err(error) => tracing::error!(%error, "following the store failed"),
             }
         }
@@ -278,12 +281,13 @@ fn read_known(store: &dyn Store) -> Result<(Records, u64), StoreError> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use edgestack_model::event::Change;
     use tokio::sync::watch;
 
     use super::{EVENTS_MAX, Feed};
-    use crate::store::{MemoryStore, Store, Transaction};
+    use crate::store::{Listing, MemoryStore, Store, StoreError, Stored, Transaction, Watch};
 
     fn record(name: &str, description: &str) -> String {
         format!(
@@ -338,6 +342,51 @@ mod tests {
         assert!(events[3].object.get("keys").is_none());
         assert_eq!(feed.after(4).unwrap().1.len(), 1);
         assert!(feed.after(7).is_err(), "of another store");
+    }
+
+    /// A store that can be read no more after a time, and then again.
+    struct Failing {
+        below: MemoryStore,
+        failures_left: AtomicUsize,
+    }
+
+    impl Store for Failing {
+        fn get(&self, key: &str) -> Result<Option<Stored>, StoreError> {
+            let left = |left: usize| left.checked_sub(1);
+            if self.failures_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok() {
+                return Err(StoreError::Exists { path: "of this test".to_owned() });
+            }
+            self.below.get(key)
+        }
+
+        fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
+            self.below.list(prefix)
+        }
+
+        fn commit(&self, transaction: &Transaction) -> Result<u64, StoreError> {
+            self.below.commit(transaction)
+        }
+
+        fn watch(&self, prefix: &str, revision: u64) -> Watch {
+            self.below.watch(prefix, revision)
+        }
+
+        fn revision(&self) -> u64 {
+            self.below.revision()
+        }
+    }
+
+    #[tokio::test]
+    async fn events_that_could_not_be_read_are_not_passed_over() {
+        let failing = Failing { below: MemoryStore::default(), failures_left: AtomicUsize::new(1) };
+        let store: Arc<dyn Store> = Arc::new(failing);
+        let (feed, _stop) = feed(&store);
+        store.commit(Transaction::default().put("objects/networks/1", record("a", ""))).unwrap();
+        settled(&feed, store.as_ref()).await;
+        assert!(feed.after(0).is_err(), "a reader is told that something is missing");
+        store.commit(Transaction::default().put("objects/networks/2", record("b", ""))).unwrap();
+        settled(&feed, store.as_ref()).await;
+        assert_eq!(feed.after(1).unwrap().1.len(), 1);
     }
 
     #[tokio::test]

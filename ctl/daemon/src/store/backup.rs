@@ -151,7 +151,7 @@ pub fn write(
         out.line(&Trailer { sha256 }).map_err(failed("write"))?;
         let file = out.out.into_inner().map_err(|error| failed("write")(error.into_error()))?;
         file.sync_all().map_err(failed("write"))?;
-        std::fs::rename(&partial, path).map_err(failed("make"))
+        std::fs::rename(&partial, path).and_then(|()| super::sync_directory_of(path)).map_err(failed("make"))
     })();
     if written.is_err() {
         let _ = std::fs::remove_file(&partial);
@@ -274,12 +274,12 @@ mod tests {
         );
 
         let file = directory.path().join("store.redb");
-        RedbStore::restore(&file, &backup).unwrap();
+        RedbStore::restore(&file, &backup, false).unwrap();
         let restored = RedbStore::open(&file).unwrap();
         assert_eq!(kept(&restored), wanted);
         assert!(restored.revision() > 2, "no entity tag of before stands for something else");
         drop(restored);
-        assert!(matches!(RedbStore::restore(&file, &backup), Err(StoreError::Exists { .. })));
+        assert!(matches!(RedbStore::restore(&file, &backup, false), Err(StoreError::Exists { .. })));
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //!
 //! Nothing here knows what the values mean; `app/` does, and it is the only caller besides the reconcilers' reads.
 
+use std::path::Path;
+
 pub mod backup;
 mod event_log;
 mod memory;
@@ -184,6 +186,12 @@ pub enum StoreError {
         /// What the engine said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+/// Brings the name of a file to the disk: that its content is there is not enough after a power loss.
+fn sync_directory_of(path: &Path) -> std::io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    std::fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// A store. `redb` on disk is the one of a single host; the one in memory serves tests.

@@ -45,7 +45,16 @@ impl RedbStore {
     /// Opens the store at `path`, which is made where there is none.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let path_text = path.display().to_string();
+        let is_new = !path.exists();
         let database = builder().create(path).map_err(|error| cannot_open(path, error))?;
+        if is_new {
+            let failed = |error: std::io::Error| redb::Error::Io(error);
+            super::sync_directory_of(path).map_err(|source| StoreError::Backend {
+                path: path_text.clone(),
+                action: "be made",
+                source: Box::new(failed(source)),
+            })?;
+        }
         let mut store = Self {
             database: RwLock::new(Some(database)),
             file: path.to_owned(),
@@ -68,11 +77,11 @@ impl RedbStore {
         Ok(store)
     }
 
-    /// Makes the store at `path` from a backup: whole, or not at all. Its revisions go on after those that there were, so that
+    /// Makes the store at `path` from a backup: whole, or not at all, in place of one that is there if `replace` says so. Its revisions go on after those that there were, so that
     /// no entity tag of before stands for something else.
-    pub fn restore(path: &Path, backup: &Backup) -> Result<(), StoreError> {
+    pub fn restore(path: &Path, backup: &Backup, replace: bool) -> Result<(), StoreError> {
         let path_text = path.display().to_string();
-        if path.exists() {
+        if path.exists() && !replace {
             return Err(StoreError::Exists { path: path_text });
         }
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Backend {
@@ -86,7 +95,9 @@ impl RedbStore {
             _ => {}
         }
         fill(&partial, backup).map_err(|error| failed(error.into()))?;
-        std::fs::rename(&partial, path).map_err(|error| failed(error.into()))
+        std::fs::rename(&partial, path)
+            .and_then(|()| super::sync_directory_of(path))
+            .map_err(|error| failed(error.into()))
     }
 
     /// Works with the database; one that failed is opened again, for the next time.

@@ -38,8 +38,14 @@ const UDP_SAFE_TICKS: u32 = 300;
 /// Packets to the gateway's own servers that one port may send in a second.
 const SERVICE_PACKETS_PER_SECOND_AND_PORT: u32 = 2000;
 
+/// A port is told of the whole limit's errors divided by this.
+const ICMP_ERROR_SHARES: u32 = 4;
+
 /// Sessions that are looked at to find one that gives way.
 const EVICTION_SAMPLE: u32 = 256;
+/// A workload that has more than the whole table divided by this hoards: when no session is free its established ones give
+/// way too.
+const HOARD_SHARES: u32 = 8;
 
 /// Everything that carrying out a decision may touch.
 pub(super) struct Hands<'a> {
@@ -98,7 +104,7 @@ impl Hands<'_> {
     /// Sends an ICMP error about a packet back to where it came from.
     fn tell(&mut self, packet: &Packet, error: IcmpError, own: (IpAddr, MacAddress)) {
         let Some(ip) = self.ip(packet) else { return };
-        if !self.slow.icmp_errors.admit(self.now_ticks, self.engine.settings.icmp_errors_per_second) {
+        if !self.may_tell(packet.in_port) {
             return self.worker.counters.dropped(Stage::Output, DropReason::IcmpRate, packet.in_port);
         }
         let Some(mut message) = self.pool.allocate(packet.in_port) else {
@@ -114,10 +120,19 @@ impl Hands<'_> {
         self.send(packet.in_port, message);
     }
 
+    /// Whether a port may be told of one more error: within its share, so that nobody takes the errors of all others.
+    fn may_tell(&mut self, port: u16) -> bool {
+        let limit = self.engine.settings.icmp_errors_per_second;
+        let share = limit.div_ceil(ICMP_ERROR_SHARES);
+        let rate = self.slow.service_rates.get_mut(usize::from(port));
+        rate.is_none_or(|rate| rate.errors.admit(self.now_ticks, share))
+            && self.slow.icmp_errors.admit(self.now_ticks, limit)
+    }
+
     /// Turns a segment that opens a connection into the RST that refuses it; it counts as dropped.
     fn reset(&mut self, mut packet: Packet, stage: Stage, reason: DropReason) {
         self.worker.counters.dropped(stage, reason, packet.in_port);
-        if !self.slow.icmp_errors.admit(self.now_ticks, self.engine.settings.icmp_errors_per_second) {
+        if !self.may_tell(packet.in_port) {
             return self.discard(packet, Stage::Output, DropReason::IcmpRate);
         }
         let length = self.ip(&packet).and_then(|ip| tcp::reset_in_place(self.pool.data_mut(&packet), &ip));
@@ -439,17 +454,21 @@ impl Hands<'_> {
     }
 
     /// All sessions are in use: one of the port that has opened most gives way, so that no port can keep the others from
-    /// opening any. Established TCP connections never do.
+    /// opening any. Established TCP connections never do, but those of a workload that hoards: who completes handshakes
+    /// with a friend would have all sessions for hours.
     fn take_from_heaviest(&mut self) {
         let counts = self.slow.sessions_by_port.iter().enumerate();
-        let Some((heaviest, _)) = counts.max_by_key(|(_, count)| **count) else { return };
+        let Some((heaviest, count)) = counts.max_by_key(|(_, count)| **count) else { return };
+        let snapshot = self.engine.snapshot.load();
+        let is_workload = snapshot.port(heaviest as u16).is_some_and(|port| port.workload.is_some());
+        let hoards = is_workload && *count > self.slow.sessions.capacity() / HOARD_SHARES;
         let end = self.slow.sessions.end();
         let start = self.slow.random() % end.max(1);
         let mut victim = None;
         for index in (0..EVICTION_SAMPLE.min(end)).map(|step| (start + step) % end) {
             let Some(session) = self.slow.sessions.get(index) else { continue };
             let state = ConnectionState::from_number(session.state);
-            if usize::from(session.original.in_port) == heaviest && state.gives_way() {
+            if usize::from(session.original.in_port) == heaviest && (hoards || state.gives_way()) {
                 let idle =
                     ticks_since(self.engine.flows.last_seen_ticks(session.original_entry), self.now_ticks);
                 victim = victim.max(Some((std::cmp::Reverse(state), idle, index)));

@@ -20,7 +20,7 @@ mod tunnels;
 mod views;
 mod what_if;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -133,6 +133,8 @@ struct ServiceRate {
     dhcp: RateWindow,
     solicitations: RateWindow,
     packets: RateWindow,
+    /// Errors that it was told of its packets.
+    errors: RateWindow,
 }
 
 /// What one worker thread keeps to itself.
@@ -370,7 +372,9 @@ impl Engine {
     fn rewrite_ipv6(&self, frame: &mut [u8], found: &Found, protocol: u8) -> Option<()> {
         let addresses = self.flows.addresses(self.flows.session(found.index));
         let is_reply = found.verdict.flags & REPLY != 0;
-        // The session may have ended and its number be another's by now: then the entry is not valid any more.
+        // The session may have ended and its number be another's by now: then the entry is not valid any more, and is seen
+        // not to be, once the addresses were read.
+        fence(Ordering::Acquire);
         if ipv6_words(frame)? != addresses.received(is_reply) || !self.flows.is_valid(found.index) {
             return None;
         }
@@ -445,7 +449,7 @@ impl Engine {
         worker.neighbour_version = version;
         let slow = self.slow();
         let is_ready = |held: &mut Held| match held.waits_for {
-            WaitsFor::Neighbour(_) => true,
+            WaitsFor::Neighbour(neighbour) => !slow.neighbours.is_awaited(neighbour),
             WaitsFor::FirstPart(datagram) => slow.fragments.is_known(&datagram),
         };
         worker.slow.extend(worker.held.extract_if(.., is_ready).map(|held| held.packet));

@@ -3,7 +3,7 @@
 //! The first part has the transport header and goes on like a whole packet; what is decided about it holds for the
 //! others, which wait until it has come. So parts pass translation, load balancing and the firewall in any order.
 //!
-//! Drops: `Fragment` (its datagram is dropped, or there is no room for one more), `FragmentOverlap`.
+//! Drops: `Fragment` (its datagram is dropped, or its first part never comes), `FragmentOverlap`.
 
 use edgestack_abi::DropReason;
 use edgestack_abi::flow::VALID;
@@ -53,8 +53,8 @@ fn find(context: &Context<'_>, key: DatagramKey, fragment: Fragment) -> Result<P
     let refused = |reason, ends| Err(Refused { reason, ends });
     match context.fragments.standing(&key, &fragment) {
         Standing::Unknown if fragment.offset != 0 => Ok(Part::Early(key)),
-        Standing::Unknown if context.fragments.has_room(key.port) => Ok(Part::First(key, fragment)),
-        Standing::Unknown | Standing::Refused => refused(DropReason::Fragment, None),
+        Standing::Unknown => Ok(Part::First(key, fragment)),
+        Standing::Refused => refused(DropReason::Fragment, None),
         Standing::Overlaps => refused(DropReason::FragmentOverlap, Some(key)),
         // Its flow may have ended in the middle of the datagram. What was decided about its first part holds for all of it,
         // though, whatever the configuration is now.

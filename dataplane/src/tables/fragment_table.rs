@@ -2,10 +2,11 @@
 //! which parts were forwarded.
 //!
 //! Nothing is put together here: every part is forwarded by itself, with its datagram's verdict. Parts that come before the
-//! first wait in their worker. Only first parts that were let through make an entry, so that the table grows with allowed
-//! traffic alone; it is bounded by [`DATAGRAMS_MAX`] and, for each port, [`DATAGRAMS_PER_PORT_MAX`]. Sans-I/O; only called
-//! under the engine's slow-path lock.
+//! first wait in their worker. The table is bounded by [`DATAGRAMS_MAX`] and, for each port, [`DATAGRAMS_PER_PORT_MAX`];
+//! beyond that the oldest gives way, of the port that has most: the parts of a datagram come together, so it is most likely
+//! through. Sans-I/O; only called under the engine's slow-path lock.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use edgestack_abi::FlowKey;
@@ -85,7 +86,8 @@ struct Datagram {
 #[derive(Debug, Default)]
 pub struct FragmentTable {
     datagrams: HashMap<DatagramKey, Datagram>,
-    by_port: HashMap<u16, usize>,
+    /// Those of each ingress port, the oldest first.
+    by_port: HashMap<u16, VecDeque<DatagramKey>>,
 }
 
 impl FragmentTable {
@@ -114,21 +116,31 @@ impl FragmentTable {
         self.datagrams.contains_key(key)
     }
 
-    /// Whether there is room for one more datagram of a port.
-    pub fn has_room(&self, port: u16) -> bool {
-        self.datagrams.len() < DATAGRAMS_MAX
-            && self.by_port.get(&port).copied().unwrap_or_default() < DATAGRAMS_PER_PORT_MAX
-    }
-
-    /// Notes what became of the first part of a datagram; none: it was dropped. Where there is no room for it, its other parts
-    /// will wait in vain.
+    /// Notes what became of the first part of a datagram; none: it was dropped. The oldest gives way where there is no room.
     pub fn decide(&mut self, key: DatagramKey, forwarded: Option<Forwarded>, now_ticks: u32) {
-        if self.is_known(&key) || !self.has_room(key.port) {
+        if self.is_known(&key) {
             return;
         }
-        *self.by_port.entry(key.port).or_default() += 1;
+        self.make_room(key.port);
+        self.by_port.entry(key.port).or_default().push_back(key);
         let datagram = Datagram { since_ticks: now_ticks, forwarded, parts: Vec::new(), end: None };
         self.datagrams.insert(key, datagram);
+    }
+
+    /// Makes room for one more datagram of a port.
+    fn make_room(&mut self, port: u16) {
+        let is_full = |keys: &VecDeque<DatagramKey>| keys.len() >= DATAGRAMS_PER_PORT_MAX;
+        let gives_way = if self.by_port.get(&port).is_some_and(is_full) {
+            Some(port)
+        } else if self.datagrams.len() >= DATAGRAMS_MAX {
+            self.by_port.iter().max_by_key(|(_, keys)| keys.len()).map(|(port, _)| *port)
+        } else {
+            None
+        };
+        let Some(keys) = gives_way.and_then(|port| self.by_port.get_mut(&port)) else { return };
+        if let Some(oldest) = keys.pop_front() {
+            self.datagrams.remove(&oldest);
+        }
     }
 
     /// Notes that a part was forwarded.
@@ -152,16 +164,16 @@ impl FragmentTable {
 
     /// Forgets the datagrams that have had their time.
     pub fn expire(&mut self, now_ticks: u32) {
-        let by_port = &mut self.by_port;
-        self.datagrams.retain(|key, datagram| {
-            let is_kept = now_ticks.wrapping_sub(datagram.since_ticks) < DATAGRAM_TICKS;
-            if !is_kept && let Some(count) = by_port.get_mut(&key.port) {
-                *count -= 1;
-                if *count == 0 {
-                    by_port.remove(&key.port);
-                }
+        let datagrams = &mut self.datagrams;
+        let is_over = |datagram: &Datagram| now_ticks.wrapping_sub(datagram.since_ticks) >= DATAGRAM_TICKS;
+        self.by_port.retain(|_, keys| {
+            while let Some(oldest) = keys.front()
+                && datagrams.get(oldest).is_none_or(is_over)
+            {
+                datagrams.remove(oldest);
+                keys.pop_front();
             }
-            is_kept
+            !keys.is_empty()
         });
     }
 }
@@ -185,7 +197,10 @@ impl Datagram {
 mod tests {
     use edgestack_abi::FlowKey;
 
-    use super::{DATAGRAM_TICKS, DATAGRAMS_PER_PORT_MAX, DatagramKey, Forwarded, FragmentTable, Standing};
+    use super::{
+        DATAGRAM_TICKS, DATAGRAMS_MAX, DATAGRAMS_PER_PORT_MAX, DatagramKey, Forwarded, FragmentTable,
+        Standing,
+    };
     use crate::wire::headers::Fragment;
 
     fn key(identification: u32) -> DatagramKey {
@@ -228,16 +243,37 @@ mod tests {
     }
 
     #[test]
-    fn a_port_has_its_share_and_time_gives_it_back() {
+    fn the_oldest_of_a_port_gives_way_and_time_ends_all() {
         let mut table = FragmentTable::default();
-        for identification in 0..DATAGRAMS_PER_PORT_MAX as u32 + 10 {
-            table.decide(key(identification), None, 5);
+        let last = DATAGRAMS_PER_PORT_MAX as u32 + 9;
+        for identification in 0..=last {
+            table.decide(key(identification), Some(forwarded()), 5);
         }
         assert_eq!(table.len(), DATAGRAMS_PER_PORT_MAX);
-        assert!(!table.has_room(1) && table.has_room(2));
+        assert!(table.is_known(&key(last)) && table.is_known(&key(10)), "a busy port goes on");
+        assert!(!table.is_known(&key(9)));
         table.expire(4 + DATAGRAM_TICKS);
         assert_eq!(table.len(), DATAGRAMS_PER_PORT_MAX);
         table.expire(5 + DATAGRAM_TICKS);
-        assert!(table.is_empty() && table.has_room(1));
+        assert!(table.is_empty() && table.by_port.is_empty());
+    }
+
+    #[test]
+    fn who_has_most_gives_way_when_the_table_is_full() {
+        let mut table = FragmentTable::default();
+        let of = |port: u16, identification: u32| DatagramKey { port, ..key(identification) };
+        table.decide(of(1000, 0), None, 0);
+        for port in 0..=(DATAGRAMS_MAX / DATAGRAMS_PER_PORT_MAX) as u16 {
+            for identification in 0..DATAGRAMS_PER_PORT_MAX as u32 {
+                table.decide(of(port, identification), None, 0);
+            }
+        }
+        assert_eq!(table.len(), DATAGRAMS_MAX);
+        assert!(table.is_known(&of(1000, 0)), "who has one keeps it");
+        table.decide(of(1001, 0), None, 0);
+        assert!(table.is_known(&of(1001, 0)), "and another gets one");
+        assert_eq!(table.len(), DATAGRAMS_MAX);
+        table.expire(DATAGRAM_TICKS);
+        assert!(table.is_empty() && table.by_port.is_empty());
     }
 }

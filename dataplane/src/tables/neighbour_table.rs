@@ -13,6 +13,9 @@ use crate::address::MacAddress;
 
 /// Most neighbours of all external networks together.
 pub const NEIGHBOURS_MAX: usize = 4096;
+/// Neighbours of one router that have not answered; no more of them are looked for at a time, so that who sends to addresses
+/// that nobody has does not take the places of all others (RFC 6583, section 6).
+pub const UNANSWERED_PER_ROUTER_MAX: usize = 512;
 /// Time between requests for an address that has not answered, in ticks.
 pub const RETRY_TICKS: u32 = 10;
 /// Requests without an answer after which a neighbour counts as failed.
@@ -87,6 +90,8 @@ pub enum Learned {
 #[derive(Debug, Default)]
 pub struct NeighbourTable {
     neighbours: HashMap<NeighbourKey, Neighbour>,
+    /// Those without a MAC address by who asks for them: at the last tick, and what came since.
+    unanswered: HashMap<IpAddr, usize>,
 }
 
 impl Neighbour {
@@ -111,6 +116,11 @@ impl NeighbourTable {
         self.neighbours.get(&key).is_some_and(|neighbour| neighbour.state() == "failed")
     }
 
+    /// Whether a neighbour may still answer for the first time.
+    pub fn is_awaited(&self, key: NeighbourKey) -> bool {
+        self.neighbours.get(&key).is_some_and(|neighbour| neighbour.state() == "resolving")
+    }
+
     /// Number of neighbours that did not answer.
     pub fn failed(&self) -> usize {
         self.neighbours.values().filter(|neighbour| neighbour.state() == "failed").count()
@@ -119,10 +129,12 @@ impl NeighbourTable {
     /// Starts to look for a neighbour. Returns the request to send now, if one is due.
     pub fn resolve(&mut self, key: NeighbourKey, asker: Asker, now_ticks: u32) -> Option<Probe> {
         let is_full = self.neighbours.len() >= NEIGHBOURS_MAX;
+        let unanswered = self.unanswered.entry(asker.ip_address).or_default();
         match self.neighbours.entry(key) {
             Entry::Occupied(_) => None,
-            Entry::Vacant(_) if is_full => None,
+            Entry::Vacant(_) if is_full || *unanswered >= UNANSWERED_PER_ROUTER_MAX => None,
             Entry::Vacant(entry) => {
+                *unanswered += 1;
                 entry.insert(Neighbour {
                     mac_address: None,
                     heard_ticks: now_ticks,
@@ -189,7 +201,11 @@ impl NeighbourTable {
     /// The requests that are due. Neighbours that stay silent lose their address, and are forgotten after a while.
     pub fn due(&mut self, now_ticks: u32) -> Vec<Probe> {
         let mut probes = Vec::new();
+        self.unanswered.clear();
         self.neighbours.retain(|key, neighbour| {
+            if neighbour.mac_address.is_none() {
+                *self.unanswered.entry(neighbour.asker.ip_address).or_default() += 1;
+            }
             if (now_ticks.wrapping_sub(neighbour.next_probe_ticks) as i32) < 0 {
                 return true;
             }
@@ -225,7 +241,10 @@ impl NeighbourTable {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use super::{ATTEMPTS_MAX, Asker, Learned, NeighbourKey, NeighbourTable, RETRY_TICKS};
+    use super::{
+        ATTEMPTS_MAX, Asker, Learned, NEIGHBOURS_MAX, NeighbourKey, NeighbourTable, RETRY_TICKS,
+        UNANSWERED_PER_ROUTER_MAX,
+    };
     use crate::address::MacAddress;
 
     const KEY: NeighbourKey = NeighbourKey { port: 1, ip_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)) };
@@ -247,6 +266,24 @@ mod tests {
         assert_eq!(table.learn(KEY, MacAddress([2, 0, 0, 0, 0, 2]), 16), Learned::Moved);
         assert_eq!(table.learn(KEY, mac, 17), Learned::Ignored, "it moves once in a while only");
         assert_eq!(table.learn(NeighbourKey { port: 2, ..KEY }, mac, 16), Learned::Ignored);
+    }
+
+    #[test]
+    fn who_asks_for_nobody_leaves_places_for_others() {
+        let mut table = NeighbourTable::default();
+        let key = |number: u32| NeighbourKey { ip_address: Ipv4Addr::from_bits(number).into(), ..KEY };
+        for number in 0..2 * NEIGHBOURS_MAX as u32 {
+            table.resolve(key(number), ASKER, 0);
+        }
+        assert_eq!(table.iter().count(), UNANSWERED_PER_ROUTER_MAX);
+        let other = Asker { ip_address: Ipv4Addr::new(192, 0, 2, 8).into(), ..ASKER };
+        let asked = NeighbourKey { port: 2, ..KEY };
+        assert!(table.resolve(asked, other, 0).is_some() && table.is_awaited(asked));
+        // An answer makes room, at the next tick.
+        table.learn(key(0), MacAddress([2, 0, 0, 0, 0, 1]), 1);
+        table.due(1);
+        assert!(table.resolve(key(1 << 20), ASKER, 1).is_some());
+        assert!(table.resolve(key(1 << 21), ASKER, 1).is_none());
     }
 
     #[test]

@@ -81,14 +81,14 @@ impl FramePool {
     #[inline]
     pub fn data(&self, packet: &Packet) -> &[u8] {
         let start = packet.frame as usize * FRAME_SIZE + packet.offset as usize;
-        &self.memory.bytes()[start..start + packet.length as usize]
+        self.memory.bytes(start, packet.length as usize)
     }
 
     /// The bytes of a packet, to be changed in place.
     #[inline]
     pub fn data_mut(&mut self, packet: &Packet) -> &mut [u8] {
         let start = packet.frame as usize * FRAME_SIZE + packet.offset as usize;
-        &mut self.memory.bytes_mut()[start..start + packet.length as usize]
+        self.memory.bytes_mut(start, packet.length as usize)
     }
 
     /// Makes an empty packet hold `bytes`. Panics when they do not fit in the frame behind the packet's offset.
@@ -170,17 +170,21 @@ mod memory {
             self.length
         }
 
+        /// The bytes of one packet and no more: the kernel may be writing to frames beside it. Panics outside of the memory.
         #[inline]
-        pub(super) fn bytes(&self) -> &[u8] {
-            // SAFETY: the mapping is `length` bytes, initialised (zero) by the kernel, and lives as long as self.
-            unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+        pub(super) fn bytes(&self, start: usize, length: usize) -> &[u8] {
+            assert!(start <= self.length && length <= self.length - start, "{start} and {length} bytes");
+            // SAFETY: the range is within the mapping, which is initialised (zero) by the kernel and lives as long as self.
+            // It is a packet's, and the kernel writes only to frames that a ring holds, which no packet refers to.
+            unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(start), length) }
         }
 
+        /// As [`Self::bytes`], to be changed.
         #[inline]
-        pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-            // SAFETY: as above, and the pool's `&mut self` is the only access from user space; the kernel writes
-            // only to frames that a ring holds, which no packet refers to.
-            unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+        pub(super) fn bytes_mut(&mut self, start: usize, length: usize) -> &mut [u8] {
+            assert!(start <= self.length && length <= self.length - start, "{start} and {length} bytes");
+            // SAFETY: as above, and the pool's `&mut self` is the only access from user space.
+            unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().add(start), length) }
         }
     }
 

@@ -134,11 +134,14 @@ impl Engine {
         let binding = slow.bindings.get(&port.number);
         // Right after a restart nothing is bound by this engine yet, while the record still says what is plugged in.
         let is_plugged = binding.is_some() || (is_known && before.interface_index != 0);
+        if is_touched {
+            // Before the fingerprint: who is killed in between raises it once more at the next start, and never not at all.
+            self.ports.update(port.number, |entry| entry.epoch = entry.epoch.wrapping_add(1));
+        }
         if port.tunnel.is_some() {
             self.ports.update(port.number, |entry| {
                 entry.id_hash = id_hash(&port.id);
                 entry.fingerprint = fingerprint;
-                entry.epoch = entry.epoch.wrapping_add(u32::from(is_touched));
             });
             return is_touched;
         }
@@ -155,8 +158,6 @@ impl Engine {
             entry.mtu = binding.map_or(network_mtu, |binding| network_mtu.min(binding.mtu));
             entry.id_hash = id_hash(&port.id);
             entry.fingerprint = fingerprint;
-            // Raised last: a verdict of the old configuration has the old epoch.
-            entry.epoch = entry.epoch.wrapping_add(u32::from(is_touched));
         });
         is_touched
     }

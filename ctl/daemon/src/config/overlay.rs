@@ -10,7 +10,8 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Check, Uplink};
+use super::check::Check;
+use super::uplink::Uplink;
 
 /// Other hosts that one host exchanges tenant networks with.
 pub(super) const PEERS_MAX: usize = 255;

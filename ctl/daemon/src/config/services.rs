@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::spanless;
+use super::check::{Check, mistake};
+use super::{Config, spanless};
 
 /// Where a host keeps the addresses of its own name servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -91,6 +92,39 @@ fn name_servers(text: &str) -> Vec<IpAddr> {
         (words.next() == Some("nameserver")).then(|| words.next()?.parse().ok())?
     });
     servers.take(FORWARDERS_MAX).collect()
+}
+
+impl Check<'_> {
+    pub(super) fn services(&mut self, config: &Config) {
+        let lease = &config.dhcp.lease_seconds;
+        if !(60..=86_400 * 365).contains(lease.get_ref()) {
+            self.refuse("dhcp.lease_seconds", lease, "from 60 seconds to a year");
+        }
+        let domain = &config.dns.domain;
+        if !edgestack_dataplane::snapshot::services::is_domain(domain.get_ref()) {
+            self.refuse("dns.domain", domain, "a name such as `site1.example`");
+        }
+        let lists = [
+            (
+                "dhcp.ntp_servers",
+                config.dhcp.ntp_servers.get_ref().len(),
+                NTP_SERVERS_MAX,
+                config.dhcp.ntp_servers.span(),
+            ),
+            (
+                "dns.forwarders",
+                config.dns.forwarders.get_ref().len(),
+                FORWARDERS_MAX,
+                config.dns.forwarders.span(),
+            ),
+        ];
+        for (field, count, maximum, span) in lists {
+            if count > maximum {
+                let message = format!("`{field}` has {count} servers: at most {maximum}");
+                self.mistakes.push(mistake(self.text, &span, message));
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -95,11 +95,17 @@ pub struct FlowView {
     pub idle_seconds: f64,
 }
 
-/// A translation in use or configured.
+/// A translation in use or configured, and what it has carried since the engine started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NatView {
     /// `snat` or `floating_ip`.
     pub kind: String,
+    /// Identifier of the floating IP, of the pool that the address is of, or of the router whose own it is.
+    #[serde(default)]
+    pub id: String,
+    /// Identifier of the router.
+    #[serde(default)]
+    pub router_id: String,
     /// Name of the router.
     pub router: String,
     /// External address.
@@ -108,10 +114,16 @@ pub struct NatView {
     pub internal_ip: Option<Ipv4Addr>,
     /// Sessions that use it.
     pub sessions: u64,
-    /// Packets out and in.
+    /// Packets to the outside, of sessions that have ended too.
     pub packets_out: u64,
     /// Packets from outside.
     pub packets_in: u64,
+    /// Bytes of the packets to the outside.
+    #[serde(default)]
+    pub bytes_out: u64,
+    /// Bytes of those from outside.
+    #[serde(default)]
+    pub bytes_in: u64,
     /// Of an address that sources leave with: ports in use towards the remote endpoint that has most.
     #[serde(default)]
     pub ports_used: u64,
@@ -305,6 +317,46 @@ pub struct TraceRequest {
     /// Length of the IP packet in bytes; the shortest that the protocol allows where left out.
     #[serde(default)]
     pub length: Option<u16>,
+}
+
+/// Which packets that pass are to be traced. Everything left out is anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LiveTraceRequest {
+    /// Name or id of the port that they come in by.
+    #[serde(default)]
+    pub port: Option<String>,
+    /// `tcp`, `udp`, `icmp` or `sctp`.
+    #[serde(default)]
+    pub protocol: Option<String>,
+    /// Source address as received.
+    #[serde(default)]
+    pub source: Option<IpAddr>,
+    /// Destination address as received.
+    #[serde(default)]
+    pub destination: Option<IpAddr>,
+    /// Source port.
+    #[serde(default)]
+    pub source_port: Option<u16>,
+    /// Destination port.
+    #[serde(default)]
+    pub destination_port: Option<u16>,
+    /// Number of packets after which it ends; 10 where left out.
+    #[serde(default)]
+    pub count: Option<u64>,
+}
+
+/// What became of a packet that passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveTraceView {
+    /// Name of the port that it came in by.
+    pub in_port: String,
+    /// The packet as received, like tcpdump prints it.
+    pub packet: String,
+    /// Records that were lost so far because the reader was slow.
+    pub lost_packets: u64,
+    /// How it was decided on.
+    pub report: TraceReport,
 }
 
 /// What would happen to a described packet.

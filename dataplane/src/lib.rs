@@ -12,6 +12,7 @@ pub mod exchange;
 pub mod fastpath;
 pub mod inspect;
 pub mod io;
+pub mod live_trace;
 pub mod packet;
 pub mod pipeline;
 pub mod rewrite;

@@ -1,8 +1,8 @@
 //! The calls that look into the dataplane. They change nothing.
 
 use edgestack_dataplane::inspect::{
-    CountersView, DropView, FlowView, LoadBalancerView, NatView, NeighbourView, PortView, RuleHitsView,
-    TraceReport, TraceRequest,
+    CountersView, DropView, FlowView, LiveTraceRequest, LoadBalancerView, NatView, NeighbourView, PortView,
+    RuleHitsView, TraceReport, TraceRequest,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -73,6 +73,25 @@ impl Client {
         let path = format!("{BASE}/trace");
         let body = serde_json::to_value(request).map_err(|error| ClientError::Request(error.to_string()))?;
         decode(&path, self.request(Method::POST, &path, Some(&body)).await?.body)
+    }
+
+    /// What becomes of packets that pass: a [`LiveTraceView`](edgestack_dataplane::inspect::LiveTraceView) a line.
+    pub async fn live_trace(&self, request: &LiveTraceRequest) -> Result<BodyStream, ClientError> {
+        let LiveTraceRequest { port, protocol, source, destination, source_port, destination_port, count } =
+            request;
+        let fields = [
+            ("port", port.clone()),
+            ("protocol", protocol.clone()),
+            ("source", source.map(|address| address.to_string())),
+            ("destination", destination.map(|address| address.to_string())),
+            ("source_port", source_port.map(|port| port.to_string())),
+            ("destination_port", destination_port.map(|port| port.to_string())),
+            ("count", count.map(|count| count.to_string())),
+        ];
+        let given = fields
+            .into_iter()
+            .filter_map(|(name, value)| value.map(|value| format!("{name}={}", encode_segment(&value))));
+        self.stream(&format!("{BASE}/trace/live?{}", given.collect::<Vec<_>>().join("&"))).await
     }
 
     /// Packets of a port as a pcap file that grows.

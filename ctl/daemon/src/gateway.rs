@@ -8,10 +8,11 @@ use edgestack_dataplane::config::Config as Desired;
 use edgestack_dataplane::engine::{ApplyReport, ConfigError, EngineSettings, Timeouts, TraceError};
 use edgestack_dataplane::fastpath::{FastPathSettings, TableSizes, diagnose};
 use edgestack_dataplane::inspect::{
-    CountersView, DropView, FlowView, LoadBalancerView, NatView, NeighbourView, PortView, RuleHitsView,
-    TraceReport, TraceRequest,
+    CountersView, DropView, FlowView, LiveTraceRequest, LoadBalancerView, NatView, NeighbourView, PortView,
+    RuleHitsView, TraceReport, TraceRequest,
 };
 use edgestack_dataplane::io::xsk::XskSettings;
+use edgestack_dataplane::live_trace::{LiveTrace, LiveTraceError};
 use edgestack_dataplane::runtime::{Dataplane, DataplaneSettings, StartError};
 use edgestack_dataplane::snapshot::load_balancer::Health;
 use edgestack_dataplane::virtual_stack::StackHandle;
@@ -45,6 +46,9 @@ pub enum GatewayError {
     /// The described packet cannot be.
     #[error(transparent)]
     Trace(#[from] TraceError),
+    /// The live trace could not be started.
+    #[error(transparent)]
+    LiveTrace(#[from] LiveTraceError),
     /// The capture could not be started.
     #[error(transparent)]
     Capture(#[from] CaptureError),
@@ -150,6 +154,11 @@ impl Gateway {
     /// What would happen to a packet.
     pub fn trace(&self, request: &TraceRequest) -> Result<TraceReport, GatewayError> {
         Ok(self.running()?.trace(request)?)
+    }
+
+    /// What becomes of packets that pass.
+    pub fn live_trace(&self, request: &LiveTraceRequest) -> Result<LiveTrace, GatewayError> {
+        Ok(self.running()?.live_trace(request)?)
     }
 
     /// The gateway as a host inside tenant networks, for its own servers and health checks; none while the dataplane does not run.

@@ -1,12 +1,13 @@
 //! Prometheus metrics: what the daemon counts itself, and what it reads from the dataplane when asked.
 //!
 //! Names start with `edgestack_`. Labels have closed sets of values, but for ports, which are bounded by the port
-//! table, and rules of security groups, which are bounded by the configuration.
+//! table, and rules of security groups and external addresses, which are bounded by the configuration.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgestack_dataplane::inspect::NatView;
 use edgestack_model::Kind;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
@@ -78,6 +79,11 @@ impl fmt::Debug for Readings {
 
 type Count = ConstCounter<u64>;
 
+/// A translation's labels; `id` is that of the floating IP, the pool or the router.
+fn translation_labels<'a>(nat: &'a NatView, address: &'a str) -> [(&'static str, &'a str); 3] {
+    [("kind", &nat.kind), ("id", &nat.id), ("external_ip", address)]
+}
+
 impl Collector for Readings {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         self.encode_store(&mut encoder)?;
@@ -91,7 +97,8 @@ impl Collector for Readings {
         self.encode_counters(&mut encoder)?;
         self.encode_ports(&mut encoder)?;
         self.encode_drops(&mut encoder)?;
-        self.encode_rules(&mut encoder)
+        self.encode_rules(&mut encoder)?;
+        self.encode_translations(&mut encoder)
     }
 }
 
@@ -220,6 +227,33 @@ impl Readings {
         for rule in &rules {
             let labels = [("security_group", rule.security_group.as_str()), ("rule", rule.id.as_str())];
             Count::new(rule.hits).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_translations(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Ok(translations) = self.gateway.nat() else { return Ok(()) };
+        let columns = [
+            ("nat_packets", "Packets that an external address was translated in, by direction"),
+            ("nat_bytes", "Bytes of those"),
+        ];
+        for (index, (name, help)) in columns.into_iter().enumerate() {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for nat in &translations {
+                let values = [[nat.packets_out, nat.packets_in], [nat.bytes_out, nat.bytes_in]][index];
+                for (direction, value) in ["out", "in"].into_iter().zip(values) {
+                    let address = nat.external_ip.to_string();
+                    let labels = translation_labels(nat, &address);
+                    let labels = [labels[0], labels[1], labels[2], ("direction", direction)];
+                    Count::new(value).encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        let help = "Sessions that an external address translates";
+        let mut family = encoder.encode_descriptor("nat_sessions", help, None, MetricType::Gauge)?;
+        for nat in &translations {
+            let (address, sessions) = (nat.external_ip.to_string(), ConstGauge::new(nat.sessions as i64));
+            sessions.encode(family.encode_family(&translation_labels(nat, &address))?)?;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use super::advertise::Advertisers;
 use super::{Engine, EngineError, EngineSettings, RateWindow, ServiceRate, SlowPath, nat};
 use crate::address::MacAddress;
 use crate::exchange::Exchange;
+use crate::live_trace::LiveTraces;
 use crate::snapshot::Snapshot;
 use crate::tables::affinity_table::AffinityTable;
 use crate::tables::control::ControlRecord;
@@ -69,9 +70,11 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
         evicted: 0,
         revoked: 0,
         denials: super::denials::Denials::new(ports.capacity()),
+        ended_traffic: super::traffic::EndedTraffic::default(),
     };
     Ok(Engine {
         exchange: Exchange::default(),
+        live_traces: LiveTraces::default(),
         settings,
         snapshot: ArcSwap::from_pointee(Snapshot::default()),
         applying: Mutex::new(()),

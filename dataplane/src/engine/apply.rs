@@ -70,6 +70,7 @@ impl Engine {
         slow.forget_neighbours(new);
         self.sync_tunnels(slow, new);
         slow.recover_blocks(old, new);
+        slow.ended_traffic.retain(&super::nat::external_addresses(new));
         slow.announce(old, new);
         touched
     }

@@ -571,6 +571,7 @@ impl Engine {
     /// Ends a session: its flows, its translated port, its number.
     pub(super) fn end_session(&self, slow: &mut SlowPath, index: u32, now_ticks: u32) {
         let Some(session) = slow.sessions.get(index) else { return };
+        slow.ended_traffic.add(&self.flows, index, &session);
         for entry in [session.original_entry, session.reply_entry] {
             if self.flows.entry(entry).session == index {
                 self.flows.remove(entry, now_ticks);

@@ -16,6 +16,7 @@ mod dhcp;
 mod nat;
 mod settings;
 mod timers;
+mod traffic;
 mod tunnels;
 mod views;
 mod what_if;
@@ -31,6 +32,7 @@ use hashbrown::HashMap;
 
 use crate::counters::WorkerCounters;
 use crate::exchange::Exchange;
+use crate::live_trace::LiveTraces;
 use crate::packet::{BATCH_SIZE, FramePool, Packet};
 use crate::pipeline::{self, Context, Decision, Known, Stage};
 use crate::rewrite;
@@ -86,6 +88,7 @@ pub struct Engine {
     control: ControlRecord,
     port_by_interface: Region<u32>,
     exchange: Exchange,
+    live_traces: LiveTraces,
     slow: Mutex<SlowPath>,
     /// Raised whenever a next hop becomes known or fails, or the first part of a datagram has come, so that workers try their
     /// held packets again.
@@ -118,6 +121,7 @@ struct SlowPath {
     evicted: u64,
     revoked: u64,
     denials: denials::Denials,
+    ended_traffic: traffic::EndedTraffic,
 }
 
 /// A count that starts again every second.
@@ -244,6 +248,11 @@ impl Engine {
         &self.exchange
     }
 
+    /// The live traces of packets.
+    pub(crate) fn live_traces(&self) -> &LiveTraces {
+        &self.live_traces
+    }
+
     /// Puts out what the gateway's own servers send, a batch at most; how many packets that were. One worker does this.
     pub fn collect(&self, worker: &mut Worker, pool: &mut FramePool, output: &mut Vec<Transmit>) -> usize {
         let first = output.len();
@@ -279,6 +288,7 @@ impl Engine {
         let first = output.len();
         worker.counters.packets.add(batch.len() as u64);
         self.unwrap_batch(worker, pool, batch);
+        self.set_aside_traced(worker, pool, batch, now_ticks);
         while !batch.is_empty() {
             self.forward_known(worker, pool, batch, output, now_ticks);
         }
@@ -291,6 +301,30 @@ impl Engine {
             }
         }
         self.wrap(worker, pool, output, first);
+    }
+
+    /// Puts packets that live traces want into the worker's slow queue, whatever flow they are of.
+    #[inline]
+    fn set_aside_traced(
+        &self,
+        worker: &mut Worker,
+        pool: &FramePool,
+        batch: &mut Vec<Packet>,
+        now_ticks: u32,
+    ) {
+        let taps = self.live_traces.taps();
+        if taps.is_empty() {
+            return;
+        }
+        let is_wanted = |packet: &mut Packet| {
+            taps.iter().any(|tap| tap.wants(packet.in_port, pool.data(packet), now_ticks))
+        };
+        for packet in batch.extract_if(.., is_wanted) {
+            let received = worker.counters.port(packet.in_port);
+            received.received_packets.add(1);
+            received.received_bytes.add(u64::from(packet.length));
+            worker.slow.push(packet);
+        }
     }
 
     /// Forwards the packets of established flows among the next [`BATCH_SIZE`] of the batch; the others go to the worker's
@@ -389,10 +423,17 @@ impl Engine {
         // Loaded under the lock: a decision by an old configuration must not get the epoch of a new one.
         let snapshot = self.snapshot.load();
         worker.counters.decisions.add(packets.len() as u64);
+        let taps = self.live_traces.taps();
         for packet in packets.drain(..) {
             let random = slow.random();
             let context = self.context(&slow, &snapshot, random);
-            let decided = pipeline::decide(&context, pool.data(&packet), packet.in_port, &mut Trace::off());
+            let (frame, in_port) = (pool.data(&packet), packet.in_port);
+            let tap = taps.iter().find(|tap| tap.take(in_port, frame, now_ticks));
+            let mut trace = if tap.is_some() { Trace::recording() } else { Trace::off() };
+            let decided = pipeline::decide(&context, frame, in_port, &mut trace);
+            if let Some(tap) = tap {
+                tap.tell(self.live_report(&snapshot, frame, in_port, &decided.decision, trace));
+            }
             match decided.decision {
                 Decision::New(new) | Decision::Known(Known { renewed: Some(new), .. }) => {
                     new.allowed.into_iter().flatten().for_each(|rule| snapshot.count_hit(rule));

@@ -4,8 +4,9 @@
 
 use edgestack_abi::Session;
 use edgestack_abi::session::{SESSION_INBOUND, SESSION_INDEPENDENT, SESSION_SNAT};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
+use super::traffic::{self, ExternalAddress, Traffic};
 use super::{Engine, SlowPath};
 use crate::connection::ConnectionState;
 use crate::inspect::NatView;
@@ -121,27 +122,22 @@ impl Engine {
     pub fn nat_view(&self) -> Vec<NatView> {
         let snapshot = self.snapshot.load();
         let mut views = configured(&snapshot);
-        let positions: HashMap<(bool, u32), usize> = views
-            .iter()
-            .enumerate()
-            .map(|(position, view)| ((view.kind == "snat", network_address(view.external_ip)), position))
-            .collect();
+        let positions: HashMap<ExternalAddress, usize> =
+            views.iter().enumerate().map(|(position, view)| (address_of(view), position)).collect();
         let slow = self.slow();
-        for (_, session) in slow.sessions.iter() {
-            let is_snat = session.kind & SESSION_SNAT != 0;
-            let outside = [session.reply.destination, session.original.destination];
-            let used = [(is_snat, outside[0]), (false, outside[1])].map(|key| positions.get(&key).copied());
-            let packets = |entry| self.flows.entry(entry).packets();
-            let (first, answers) = (packets(session.original_entry), packets(session.reply_entry));
-            // The first direction of a connection to the external address comes from outside.
-            let directions = [(first, answers), (answers, first)];
-            for (position, (out, back)) in used.into_iter().zip(directions) {
-                if let Some(view) = position.map(|position| &mut views[position]) {
-                    view.sessions += 1;
-                    view.packets_out += out;
-                    view.packets_in += back;
+        let mut totals: Vec<Traffic> =
+            views.iter().map(|view| slow.ended_traffic.get(address_of(view))).collect();
+        for (index, session) in slow.sessions.iter() {
+            for (address, traffic) in traffic::of_session(&self.flows, index, &session) {
+                if let Some(position) = positions.get(&address) {
+                    views[*position].sessions += 1;
+                    totals[*position].add(traffic);
                 }
             }
+        }
+        for (view, total) in views.iter_mut().zip(totals) {
+            let Traffic { packets_out, packets_in, bytes_out, bytes_in } = total;
+            *view = NatView { packets_out, packets_in, bytes_out, bytes_in, ..view.clone() };
         }
         let most = slow.allocator.most_used();
         for view in views.iter_mut().filter(|view| view.kind == "snat") {
@@ -176,15 +172,29 @@ impl SlowPath {
     }
 }
 
+/// The external addresses of a configuration.
+pub(super) fn external_addresses(snapshot: &Snapshot) -> HashSet<ExternalAddress> {
+    configured(snapshot).iter().map(address_of).collect()
+}
+
+fn address_of(view: &NatView) -> ExternalAddress {
+    ExternalAddress { is_snat: view.kind == "snat", address: network_address(view.external_ip) }
+}
+
 fn configured(snapshot: &Snapshot) -> Vec<NatView> {
-    let view = |kind: &str, router: usize, external_ip, internal_ip| NatView {
+    let config = &snapshot.config;
+    let view = |kind: &str, id: &str, router: usize, external_ip, internal_ip| NatView {
         kind: kind.to_owned(),
+        id: id.to_owned(),
+        router_id: config.routers[router].id.clone(),
         router: snapshot.routers[router].name.clone(),
         external_ip,
         internal_ip,
         sessions: 0,
         packets_out: 0,
         packets_in: 0,
+        bytes_out: 0,
+        bytes_in: 0,
         ports_used: 0,
         ports_max: 0,
         ports_high_water: 0,
@@ -193,18 +203,22 @@ fn configured(snapshot: &Snapshot) -> Vec<NatView> {
     let routers = snapshot.routers.iter().enumerate().flat_map(|(index, router)| {
         let external = router.external.as_ref().filter(|external| external.enable_snat);
         let pool = external.map(|external| &external.pool);
+        let configured = &config.routers[index];
+        let of_pool = configured.external.as_ref().and_then(|external| external.snat_pool.as_deref());
+        let id = of_pool.unwrap_or(&configured.id);
         pool.into_iter().flat_map(move |pool| {
             pool.addresses.iter().map(move |address| NatView {
                 ports_max: u64::from(pool.policy.max - pool.policy.min) + 1,
                 ports_high_water: u64::from(pool.policy.high_water_ports),
-                ..view("snat", index, *address, None)
+                ..view("snat", id, index, *address, None)
             })
         })
     });
-    let floating_ips = snapshot.floating_ips.iter().filter_map(|floating_ip| {
+    let floating_ips = snapshot.floating_ips.iter().zip(&config.floating_ips);
+    let floating_ips = floating_ips.filter_map(|(floating_ip, configured)| {
         let (port, router) = floating_ip.target?;
         let workload = snapshot.port(port)?.workload.as_ref()?;
-        Some(view("floating_ip", router, floating_ip.address, Some(workload.ip_address)))
+        Some(view("floating_ip", &configured.id, router, floating_ip.address, Some(workload.ip_address)))
     });
     routers.chain(floating_ips).collect()
 }

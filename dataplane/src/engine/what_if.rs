@@ -6,7 +6,8 @@ use edgestack_abi::flow::REPLY;
 
 use super::Engine;
 use crate::address::MacAddress;
-use crate::inspect::{TraceReport, TraceRequest};
+use crate::inspect::{LiveTraceRequest, LiveTraceView, TraceReport, TraceRequest};
+use crate::live_trace::{LiveTrace, LiveTraceError};
 use crate::pipeline::{self, Decision};
 use crate::rewrite;
 use crate::snapshot::{Port, Snapshot};
@@ -67,6 +68,35 @@ impl Engine {
         Ok(self.report(&snapshot, frame, &decision, trace))
     }
 
+    /// Starts a live trace of packets that pass; see [`crate::live_trace`].
+    pub fn live_trace(&self, request: &LiveTraceRequest) -> Result<LiveTrace, LiveTraceError> {
+        let snapshot = self.snapshot.load();
+        let port = request.port.as_ref().map(|wanted| {
+            let found = snapshot.ports().find(|port| port.id == *wanted || port.name == *wanted);
+            found.map(|port| port.number).ok_or_else(|| LiveTraceError::UnknownPort(wanted.clone()))
+        });
+        self.live_traces.start(request, port.transpose()?)
+    }
+
+    /// What was decided about a packet that passes.
+    pub(super) fn live_report(
+        &self,
+        snapshot: &Snapshot,
+        frame: &[u8],
+        in_port: u16,
+        decision: &Decision,
+        trace: Trace,
+    ) -> LiveTraceView {
+        LiveTraceView {
+            in_port: snapshot
+                .port(in_port)
+                .map_or_else(|| format!("port {in_port}"), |port| port.name.clone()),
+            packet: describe(frame),
+            lost_packets: 0,
+            report: self.report(snapshot, frame.to_vec(), decision, trace),
+        }
+    }
+
     fn report(
         &self,
         snapshot: &Snapshot,
@@ -103,19 +133,30 @@ impl Engine {
                 let addresses = new.tuples.addresses().unwrap_or_default();
                 Some((new.original_verdict, addresses.sent(false)))
             }
-            // Only packets that open or continue a connection can be described.
-            Decision::Related(_) | Decision::Part(..) => None,
+            // What an error quotes and what is behind a first part are not written out.
+            Decision::Related(related) => {
+                leaves_by(&mut report, snapshot, related.verdict.out_port);
+                None
+            }
+            Decision::Part(_, _, entry) => {
+                leaves_by(&mut report, snapshot, self.flows.entry(*entry).verdict.out_port);
+                None
+            }
         };
         if let (Some((verdict, addresses)), Ok(headers)) = (forwarded, headers::parse(&frame))
             && let Network::Ip(ip) = headers.network
         {
-            "forward".clone_into(&mut report.verdict);
+            leaves_by(&mut report, snapshot, verdict.out_port);
             rewrite::apply_to(&mut frame, &verdict, &ip, &addresses);
-            report.out_port = snapshot.port(verdict.out_port).map(|port| port.name.clone());
             report.packet_out = Some(describe(&frame));
         }
         report
     }
+}
+
+fn leaves_by(report: &mut TraceReport, snapshot: &Snapshot, out_port: u16) {
+    "forward".clone_into(&mut report.verdict);
+    report.out_port = snapshot.port(out_port).map(|port| port.name.clone());
 }
 
 /// The frame that was described, with everything left out filled in as the workload would.

@@ -27,7 +27,9 @@ use crate::capture::{Capture, CaptureError, Captures, SNAP_LENGTH_MAX};
 use crate::config::Config;
 use crate::engine::{ApplyReport, ConfigError, Engine};
 use crate::fastpath::{FastPath, FastPathError};
+use crate::inspect::LiveTraceRequest;
 use crate::io::interface::{Interfaces, LinkEvents};
+use crate::live_trace::{LiveTrace, LiveTraceError};
 use crate::virtual_stack::{StackHandle, VirtualStack};
 use crate::worker::{WorkerHandle, WorkerSettings, allowed_cpus};
 use lock::InstanceLock;
@@ -36,6 +38,8 @@ pub use settings::{DataplaneSettings, FRAMES_MAX, FRAMES_MIN, StartError, WORKER
 
 /// Captures that are over are ended at least so often.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// Ports that live traces look at at a time where they name none, for the length of an interval.
+const TRACED_PORTS_MAX: usize = 8;
 /// Ports are compared with their interfaces each so many intervals, even if the kernel tells of no change.
 const RECONCILE_INTERVALS: u32 = 4;
 const WAKE_TOKEN: Token = Token(0);
@@ -75,8 +79,10 @@ struct State {
     plugger: Plugger,
     /// The configuration in force; none before the first.
     config: Option<Config>,
-    /// Ports that are being captured.
+    /// Ports whose packets all go to the engine: captured ones, and those that live traces look at.
     captured: Vec<u16>,
+    /// Where live traces of no port in particular look next.
+    traced_position: usize,
 }
 
 impl Shared {
@@ -110,9 +116,19 @@ impl Shared {
         }
     }
 
-    /// Tells tier 0 which ports are captured, and ends captures that are over.
+    /// Tells tier 0 which ports are captured or traced, and ends captures and live traces that are over.
     fn update_captures(&self, state: &mut State) {
-        let captured = self.captures.reap();
+        let mut captured = self.captures.reap();
+        let traced = self.engine.live_traces().reap();
+        captured.extend(traced.ports);
+        if traced.any {
+            let snapshot = self.engine.snapshot();
+            let ports: Vec<u16> = snapshot.ports().map(|port| port.number).collect();
+            state.traced_position = (state.traced_position + TRACED_PORTS_MAX) % ports.len().max(1);
+            captured.extend(
+                ports.iter().cycle().skip(state.traced_position).take(TRACED_PORTS_MAX.min(ports.len())),
+            );
+        }
         for port in captured.iter().filter(|port| !state.captured.contains(port)) {
             self.engine.set_punt_all(*port, true);
         }
@@ -172,7 +188,7 @@ impl Dataplane {
         let shared = Arc::new(Shared {
             engine,
             captures,
-            state: Mutex::new(State { plugger, config: None, captured: Vec::new() }),
+            state: Mutex::new(State { plugger, config: None, captured: Vec::new(), traced_position: 0 }),
             applying: Mutex::new(()),
             requests,
             watcher: waker,
@@ -232,6 +248,7 @@ impl Dataplane {
         let kept: Vec<u16> = ports.filter_map(|port| self.shared.engine.port_number(&port.id)).collect();
         for number in state.captured.iter().filter(|number| !kept.contains(number)) {
             self.shared.captures.end(*number);
+            self.shared.engine.live_traces().end(*number);
         }
         self.shared.update_captures(&mut state);
     }
@@ -253,6 +270,15 @@ impl Dataplane {
         let capture = self.shared.captures.start(number, limit_packets, SNAP_LENGTH_MAX)?;
         self.shared.update_captures(&mut state);
         Ok(capture)
+    }
+
+    /// How packets that really pass are decided on, as many as are asked for. A live trace that names no port looks at some of
+    /// the ports at a time, in turn, and at whatever else the engine gets to see.
+    pub fn live_trace(&self, request: &LiveTraceRequest) -> Result<LiveTrace, LiveTraceError> {
+        let mut state = self.shared.state();
+        let live = self.shared.engine.live_trace(request)?;
+        self.shared.update_captures(&mut state);
+        Ok(live)
     }
 
     /// The configuration in force.

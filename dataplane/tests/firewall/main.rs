@@ -1,6 +1,8 @@
 //! Changes of what is allowed, seen from the flows: which are decided again, which end, which do not notice; at the size
 //! of a site. And what rules count, and what of denials is kept for the log.
 
+mod passing;
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +17,7 @@ use edgestack_dataplane::packet::{BATCH_SIZE, FramePool, Packet};
 use edgestack_dataplane::tables::region::Regions;
 
 const UDP: u8 = 17;
+const TICKS_PER_SECOND: u32 = 1000 / edgestack_abi::maps::TICK_MS;
 
 /// An engine with some workloads of one network, 10.0.0.0/8.
 struct Gateway {
@@ -93,6 +96,28 @@ impl Gateway {
         left + self.process(&mut batch, &mut output)
     }
 
+    /// Sends frames by the ports named; how many left.
+    fn send_frames(&mut self, frames: &[(&str, [u8; 60])]) -> usize {
+        let (mut batch, mut output) = (Vec::new(), Vec::new());
+        for (port, frame) in frames {
+            let number = self.engine.port_number(port).expect("applied");
+            let mut packet = self.pool.allocate(number).expect("the pool holds a batch");
+            self.pool.write(&mut packet, frame);
+            batch.push(packet);
+        }
+        self.process(&mut batch, &mut output)
+    }
+
+    /// Lets time pass, tick by tick.
+    fn wait_seconds(&mut self, seconds: u32) {
+        let mut output = Vec::new();
+        for _ in 0..seconds * TICKS_PER_SECOND {
+            let now_ticks = self.engine.now_ticks() + 1;
+            self.engine.tick(&mut self.worker, &mut self.pool, now_ticks, &mut output);
+            output.drain(..).for_each(|sent| self.pool.free(sent.packet));
+        }
+    }
+
     fn process(&mut self, batch: &mut Vec<Packet>, output: &mut Vec<Transmit>) -> usize {
         self.engine.process(&mut self.worker, &mut self.pool, batch, output);
         let left = output.len();
@@ -121,13 +146,20 @@ fn ip(number: u32) -> Ipv4Addr {
 
 /// A UDP packet from port 4000 to port 53.
 fn frame(from: u32, to: u32) -> [u8; 60] {
+    frame_to((mac(from), ip(from), 4000), (mac(to), ip(to), 53))
+}
+
+/// A UDP packet.
+fn frame_to(source: (MacAddress, Ipv4Addr, u16), destination: (MacAddress, Ipv4Addr, u16)) -> [u8; 60] {
     let mut frame = [0; 60];
-    frame[..6].copy_from_slice(&mac(to).0);
-    frame[6..12].copy_from_slice(&mac(from).0);
+    frame[..6].copy_from_slice(&destination.0.0);
+    frame[6..12].copy_from_slice(&source.0.0);
     frame[12..24].copy_from_slice(&[8, 0, 0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, UDP]);
-    frame[26..30].copy_from_slice(&ip(from).octets());
-    frame[30..34].copy_from_slice(&ip(to).octets());
-    frame[34..40].copy_from_slice(&[15, 160, 0, 53, 0, 26]);
+    frame[26..30].copy_from_slice(&source.1.octets());
+    frame[30..34].copy_from_slice(&destination.1.octets());
+    frame[34..36].copy_from_slice(&source.2.to_be_bytes());
+    frame[36..38].copy_from_slice(&destination.2.to_be_bytes());
+    frame[38..40].copy_from_slice(&[0, 26]);
     let mut sum: u32 = frame[14..34].chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

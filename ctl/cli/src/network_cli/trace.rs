@@ -1,9 +1,9 @@
-//! `network-cli trace`: what would happen to a packet, stage by stage.
+//! `network-cli trace`: what would happen to a packet, stage by stage; with `--live`, what does happen to those that pass.
 
 use clap::Args;
 use edgestack_client::Kind;
 use edgestack_dataplane::address::MacAddress;
-use edgestack_dataplane::inspect::{TraceReport, TraceRequest};
+use edgestack_dataplane::inspect::{LiveTraceRequest, LiveTraceView, TraceReport, TraceRequest};
 use serde_json::{Value, json};
 
 use super::trace_text;
@@ -18,13 +18,22 @@ use crate::session::Session;
 Examples:
   edgectl network-cli trace web-1 'tcp 10.0.0.5:4000>10.0.0.9:80'
   edgectl network-cli trace web-1 'icmp 8.8.8.8' --ttl 1
+  edgectl network-cli trace --live --port web-1 'tcp 10.0.0.9:80' --count 5
 The source is the port's own where left out. With --expect the exit code says whether the verdict is the one expected.")]
 pub(crate) struct TraceArgs {
-    /// Port by which the packet comes in
-    pub port: String,
-    /// The packet: PROTOCOL [SOURCE[:PORT]>]DESTINATION[:PORT]
-    #[arg(required = true, num_args = 1..)]
-    pub packet: Vec<String>,
+    /// Port by which the packet comes in, and the packet: PROTOCOL [SOURCE[:PORT]>]DESTINATION[:PORT]. With --live only the
+    /// latter, as a filter: the protocol alone, or with what addresses and ports are to be
+    #[arg(value_name = "PORT PACKET", required_unless_present = "live", num_args = 1..)]
+    pub words: Vec<String>,
+    /// Trace packets that really pass, until --count of them have or a minute is over
+    #[arg(long, conflicts_with_all = ["ttl", "tcp_flags", "length", "src_mac", "dst_mac", "expect"])]
+    pub live: bool,
+    /// With --live: only packets that come in by this port; where left out, some ports at a time are looked at
+    #[arg(long = "port", value_name = "PORT", requires = "live")]
+    pub in_port: Option<String>,
+    /// With --live: end after so many packets [default: 10]
+    #[arg(long, value_name = "NUMBER", requires = "live", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub count: Option<u64>,
     /// Time to live
     #[arg(long, value_name = "NUMBER")]
     pub ttl: Option<u8>,
@@ -47,13 +56,17 @@ pub(crate) struct TraceArgs {
 
 /// Asks for a trace and prints it.
 pub(crate) async fn run(session: &Session, args: TraceArgs) -> Result<(), CliError> {
-    let packet = trace_text::parse(&args.packet.join(" "))
-        .map_err(|message| CliError::Usage { message, hint: None })?;
+    if args.live {
+        return run_live(session, args).await;
+    }
+    let usage = |message| CliError::Usage { message, hint: None };
+    let (port, packet) = args.words.split_first().ok_or_else(|| usage("the port is missing".to_owned()))?;
+    let packet = trace_text::parse(&packet.join(" ")).map_err(usage)?;
     if args.tcp_flags.is_some() && packet.protocol != "tcp" {
         return Err(CliError::usage("--tcp-flags goes with tcp", "leave it out"));
     }
     let request = TraceRequest {
-        port: args.port,
+        port: port.clone(),
         protocol: packet.protocol,
         source: packet.source,
         destination: packet.destination,
@@ -73,7 +86,7 @@ pub(crate) async fn run(session: &Session, args: TraceArgs) -> Result<(), CliErr
     if output.is_name() {
         print(&format!("{}\n", report.verdict))?;
     } else if !output.value(&json!(report))? {
-        print(&text(&request, &report, output.color))?;
+        print(&text(described(&request), &report, output.color))?;
     }
     match args.expect {
         Some(expected) if expected != report.verdict => {
@@ -81,6 +94,44 @@ pub(crate) async fn run(session: &Session, args: TraceArgs) -> Result<(), CliErr
             Err(CliError::Told(exit::GENERAL))
         }
         _ => Ok(()),
+    }
+}
+
+/// Prints what becomes of packets that pass, one by one.
+async fn run_live(session: &Session, args: TraceArgs) -> Result<(), CliError> {
+    let filter = trace_text::parse_filter(&args.words.join(" "))
+        .map_err(|message| CliError::Usage { message, hint: None })?;
+    let request = LiveTraceRequest { port: args.in_port, count: args.count, ..filter };
+    let mut stream = session.client.live_trace(&request).await?;
+    let mut pending = Vec::new();
+    loop {
+        let chunk = tokio::select! {
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+            chunk = stream.next() => chunk?,
+        };
+        let Some(chunk) = chunk else { return Ok(()) };
+        pending.extend_from_slice(&chunk);
+        while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = pending.drain(..=end).collect();
+            print_live(session, &line).await?;
+        }
+    }
+}
+
+async fn print_live(session: &Session, line: &[u8]) -> Result<(), CliError> {
+    let mut record: LiveTraceView = serde_json::from_slice(line).map_err(|error| CliError::Usage {
+        message: format!("the daemon's answer cannot be read: {error}"),
+        hint: Some("edgectl and edgestackd may be of different versions".to_owned()),
+    })?;
+    let output = &session.output;
+    if output.is_name() {
+        print(&format!("{}\n", record.report.verdict))
+    } else if output.is_structured() {
+        output.value(&json!(record)).map(|_| ())
+    } else {
+        write_rules_out(session, &mut record.report).await;
+        let heading = format!("{} into port {}\n", record.packet, record.in_port);
+        print(&text(heading, &record.report, output.color))
     }
 }
 
@@ -115,13 +166,13 @@ fn with_rules_written_out(decision: &str, rules: &[Value], groups: &[Value]) -> 
 }
 
 /// The packet, every stage with its decision, and the verdict last, where the eye is.
-fn text(request: &TraceRequest, report: &TraceReport, color: bool) -> String {
+fn text(heading: String, report: &TraceReport, color: bool) -> String {
     let mut steps = Table::new(Vec::<String>::new());
     let width = report.steps.len().to_string().len();
     for (index, step) in report.steps.iter().enumerate() {
         steps.row([format!("{:>width$}", index + 1), step.stage.clone(), step.decision.clone()]);
     }
-    let mut lines = vec![described(request), steps.render(false, false), verdict(report, color)];
+    let mut lines = vec![heading, steps.render(false, false), verdict(report, color)];
     lines.extend(report.packet_out.as_ref().map(|packet| format!("  leaves as {packet}")));
     lines.push(String::new());
     lines.join("\n")
@@ -169,7 +220,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::{parse_flags, text, with_rules_written_out};
+    use super::{described, parse_flags, text, with_rules_written_out};
 
     #[test]
     fn a_trace_ends_with_its_verdict() {
@@ -198,7 +249,7 @@ mod tests {
             ],
         };
         assert_eq!(
-            text(&request, &report, false),
+            text(described(&request), &report, false),
             "tcp (its address):40000 > 10.0.1.9:22 into port web-1\n\n\
              1  admit     source is the port's own\n\
              2  firewall  no rule of `db` allows it\n\n\
@@ -211,7 +262,7 @@ mod tests {
             packet_out: Some("IP 10.0.0.5 > 10.0.1.9".into()),
             steps: Vec::new(),
         };
-        let text = text(&request, &report, false);
+        let text = text(described(&request), &report, false);
         assert!(text.ends_with("✓ FORWARD to port db-1\n  leaves as IP 10.0.0.5 > 10.0.1.9\n"), "{text}");
     }
 

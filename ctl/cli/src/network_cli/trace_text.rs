@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use edgestack_dataplane::inspect::LiveTraceRequest;
+
 /// How a packet is written, for messages.
 pub(crate) const FORM: &str =
     "PROTOCOL [SOURCE[:PORT]>]DESTINATION[:PORT], like 'tcp 10.0.0.5:4000>10.0.0.9:80'";
@@ -57,6 +59,34 @@ pub(crate) fn parse(text: &str) -> Result<PacketText, String> {
     Ok(PacketText { protocol, source, source_port, destination, destination_port })
 }
 
+/// Reads which packets are wanted: nothing, a protocol, or a protocol and what is to hold of addresses and ports, written as
+/// a packet is.
+pub(crate) fn parse_filter(text: &str) -> Result<LiveTraceRequest, String> {
+    let text = text.trim();
+    let (protocol, route) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let protocol = protocol.to_ascii_lowercase();
+    if protocol.is_empty() {
+        return Ok(LiveTraceRequest::default());
+    }
+    if !matches!(protocol.as_str(), "tcp" | "udp" | "icmp" | "sctp") {
+        return Err(format!(
+            "`{protocol}` is not tcp, udp, icmp or sctp; write {FORM}, or the protocol alone"
+        ));
+    }
+    let (source, destination) = match route.split_once('>') {
+        Some((source, destination)) => (source.trim(), destination.trim()),
+        None => ("", route.trim()),
+    };
+    let (source, source_port) = parse_source(source)?;
+    let (destination, destination_port) = parse_source(destination)?;
+    if protocol == "icmp" && (source_port.is_some() || destination_port.is_some()) {
+        return Err("ICMP has no ports; write the addresses alone".to_owned());
+    }
+    let protocol = Some(protocol);
+    let request = LiveTraceRequest { protocol, source, destination, ..LiveTraceRequest::default() };
+    Ok(LiveTraceRequest { source_port, destination_port, ..request })
+}
+
 /// The source may be left out, or be a port alone (`:4000`).
 fn parse_source(text: &str) -> Result<(Option<IpAddr>, Option<u16>), String> {
     if text.is_empty() {
@@ -92,7 +122,9 @@ fn parse_port(text: &str) -> Result<u16, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{PacketText, parse};
+    use edgestack_dataplane::inspect::LiveTraceRequest;
+
+    use super::{PacketText, parse, parse_filter};
 
     fn packet(protocol: &str, source: &str, source_port: u16, destination: &str, port: u16) -> PacketText {
         PacketText {
@@ -120,6 +152,34 @@ mod tests {
             ("icmp 10.0.0.5:77>10.0.0.9", packet("icmp", "10.0.0.5", 77, "10.0.0.9", 0)),
         ] {
             assert_eq!(parse(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn filters_are_read() {
+        let any = LiveTraceRequest::default();
+        let of = |protocol: &str| LiveTraceRequest { protocol: Some(protocol.into()), ..any.clone() };
+        let to = |request, address: &str| LiveTraceRequest { destination: address.parse().ok(), ..request };
+        let http = LiveTraceRequest { destination_port: Some(80), ..of("tcp") };
+        for (text, expected) in [
+            ("", any.clone()),
+            (" TCP ", of("tcp")),
+            ("icmp 10.0.0.9", to(of("icmp"), "10.0.0.9")),
+            ("tcp :80", http.clone()),
+            ("tcp 10.0.0.9:80", to(http.clone(), "10.0.0.9")),
+            ("tcp >[2001:db8::9]:80", to(http.clone(), "2001:db8::9")),
+            (
+                "tcp 10.0.0.5:4000>:80",
+                LiveTraceRequest { source: "10.0.0.5".parse().ok(), source_port: Some(4000), ..http },
+            ),
+        ] {
+            assert_eq!(parse_filter(text), Ok(expected), "{text}");
+        }
+        for (text, part) in
+            [("web-1", "`web-1`"), ("icmp 10.0.0.9:80", "no ports"), ("tcp 10.0.0:1", "`10.0.0`")]
+        {
+            let error = parse_filter(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Paths that look into the dataplane: what is plugged in, what flows, what was dropped and why.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::Query;
@@ -8,8 +8,11 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgestack_dataplane::capture::{Capture, CaptureError, SNAP_LENGTH_MAX};
 use edgestack_dataplane::engine::TraceError;
-use edgestack_dataplane::inspect::TraceRequest;
+use edgestack_dataplane::inspect::{LiveTraceRequest, TraceRequest};
 use edgestack_dataplane::io::pcap_file;
+use edgestack_dataplane::live_trace::{
+    LIVE_TRACE_LASTS_MAX, LIVE_TRACE_PACKETS_DEFAULT, LiveTrace, LiveTraceError,
+};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -25,9 +28,9 @@ use crate::gateway::{Gateway, GatewayError};
 const FLOWS_LIMIT_DEFAULT: usize = 1000;
 /// Most flows in one answer: what clients read at once.
 const FLOWS_LIMIT_MAX: usize = 50_000;
-/// Chunks of a capture that wait for the client.
+/// Chunks of a capture or a live trace that wait for the client.
 const CAPTURE_CHUNKS: usize = 64;
-/// How often a capture without packets looks whether its client is still there.
+/// How often one without packets looks whether its client is still there.
 const CAPTURE_POLL: Duration = Duration::from_millis(200);
 
 /// The paths.
@@ -45,6 +48,7 @@ pub(super) fn routes() -> Routes {
         .read(&path("counters"), traffic, counters)
         .read(&path("snapshot"), traffic, snapshot)
         .ask(&path("trace"), traffic, trace)
+        .read(&path("trace/live"), traffic, live_trace)
         .read(&path("capture"), traffic, capture)
 }
 
@@ -67,10 +71,15 @@ impl From<GatewayError> for Failure {
         match error {
             GatewayError::Off { .. } => Self::dataplane_off(detail),
             GatewayError::Trace(TraceError::UnknownPort(_))
+            | GatewayError::LiveTrace(LiveTraceError::UnknownPort(_))
             | GatewayError::Capture(CaptureError::UnknownPort(_)) => {
                 Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such port", detail)
             }
-            GatewayError::Trace(_) => {
+            GatewayError::LiveTrace(LiveTraceError::TooMany) => {
+                let title = "The live trace cannot be started";
+                Self::new(StatusCode::CONFLICT, "conflict", title, detail)
+            }
+            GatewayError::Trace(_) | GatewayError::LiveTrace(_) => {
                 let title = "The packet cannot be traced";
                 Self::new(StatusCode::BAD_REQUEST, "invalid", title, detail)
             }
@@ -144,6 +153,39 @@ async fn trace(api: Api, headers: HeaderMap, body: Body) -> Result<Response, Fai
         .map_err(|error| Failure::malformed(format!("the described packet: {error}")))?;
     let report = ask(&api, move |gateway| gateway.trace(&request)).await?;
     Ok(axum::Json(report).into_response())
+}
+
+/// Streams a JSON object a line until `count` packets were traced, the time is up or the client goes away.
+async fn live_trace(
+    api: Api,
+    query: Result<Query<LiveTraceRequest>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(request) = query.map_err(|error| Failure::malformed(error.body_text()))?;
+    let count = request.count.unwrap_or(LIVE_TRACE_PACKETS_DEFAULT);
+    let records = ask(&api, move |gateway| gateway.live_trace(&request)).await?;
+    let (sender, receiver) = mpsc::channel(CAPTURE_CHUNKS);
+    tokio::task::spawn_blocking(move || copy_records(&records, &sender, count));
+    let mut response = chunks::body(receiver).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    Ok(response)
+}
+
+fn copy_records(records: &LiveTrace, sender: &mpsc::Sender<Bytes>, count: u64) {
+    let started = Instant::now();
+    let mut seen = 0;
+    while seen < count && !sender.is_closed() && started.elapsed() < LIVE_TRACE_LASTS_MAX {
+        let record = match records.recv_timeout(CAPTURE_POLL) {
+            Ok(record) => record,
+            Err(error) if error.is_disconnected() => return,
+            Err(_) => continue,
+        };
+        seen += 1;
+        let Ok(mut line) = serde_json::to_vec(&record) else { return };
+        line.push(b'\n');
+        if sender.blocking_send(Bytes::from(line)).is_err() {
+            return;
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -17,6 +17,7 @@ mod guard;
 mod idempotency;
 mod keypair;
 mod load_balancer;
+mod measured;
 mod network;
 mod node;
 mod objects;

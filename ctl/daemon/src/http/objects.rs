@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::body::{merge, read_json};
 use super::error::Failure;
+use super::measured;
 use super::parameters::Parameters;
 use super::routes::Routes;
 use super::write_call::{WriteCall, Written, answer_dry};
@@ -128,8 +129,18 @@ async fn show<S: Noun>(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     parameters.finish()?;
-    let shown = run(&api, move |app| app.get::<S>(&name)).await?;
-    let mut response = axum::Json(json!({ S::KIND.singular(): shown.object })).into_response();
+    let gateway = api.gateway.clone();
+    let (shown, measured) = run(&api, move |app| {
+        let shown = app.get::<S>(&name)?;
+        let measured = measured::of(&gateway, S::KIND, &shown.object.id);
+        Ok((shown, measured))
+    })
+    .await?;
+    let mut body = json!({ S::KIND.singular(): shown.object });
+    if let Some((field, value)) = measured {
+        body[S::KIND.singular()]["status"][field] = value;
+    }
+    let mut response = axum::Json(body).into_response();
     tag(&mut response, &shown.etag);
     let unchanged =
         headers.get(header::IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == shown.etag.as_bytes());

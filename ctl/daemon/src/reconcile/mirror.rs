@@ -43,6 +43,7 @@ pub struct Mirror {
     /// Address groups.
     pub address_groups: BTreeMap<String, Arc<Record<AddressGroupSpec>>>,
     names: NameVersions,
+    places: u64,
 }
 
 /// Raised whenever a name of a kind comes, goes, or becomes another object's.
@@ -71,6 +72,7 @@ impl Mirror {
     /// Takes over a listing of [`OBJECTS`] in place of all that was there.
     pub fn replace(&mut self, listing: &Listing) {
         let NameVersions { networks, ports, routers, load_balancers, security_groups } = self.names;
+        let places = self.places;
         *self = Self::default();
         for entry in &listing.entries {
             self.set(&entry.key, Some(&entry.value));
@@ -81,11 +83,17 @@ impl Mirror {
         self.names.routers += routers + 1;
         self.names.load_balancers += load_balancers + 1;
         self.names.security_groups += security_groups + 1;
+        self.places += places + 1;
     }
 
     /// The versions of the names.
     pub fn names(&self) -> NameVersions {
         self.names
+    }
+
+    /// Raised with every change of a network, port or router.
+    pub fn places(&self) -> u64 {
+        self.places
     }
 
     /// Takes over a change.
@@ -103,6 +111,7 @@ impl Mirror {
         let Some((plural, id)) = key.strip_prefix(OBJECTS).and_then(|key| key.split_once('/')) else {
             return;
         };
+        self.places += u64::from(matches!(plural, "networks" | "ports" | "routers"));
         match plural {
             "networks" => self.names.networks += put(&mut self.networks, id, value),
             "ports" => self.names.ports += put(&mut self.ports, id, value),

@@ -80,6 +80,8 @@ pub struct Reconciler {
     board: Arc<Board>,
     mirror: Mirror,
     built: Built,
+    /// The version of [`Mirror::places`] that the directory was made of.
+    directory_version: u64,
     /// Statuses as they were last written.
     statuses: BTreeMap<String, Status>,
     /// What was last desired and brought into effect, but for what was refused.
@@ -112,6 +114,7 @@ impl Reconciler {
             board,
             mirror: Mirror::default(),
             built: Built::default(),
+            directory_version: 0,
             statuses: BTreeMap::new(),
             desired: None,
             effective: None,
@@ -198,10 +201,12 @@ impl Reconciler {
     /// Brings the mirror into effect and writes what became of it.
     async fn apply(&mut self) -> Result<(), StoreError> {
         let started = Instant::now();
-        let config = build(&self.mirror, &self.uplinks, &self.settings, &mut self.built);
-        if self.desired.as_ref() != Some(&config) {
+        if std::mem::replace(&mut self.directory_version, self.mirror.places()) != self.mirror.places() {
             let domain = self.settings.domain.as_deref().unwrap_or_default();
             self.directory.send_replace(Arc::new(Directory::new(&self.mirror, domain)));
+        }
+        let config = build(&self.mirror, &self.uplinks, &self.settings, &mut self.built);
+        if self.desired.as_ref() != Some(&config) {
             let gateway = Arc::clone(&self.gateway);
             let before = self.effective.clone();
             let (config, outcome) = blocking(move || {

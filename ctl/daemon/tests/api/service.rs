@@ -63,9 +63,18 @@ fn the_daemon_tells_about_itself() {
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
-    for path in
-        ["ports", "flows", "nat", "neighbours", "drops", "rules", "counters", "snapshot", "capture?port=web"]
-    {
+    for path in [
+        "ports",
+        "flows",
+        "nat",
+        "neighbours",
+        "drops",
+        "rules",
+        "counters",
+        "snapshot",
+        "capture?port=web",
+        "trace/live",
+    ] {
         daemon.get(&format!("/edgetron/network/{path}")).refused(503, "dataplane_off", &[]);
     }
     daemon.get("/edgetron/network/flows?limit=many").refused(400, "malformed", &[]);

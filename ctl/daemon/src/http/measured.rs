@@ -1,0 +1,42 @@
+//! What objects have carried or allowed so far: read from the dataplane when one is shown, in no store, and part of no
+//! revision.
+
+use edgestack_model::Kind;
+use serde_json::{Value, json};
+
+use crate::gateway::Gateway;
+
+/// The field of a shown object's status and its value; none where the kind has none, or the dataplane does not know.
+pub(super) fn of(gateway: &Gateway, kind: Kind, id: &str) -> Option<(&'static str, Value)> {
+    match kind {
+        Kind::SecurityGroupRule => {
+            let rules = gateway.rule_hits().ok()?;
+            let rule = rules.iter().find(|rule| rule.id == id)?;
+            Some(("hits", json!(rule.hits)))
+        }
+        Kind::FloatingIp | Kind::Router => {
+            let translations = gateway.nat().ok()?;
+            let mut own = translations.iter().filter(|nat| match kind {
+                Kind::Router => nat.router_id == id && nat.kind == "snat",
+                _ => nat.id == id,
+            });
+            let mut total = own.next()?.clone();
+            for nat in own {
+                total.sessions += nat.sessions;
+                total.packets_out += nat.packets_out;
+                total.packets_in += nat.packets_in;
+                total.bytes_out += nat.bytes_out;
+                total.bytes_in += nat.bytes_in;
+            }
+            let traffic = json!({
+                "sessions": total.sessions,
+                "packets_out": total.packets_out,
+                "packets_in": total.packets_in,
+                "bytes_out": total.bytes_out,
+                "bytes_in": total.bytes_in,
+            });
+            Some(("traffic", traffic))
+        }
+        _ => None,
+    }
+}

@@ -83,20 +83,19 @@ fn autoconfiguration() -> Result<(), LabError> {
     uses_services(&site, "red-web2", &address)
 }
 
-/// Brings the interface up anew as a host that listens to routers, and waits for its default route.
+/// Turns IPv6 on anew as of a host that listens to routers, and waits for its default route.
 fn listen_to_routers(site: &Site, member: &str) -> Result<(), LabError> {
     let namespace = site.member(member);
-    namespace.run("ip link set eth0 down")?;
     for setting in [
-        "all.disable_ipv6=0",
-        "eth0.disable_ipv6=0",
         "eth0.accept_ra=2",
         "eth0.autoconf=1",
         "eth0.addr_gen_mode=0",
+        "all.disable_ipv6=0",
+        "eth0.disable_ipv6=1",
+        "eth0.disable_ipv6=0",
     ] {
         namespace.run(&format!("sysctl -q -w net.ipv6.conf.{setting}"))?;
     }
-    namespace.run("ip link set eth0 up")?;
     wait::value("a default route by a router advertisement", PATIENCE, || {
         let show = |line: &str| namespace.run(line).map_err(|error| error.to_string());
         let routes = show("ip -6 route show default")?;

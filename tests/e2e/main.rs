@@ -8,6 +8,7 @@ mod fast_path;
 mod firewall;
 mod interfaces;
 mod ipv6;
+mod ipv6_services;
 mod isolation;
 mod lab;
 mod restart;

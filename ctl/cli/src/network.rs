@@ -26,6 +26,19 @@ pub(crate) enum NetworkType {
     Flat,
 }
 
+/// How workloads get their IPv6 addresses and settings.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Ipv6RaMode {
+    /// By DHCPv6, announced by router advertisements
+    Stateful,
+    /// Addresses of their own making, all else by DHCPv6
+    Stateless,
+    /// Addresses of their own making, all else by router advertisements
+    Slaac,
+    /// Not from the gateway
+    None,
+}
+
 /// Arguments of create-network.
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
@@ -71,6 +84,9 @@ pub(crate) struct CommonArgs {
     /// IPv6 addresses that may be handed out
     #[arg(long, value_name = "START-END", value_parser = parse_pool)]
     pub ipv6_pool: Option<Value>,
+    /// How workloads get their IPv6 addresses and settings; stateful where left out
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub ipv6_ra_mode: Option<Ipv6RaMode>,
     /// Name server (may be repeated)
     #[arg(long, value_name = "IP")]
     pub dns: Vec<IpAddr>,
@@ -112,6 +128,7 @@ pub(crate) static NOUN: Noun = Noun {
         Column { title: "EXTERNAL", wide: true, text: |network, _| text(network, "/external") },
         Column { title: "PHYSNET", wide: true, text: |network, _| text(network, "/physnet_name") },
         Column { title: "IPV6-CIDR", wide: true, text: |network, _| text(network, "/ipv6_cidr") },
+        Column { title: "IPV6-RA-MODE", wide: true, text: |network, _| text(network, "/ipv6_ra_mode") },
         Column { title: "DNS", wide: true, text: |network, _| text(network, "/dns") },
         Column { title: "ID", wide: true, text: |network, _| text(network, "/id") },
     ],
@@ -133,6 +150,18 @@ pub(crate) static NOUN: Noun = Noun {
         Verb::remove("Remove networks"),
     ],
 };
+
+impl Ipv6RaMode {
+    /// The word of the API.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Stateful => "stateful",
+            Self::Stateless => "stateless",
+            Self::Slaac => "slaac",
+            Self::None => "none",
+        }
+    }
+}
 
 impl Create for CreateArgs {
     fn fields(self) -> Map<String, Value> {
@@ -170,6 +199,7 @@ impl CommonArgs {
             .set("ipv6_cidr", self.ipv6)
             .set("ipv6_gateway_ip", self.ipv6_gateway.map(|gateway| gateway.to_string()))
             .set("ipv6_ip_pool", self.ipv6_pool)
+            .set("ipv6_ra_mode", self.ipv6_ra_mode.map(Ipv6RaMode::word))
             .set_list("dns", self.dns.iter().map(IpAddr::to_string).collect())
             .set_list("host_routes", self.route)
             .set("mtu", self.mtu)

@@ -1,8 +1,10 @@
 //! MAC addresses as the API writes them. IP addresses and ranges are those of the standard library and `ipnet`.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 
 /// The text is not six two-digit hexadecimal numbers joined by colons.
@@ -16,6 +18,13 @@ pub struct MacAddressError(String);
 pub struct MacAddress(pub [u8; 6]);
 
 impl MacAddress {
+    /// The address that a host with this MAC address makes in an IPv6 subnet of 64 bits (RFC 4291, appendix A).
+    pub fn ipv6_address(self, subnet: Ipv6Net) -> Ipv6Addr {
+        let Self([first, second, third, fourth, fifth, sixth]) = self;
+        let interface = u64::from_be_bytes([first ^ 2, second, third, 0xff, 0xfe, fourth, fifth, sixth]);
+        Ipv6Addr::from_bits(subnet.network().to_bits() | u128::from(interface))
+    }
+
     /// A locally administered address that follows from `seed` alone, so that the same object always has the same one.
     pub fn generated(seed: &str, attempt: u32) -> Self {
         // FNV-1a: spreads well enough here, and is the same in every version of the program.
@@ -89,6 +98,14 @@ mod tests {
         assert_ne!(first, MacAddress::generated("0199aaaa", 1));
         assert!(!first.is_multicast());
         assert_eq!(first.0[0] & 2, 2, "{first}");
+    }
+
+    #[test]
+    fn a_host_makes_its_address_of_its_mac_address() {
+        // RFC 4291, appendix A.
+        let mac: MacAddress = "34:56:78:9a:bc:de".parse().unwrap();
+        let address = mac.ipv6_address("2001:db8:a::/64".parse().unwrap());
+        assert_eq!(address.to_string(), "2001:db8:a:0:3656:78ff:fe9a:bcde");
     }
 
     #[test]

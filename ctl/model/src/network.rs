@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::meta::{Kind, Object, Spec};
 use crate::reader::{Reader, Refusal};
-pub use crate::subnet::{IpPool, Ipv6Pool, Pool, RESERVATIONS_MAX, Reservation};
+pub use crate::subnet::{IpPool, Ipv6Pool, Ipv6RaMode, Pool, RESERVATIONS_MAX, Reservation};
 use crate::{subnet, value};
 
 /// Smallest IP packet size in bytes that a network may be limited to (RFC 791).
@@ -64,6 +64,9 @@ pub struct NetworkSpec {
     /// Where IPv6 addresses are given out from; the whole subnet where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6_ip_pool: Option<Ipv6Pool>,
+    /// How its hosts get their IPv6 addresses and settings; stateful where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_ra_mode: Option<Ipv6RaMode>,
     /// Name servers of its hosts.
     #[serde(default)]
     pub dns: Vec<IpAddr>,
@@ -132,6 +135,12 @@ impl NetworkSpec {
         Some(self.ipv6_ip_pool.unwrap_or_else(|| subnet::ipv6_hosts(cidr)))
     }
 
+    /// How the hosts of a tenant network get their IPv6 addresses and settings; none without an IPv6 subnet.
+    pub fn effective_ipv6_ra_mode(&self) -> Ipv6RaMode {
+        let is_told = self.ipv6_cidr.is_some() && !self.external;
+        if is_told { self.ipv6_ra_mode.unwrap_or(Ipv6RaMode::Stateful) } else { Ipv6RaMode::None }
+    }
+
     /// Why a host of this network cannot have `address`, or None.
     pub fn refuse_host(&self, address: impl Into<IpAddr>) -> Option<Refusal> {
         let address = address.into();
@@ -194,6 +203,7 @@ impl Spec for NetworkSpec {
         let ipv6_gateway_ip = reader.optional("ipv6_gateway_ip", value::ipv6);
         let examples = ["`fd00::10`", "`fd00::ffff`"];
         let ipv6_ip_pool = reader.object("ipv6_ip_pool", |pool| Ipv6Pool::read(pool, examples, value::ipv6));
+        let ipv6_ra_mode = reader.optional("ipv6_ra_mode", |mode| value::word(mode, &Ipv6RaMode::WORDS));
         let default_route = reader.optional("default_route", value::boolean).unwrap_or(true);
         let dns = reader.list("dns", DNS_SERVERS_MAX, value::ip).unwrap_or_default();
         let host_routes = reader.objects("host_routes", HOST_ROUTES_MAX, read_host_route).unwrap_or_default();
@@ -215,6 +225,7 @@ impl Spec for NetworkSpec {
             ipv6_cidr,
             ipv6_gateway_ip,
             ipv6_ip_pool,
+            ipv6_ra_mode,
             dns,
             host_routes,
             description,
@@ -244,7 +255,7 @@ impl NetworkSpec {
             if reader.has("ipv6_cidr") {
                 return; // Refused, and said so.
             }
-            for key in ["ipv6_gateway_ip", "ipv6_ip_pool"] {
+            for key in ["ipv6_gateway_ip", "ipv6_ip_pool", "ipv6_ra_mode"] {
                 if reader.has(key) {
                     let message = format!("`{key}` is of an IPv6 subnet, and the network has none");
                     reader
@@ -263,11 +274,26 @@ impl NetworkSpec {
         if let Some(pool) = self.ipv6_ip_pool {
             pool.check("ipv6_ip_pool", reader, outside);
         }
+        self.check_ipv6_ra_mode(cidr, reader);
         if self.mtu < MTU_BYTES_IPV6_MIN {
             let message =
                 format!("a network with IPv6 carries packets of {MTU_BYTES_IPV6_MIN} bytes at least");
             let hint = format!("from {MTU_BYTES_IPV6_MIN} to {MTU_BYTES_MAX}");
             reader.refuse("mtu", Refusal::new("out_of_range", message, hint));
+        }
+    }
+
+    fn check_ipv6_ra_mode(&self, cidr: Ipv6Net, reader: &mut Reader<'_>) {
+        if self.external && self.ipv6_ra_mode.is_some_and(|mode| mode != Ipv6RaMode::None) {
+            let message = "the hosts of an external network listen to its own routers";
+            reader.refuse("ipv6_ra_mode", Refusal::new("not_allowed", message, "leave it out"));
+        } else if self.ipv6_ra_mode.is_some_and(Ipv6RaMode::is_autonomous)
+            && cidr.prefix_len() != subnet::AUTONOMOUS_PREFIX_BITS
+        {
+            let bits = subnet::AUTONOMOUS_PREFIX_BITS;
+            let message = format!("hosts make addresses of their own in a /{bits} only, and this is {cidr}");
+            let hint = format!("make ipv6_cidr a /{bits}, or leave this out for addresses by DHCPv6");
+            reader.refuse("ipv6_ra_mode", Refusal::new("mismatch", message, hint));
         }
     }
 
@@ -429,7 +455,7 @@ fn is_of_the_host(address: IpAddr) -> bool {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{NetworkSpec, NetworkType};
+    use super::{Ipv6RaMode, NetworkSpec, NetworkType};
     use crate::meta::tests::{accepted, refusals};
 
     #[test]
@@ -552,6 +578,23 @@ mod tests {
             ),
             (json!({"ipv6_gateway_ip": "fd00::1"}), "/network/ipv6_gateway_ip", "not_allowed"),
             (json!({"ipv6_cidr": "10.0.0.0/24"}), "/network/ipv6_cidr", "invalid_cidr"),
+            (json!({"ipv6_ra_mode": "slaac"}), "/network/ipv6_ra_mode", "not_allowed"),
+            (
+                json!({"ipv6_cidr": "fd00::/64", "ipv6_ra_mode": "dhcp"}),
+                "/network/ipv6_ra_mode",
+                "invalid_value",
+            ),
+            (
+                json!({"ipv6_cidr": "fd00::/80", "ipv6_ra_mode": "stateless"}),
+                "/network/ipv6_ra_mode",
+                "mismatch",
+            ),
+            (
+                json!({"ipv6_cidr": "fd00::/64", "ipv6_ra_mode": "slaac", "type": "FLAT", "external": true,
+                    "physnet_name": "wan"}),
+                "/network/ipv6_ra_mode",
+                "not_allowed",
+            ),
             (
                 json!({"ipv6_cidr": "fd00::/64", "ipv6_gateway_ip": "fe80::1"}),
                 "/network/ipv6_gateway_ip",
@@ -579,6 +622,8 @@ mod tests {
         assert_eq!(plain.effective_ipv6_gateway().unwrap().to_string(), "fd00:0:0:1::1");
         let pool = plain.effective_ipv6_pool().unwrap();
         assert_eq!(pool.to_string(), "fd00:0:0:1::1 to fd00::1:ffff:ffff:ffff:ffff");
+        assert_eq!(plain.effective_ipv6_ra_mode(), Ipv6RaMode::Stateful);
+        assert_eq!(spec(json!({"ipv6_ra_mode": "slaac"})).effective_ipv6_ra_mode(), Ipv6RaMode::Slaac);
         let code = |spec: &NetworkSpec, address: &str| {
             spec.refuse_host(address.parse::<std::net::IpAddr>().unwrap()).map(|refusal| refusal.code)
         };

@@ -14,7 +14,9 @@ use crate::value;
 pub const RESERVATIONS_MAX: usize = 64;
 /// Shortest and longest prefix of a network's IPv4 subnet.
 const IPV4_PREFIX_BITS: (u8, u8) = (8, 30);
-/// Shortest and longest prefix of a network's IPv6 subnet; hosts make addresses of their own in a /64 only.
+/// Prefix of the subnets that hosts make addresses of their own in (RFC 4862).
+pub(crate) const AUTONOMOUS_PREFIX_BITS: u8 = 64;
+/// Shortest and longest prefix of a network's IPv6 subnet.
 const IPV6_PREFIX_BITS: (u8, u8) = (64, 126);
 
 /// A range of addresses, both ends included.
@@ -67,6 +69,35 @@ impl<A: Copy + Ord + fmt::Display> Pool<A> {
             let message = format!("the range ends at {} before it starts at {}", self.end, self.start);
             reader.refuse(key, Refusal::new("invalid_range", message, "swap start and end"));
         }
+    }
+}
+
+/// How the hosts of an IPv6 subnet get their addresses and settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ipv6RaMode {
+    /// By DHCPv6, announced by router advertisements; whatever address a port has.
+    Stateful,
+    /// Addresses that they make of their MAC addresses, all else by DHCPv6.
+    Stateless,
+    /// Addresses that they make of their MAC addresses, all else by router advertisements.
+    Slaac,
+    /// Not from the gateway, which advertises nothing.
+    None,
+}
+
+impl Ipv6RaMode {
+    /// The words of the API.
+    pub const WORDS: [(&str, Self); 4] = [
+        ("stateful", Self::Stateful),
+        ("stateless", Self::Stateless),
+        ("slaac", Self::Slaac),
+        ("none", Self::None),
+    ];
+
+    /// Hosts make addresses of their own.
+    pub const fn is_autonomous(self) -> bool {
+        matches!(self, Self::Stateless | Self::Slaac)
     }
 }
 

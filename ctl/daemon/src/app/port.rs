@@ -1,5 +1,7 @@
 //! Rules of ports.
 
+use std::net::Ipv6Addr;
+
 use edgestack_model::address::MacAddress;
 use edgestack_model::reader::Refusal;
 use edgestack_model::security_group::DEFAULT_GROUP;
@@ -91,7 +93,6 @@ fn resolve_addresses(
         Some(refusal) => write.refuse("ip_address", refusal),
         None => spec.ip_address = write.claim_address(network, spec.ip_address, "ip_address")?,
     }
-    resolve_ipv6_address(spec, network, kept, write)?;
     if spec.mac_address.is_none() {
         spec.mac_address = kept.and_then(|kept| kept.mac_address);
     }
@@ -113,7 +114,7 @@ fn resolve_addresses(
             Refusal::new("missing", "no free MAC address was found", "give the port a `mac_address`");
         write.refuse("mac_address", refusal);
     }
-    Ok(())
+    resolve_ipv6_address(spec, network, kept, write)
 }
 
 /// A port has an IPv6 address where its network has an IPv6 subnet. One that is older than the subnet gets its address
@@ -124,11 +125,24 @@ fn resolve_ipv6_address(
     kept: Option<&PortSpec>,
     write: &mut Write<'_>,
 ) -> Result<(), AppError> {
+    // An address that the host has made of its MAC address changes with that.
+    let made = |spec: &PortSpec| own_address(&network.record.spec, spec.mac_address);
+    let follows = |kept: &PortSpec| {
+        kept.mac_address != spec.mac_address
+            && kept.ipv6_address == spec.ipv6_address
+            && made(kept).is_some_and(|made| kept.ipv6_address == Some(made))
+    };
+    if spec.ipv6_address.is_some() && kept.is_some_and(follows) {
+        spec.ipv6_address = made(spec);
+    }
     if spec.ipv6_address.is_none() {
         spec.ipv6_address = kept.and_then(|kept| kept.ipv6_address);
         // Asked for again, the object is as it was asked for.
         if spec.ipv6_address.is_none() && (write.is_comparison() || network.record.spec.ipv6_cidr.is_none()) {
             return Ok(());
+        }
+        if spec.ipv6_address.is_none() {
+            spec.ipv6_address = made(spec);
         }
     }
     let refusal = spec.ipv6_address.and_then(|address| network.record.spec.refuse_host(address));
@@ -139,6 +153,12 @@ fn resolve_ipv6_address(
         }
     }
     Ok(())
+}
+
+/// The address that a host makes of its MAC address, where it does.
+fn own_address(network: &NetworkSpec, mac: Option<MacAddress>) -> Option<Ipv6Addr> {
+    let subnet = network.ipv6_cidr.filter(|_| network.effective_ipv6_ra_mode().is_autonomous())?;
+    Some(mac?.ipv6_address(subnet))
 }
 
 /// Names in place of ids; the `default` group, made where there is none, in place of nothing.

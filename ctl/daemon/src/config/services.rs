@@ -1,6 +1,6 @@
 //! The tables of the configuration file about what workloads are served: `[dhcp]`, `[dns]`, `[metadata]`.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -21,8 +21,8 @@ pub(super) const NTP_SERVERS_MAX: usize = 8;
 pub struct Dhcp {
     /// How long an address may be used before it is asked for again.
     pub lease_seconds: Spanned<u32>,
-    /// Time servers.
-    pub ntp_servers: Spanned<Vec<Ipv4Addr>>,
+    /// Time servers, of both versions.
+    pub ntp_servers: Spanned<Vec<IpAddr>>,
 }
 
 /// DNS for workloads, at the gateway of each network.

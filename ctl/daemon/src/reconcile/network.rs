@@ -5,7 +5,7 @@
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -633,6 +633,13 @@ pub(super) fn ipv4_address(address: IpAddr) -> Option<Ipv4Addr> {
     }
 }
 
+pub(super) fn ipv6_address(address: IpAddr) -> Option<Ipv6Addr> {
+    match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(address),
+    }
+}
+
 pub(super) fn ipv4(range: IpNet) -> Option<Cidr> {
     match range {
         IpNet::V4(range) => Some(cidr(range)),
@@ -640,7 +647,7 @@ pub(super) fn ipv4(range: IpNet) -> Option<Cidr> {
     }
 }
 
-fn any_cidr(range: IpNet) -> Cidr {
+pub(super) fn any_cidr(range: IpNet) -> Cidr {
     Cidr::containing(range.network(), range.prefix_len())
 }
 

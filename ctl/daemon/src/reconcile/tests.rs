@@ -179,6 +179,59 @@ fn only_what_a_write_concerns_is_made_anew() {
 }
 
 #[test]
+fn hosts_are_told_of_ipv6_as_their_network_says() {
+    let app = App::new(Arc::new(MemoryStore::default()), Vec::new());
+    for (name, mode) in [
+        ("default", json!(null)),
+        ("stateless", json!("stateless")),
+        ("slaac", json!("SLAAC")),
+        ("none", json!("none")),
+    ] {
+        let body = json!({"network": {"name": name, "cidr": "10.0.0.0/24", "ipv6_cidr": "fd00::/64", "ipv6_ra_mode": mode,
+            "dns": ["9.9.9.9", "2620:fe::fe"], "host_routes": [{"destination": "fd01::/64", "nexthop": "fd00::1"},
+            {"destination": "fd02::/64", "nexthop": "fd00::9"}]}});
+        create::<NetworkSpec>(&app, body);
+    }
+    create::<NetworkSpec>(&app, json!({"network": {"name": "plain", "cidr": "10.0.0.0/24"}}));
+    let mirror = mirror(&app);
+    let config = build(&mirror, &[], &ServiceSettings::default(), &mut Built::default());
+    accepted(&config);
+    let services =
+        |name: &str| &config.networks.iter().find(|network| network.name == name).unwrap().services;
+    let flags = |name: &str| {
+        let told = services(name).advertisements.as_ref()?;
+        Some((told.autonomous, told.managed, told.other))
+    };
+    assert_eq!(flags("default"), Some((false, true, true)));
+    assert_eq!(flags("stateless"), Some((true, false, true)));
+    assert_eq!(flags("slaac"), Some((true, false, false)));
+    assert_eq!((flags("none"), flags("plain")), (None, None));
+    let gives = |name: &str| services(name).dhcp6.as_ref().map(|dhcp| dhcp.addresses);
+    assert_eq!((gives("default"), gives("stateless"), gives("slaac")), (Some(true), Some(false), None));
+    let told = services("slaac").advertisements.as_ref().unwrap();
+    let routes: Vec<String> = told.routes.iter().map(ToString::to_string).collect();
+    assert_eq!(routes, ["fd01::/64", "fd00:ec2::254/128"], "only those by the gateway");
+    assert_eq!((told.dns_servers.len(), told.dns_servers[0].to_string()), (1, "2620:fe::fe".to_owned()));
+    let addresses: Vec<String> =
+        services("none").endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
+    assert_eq!(addresses, ["10.0.0.1", "10.0.0.1", "fd00::1", "fd00::1", "169.254.169.254", "fd00:ec2::254"]);
+    assert_eq!(services("plain").endpoints.len(), 3);
+    let situation = Situation {
+        uplinks: &[],
+        ports: Some(BTreeMap::new()),
+        refused: &[],
+        blocked: false,
+        load_balancers: Vec::new(),
+        board: &Board::default(),
+    };
+    let statuses = compute(&mirror, &situation);
+    let untold = statuses
+        .values()
+        .filter(|status| status.conditions.iter().any(|condition| condition.kind == "HostSettings"));
+    assert_eq!(untold.count(), 4, "nobody is told of a route by another host");
+}
+
+#[test]
 fn rules_are_carried_over_and_those_that_cannot_be_are_left_out() {
     let app = App::new(Arc::new(MemoryStore::default()), Vec::new());
     let group = create::<SecurityGroupSpec>(&app, json!({"security_group": {"name": "web"}}));

@@ -8,10 +8,11 @@ use edgestack_model::{Condition, ConditionStatus, NetworkSpec, RouterSpec};
 /// Parts of a network that wait.
 pub(super) fn network(spec: &NetworkSpec) -> Vec<Condition> {
     let mut waits = Vec::new();
-    let routes = spec.host_routes.iter().any(|route| route.nexthop.is_ipv6());
-    if routes || spec.dns.iter().any(IpAddr::is_ipv6) {
-        let message = "name servers and routes of IPv6 are told to no host: the gateway announces no IPv6 in this \
-                       version";
+    let gateway = spec.effective_ipv6_gateway().map(IpAddr::V6);
+    let is_untold = |next_hop: IpAddr| next_hop.is_ipv6() && Some(next_hop) != gateway;
+    if spec.host_routes.iter().any(|route| is_untold(route.nexthop)) {
+        let message = "hosts are told of IPv6 routes by the gateway alone: router advertisements and DHCPv6 have no words \
+                       for another next hop";
         waits.push(wait("HostSettings", "NotAnnounced", message));
     }
     waits

@@ -10,7 +10,7 @@ pub(crate) mod stream;
 #[cfg(test)]
 mod testing;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use edgestack_dataplane::virtual_stack::StackHandle;
@@ -22,6 +22,8 @@ use directory::Directory;
 
 /// Where the metadata service answers in every network.
 pub const METADATA_IP: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+/// Where it answers in every network with IPv6.
+pub const METADATA_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 /// Its TCP port.
 pub const METADATA_PORT: u16 = 80;
 /// The port of DNS.

@@ -161,6 +161,35 @@ fn reserved_addresses_are_given_to_nobody() {
 }
 
 #[test]
+fn hosts_that_make_their_own_addresses_have_them() {
+    let daemon = Daemon::start();
+    let mut slaac = network("tenant", "10.0.0.0/24");
+    slaac["network"]["ipv6_cidr"] = json!("fd00:0:0:1::/64");
+    slaac["network"]["ipv6_ra_mode"] = json!("slaac");
+    assert_eq!(daemon.create("networks", &slaac)["ipv6_ra_mode"], "slaac");
+    let mut body = port("a", "tenant");
+    body["port"]["mac_address"] = json!("02:00:00:00:0a:01");
+    assert_eq!(daemon.create("ports", &body)["ipv6_address"], "fd00::1:0:ff:fe00:a01");
+    // It goes with the MAC address, an address of its own choice does not.
+    let changed = daemon.patch("ports/a", &json!({"port": {"mac_address": "02:00:00:00:0a:02"}}));
+    assert_eq!(changed.body["port"]["ipv6_address"], "fd00::1:0:ff:fe00:a02", "{}", changed.text);
+    let changed = daemon.patch("ports/a", &json!({"port": {"ipv6_address": "fd00:0:0:1::9"}}));
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    let changed = daemon.patch("ports/a", &json!({"port": {"mac_address": "02:00:00:00:0a:03"}}));
+    assert_eq!(changed.body["port"]["ipv6_address"], "fd00:0:0:1::9", "{}", changed.text);
+    // Addresses are from the pool again, and nobody loses one.
+    let changed = daemon.patch("networks/tenant", &json!({"network": {"ipv6_ra_mode": "stateful"}}));
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    assert_eq!(daemon.create("ports", &port("b", "tenant"))["ipv6_address"], "fd00:0:0:1::2");
+    let wrong = json!({"network": {"ipv6_ra_mode": "dhcp"}});
+    daemon.patch("networks/tenant", &wrong).refused(
+        400,
+        "invalid",
+        &[("/network/ipv6_ra_mode", "invalid_value")],
+    );
+}
+
+#[test]
 fn ipv6_addresses_are_given_out_beside_the_others() {
     let daemon = Daemon::start();
     daemon.create("networks", &network("tenant", "10.0.0.0/24"));

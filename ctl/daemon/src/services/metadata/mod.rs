@@ -1,4 +1,4 @@
-//! The metadata service at 169.254.169.254: what a workload may know of itself, by the port that it asks through.
+//! The metadata service at 169.254.169.254 and fd00:ec2::254: what a workload may know of itself, by the port that it asks through.
 //!
 //! Three dialects of one thing: EC2's (with session tokens, IMDSv2), OpenStack's, and files for cloud-init's NoCloud. Requests
 //! that were forwarded (`X-Forwarded-For`) are refused and answers to requests for tokens live for one hop, so that a

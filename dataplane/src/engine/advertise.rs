@@ -124,7 +124,9 @@ impl Hands<'_> {
 
     /// Looks at one port; how much it was sent.
     fn visit(&mut self, snapshot: &Snapshot, number: u16, advertiser: &mut Advertiser) -> usize {
-        let port = snapshot.port(number).filter(|port| port.workload.is_some());
+        // Workloads of other hosts hear of their own gateway.
+        let is_here = |port: &&Port| port.workload.is_some() && port.remote.is_none();
+        let port = snapshot.port(number).filter(is_here);
         let services = |port: &Port| &snapshot.networks[port.network].services;
         let offer = port.and_then(|port| Some((port, services(port).advertisement.as_ref()?)));
         if !self.engine.is_up(number) {

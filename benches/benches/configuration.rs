@@ -60,13 +60,11 @@ fn site() -> Config {
     };
     let router = |number: u32| {
         let networks = (0..NETWORKS).filter(|network| network % ROUTERS == number);
-        Arc::new(Router {
-            id: format!("router-{number}"),
-            name: format!("router-{number}"),
-            mac_address: MacAddress([2, 0, 0, 2, 0, number as u8]),
-            networks: networks.map(|network| format!("network-{network}")).collect(),
-            external: None,
-        })
+        Arc::new(Router::new(
+            format!("router-{number}"),
+            MacAddress([2, 0, 0, 2, 0, number as u8]),
+            networks.map(|network| format!("network-{network}")).collect(),
+        ))
     };
     let groups = (0..GROUPS).map(|number| group(&format!("group-{number}"), 100, 1000));
     Config {

@@ -9,6 +9,7 @@
 
 mod nat;
 mod overlay;
+mod route;
 mod services;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,6 +21,7 @@ use crate::address::{Cidr, MacAddress};
 
 pub use nat::{NatFiltering, NatMapping, NatPool, PortForward};
 pub use overlay::{Overlay, Peer, Segment};
+pub use route::{SnatExemption, StaticRoute};
 pub use services::{Advertisements, Dhcp, Dhcp6, Endpoint, HostRoute, Services};
 
 /// Identifier of an object: any text, unique among the objects of its kind. The daemon uses UUIDs.
@@ -214,9 +216,36 @@ pub struct Router {
     /// Tenant networks that it connects. A network belongs to one router at most.
     #[serde(default)]
     pub networks: Vec<Id>,
-    /// The way out.
+    /// The way out, and the default route.
     #[serde(default)]
     pub external: Option<RouterExternal>,
+    /// Legs in further external networks. Their hosts are reached directly, others by static routes.
+    #[serde(default)]
+    pub further_externals: Vec<RouterExternal>,
+    /// Routes beside those to its networks and the default route.
+    #[serde(default)]
+    pub routes: Vec<StaticRoute>,
+}
+
+impl Router {
+    /// A router with this MAC address between these networks, named by its id, and without a way out.
+    pub fn new(id: impl Into<Id>, mac_address: MacAddress, networks: Vec<Id>) -> Self {
+        let id = id.into();
+        Self {
+            name: id.clone(),
+            id,
+            mac_address,
+            networks,
+            external: None,
+            further_externals: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+
+    /// All legs outside, that of the default route first.
+    pub fn legs(&self) -> impl Iterator<Item = &RouterExternal> {
+        self.external.iter().chain(&self.further_externals)
+    }
 }
 
 /// A router's leg in an external network.
@@ -227,9 +256,16 @@ pub struct RouterExternal {
     pub network: Id,
     /// The router's address there.
     pub ip_address: Ipv4Addr,
-    /// Sources without a floating IP leave with `ip_address`; false: they do not leave.
+    /// Sources without a floating IP leave with `ip_address`; false: they do not leave, or by `routed`.
     #[serde(default = "default_true")]
     pub enable_snat: bool,
+    /// With `enable_snat` off: sources leave with addresses of their own, and outside reaches them by these, as with IPv6.
+    /// Outside must have routes to the tenant's networks by `ip_address`.
+    #[serde(default)]
+    pub routed: bool,
+    /// Towards these destinations sources keep their own addresses, whatever `enable_snat` says.
+    #[serde(default)]
+    pub snat_exemptions: Vec<SnatExemption>,
     /// The pool whose addresses sources leave with in place of `ip_address`. It serves one router.
     #[serde(default)]
     pub snat_pool: Option<Id>,
@@ -255,6 +291,8 @@ impl RouterExternal {
             network: network.into(),
             ip_address,
             enable_snat: true,
+            routed: false,
+            snat_exemptions: Vec::new(),
             snat_pool: None,
             peer_ip: None,
             peer_mac: None,

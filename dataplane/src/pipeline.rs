@@ -444,8 +444,9 @@ fn forward(
         }
         Belongs::Stale(stale) => {
             let new = renew(context, &stale, trace).map_err(|(stage, stop)| {
-                // A next hop that must be found first says nothing against the connection.
-                let revoked = !matches!(stop, Stop::Hold(..));
+                // A next hop that must be found first, or is silent, says nothing against the connection.
+                let is_silent = matches!(stop, Stop::Tell(DropReason::NeighbourUnresolved, _));
+                let revoked = !is_silent && !matches!(stop, Stop::Hold(..));
                 ended(stage, stop, revoked.then_some(stale.known.session))
             })?;
             let known = stale.renewed(new);
@@ -481,12 +482,16 @@ fn decide_new(
     Ok(NewSession { allowed: [by_sender, by_receiver], ..new })
 }
 
-/// Decides a session again from its first packet, as the configuration is now. Its translation must come out the same.
+/// Decides a session again from its first packet, as the configuration is now. Its translation must come out the same; one
+/// without any may go another way.
 fn renew(context: &Context<'_>, stale: &Stale<'_>, trace: &mut Trace) -> Result<NewSession, (Stage, Stop)> {
     let subject = &stale.subject();
     admit::check_addresses(context, subject, trace).map_err(|reason| (Stage::Admit, Stop::Drop(reason)))?;
     let new = decide_new(context, subject, trace)?;
-    if new.tuples.reply == stale.tuples.reply {
+    let reply = stale.tuples.reply;
+    let is_translated = new.kind != 0 || stale.session.kind != 0;
+    let goes_another_way = !is_translated && Tuple { in_port: reply.in_port, ..new.tuples.reply } == reply;
+    if new.tuples.reply == reply || goes_another_way {
         return Ok(new);
     }
     trace.step(Stage::Connection, || "the connection's translation is not configured any more".to_owned());

@@ -119,7 +119,8 @@ impl Site {
                 .engine
                 .port_number(&port.id)
                 .ok_or_else(|| format!("port `{}` has no number after it was applied", port.id))?;
-            if self.ports.insert(number, port.id.clone()).is_none() {
+            let before = self.ports.insert(number, port.id.clone());
+            if before.as_ref() != Some(&port.id) {
                 let [high, low] = number.to_be_bytes();
                 let binding = InterfaceBinding {
                     index: INTERFACE_BASE + u32::from(number),
@@ -129,8 +130,9 @@ impl Site {
                     first_socket: 0,
                 };
                 self.engine.set_interface(number, Some(binding));
+                // A number that was another port's before has its device already.
                 #[cfg(feature = "root")]
-                if let Some(tier0) = &mut self.tier0 {
+                if let Some(tier0) = self.tier0.as_mut().filter(|_| before.is_none()) {
                     tier0.plug(number)?;
                 }
             }

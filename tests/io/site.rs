@@ -142,11 +142,12 @@ pub(crate) fn config(attach: Attach) -> Config {
         .map(Arc::new)
         .into(),
         routers: vec![Arc::new(Router {
-            id: "router".to_owned(),
-            name: "router".to_owned(),
-            mac_address: "02:00:00:00:00:01".parse().expect("an address"),
-            networks: vec!["tenant".to_owned()],
             external: Some(RouterExternal::new("external", [198, 51, 100, 2].into())),
+            ..Router::new(
+                "router",
+                "02:00:00:00:00:01".parse().expect("an address"),
+                vec!["tenant".to_owned()],
+            )
         })],
         floating_ips: Vec::new(),
         security_groups: vec![Arc::new(SecurityGroup {

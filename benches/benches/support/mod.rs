@@ -201,14 +201,11 @@ fn config() -> Config {
             .map(Arc::new)
             .collect(),
         routers: vec![Arc::new(Router {
-            id: "router".to_owned(),
-            name: "router".to_owned(),
-            mac_address: MacAddress(ROUTER_MAC),
-            networks: vec!["tenant".to_owned()],
             external: Some(RouterExternal {
                 peer_mac: Some(MacAddress(NEXT_HOP_MAC)),
                 ..RouterExternal::new("ext", Ipv4Addr::new(192, 0, 2, 10))
             }),
+            ..Router::new("router", MacAddress(ROUTER_MAC), vec!["tenant".to_owned()])
         })],
         floating_ips: Vec::new(),
         security_groups: vec![Arc::new(SecurityGroup {

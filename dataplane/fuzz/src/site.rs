@@ -7,7 +7,7 @@ use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
     AddressPair, Attach, Config, Direction, FloatingIp, FloatingIpTarget, LoadBalancer, LoadBalancerMember,
     LoadBalancerRule, Network, Port, PortKind, Remote, Router, RouterExternal, SecurityGroup,
-    SecurityGroupRule, Workload,
+    SecurityGroupRule, StaticRoute, Workload,
 };
 
 /// Ports that packets come in by; the last does not exist.
@@ -117,7 +117,10 @@ pub fn config(variant: u16) -> Config {
         .into(),
         ports: ports.into_iter().map(Arc::new).collect(),
         routers: [
-            router("red", RED_ROUTER, &["red-a", "red-b"], 10, !bit(6), bit(7)),
+            Router {
+                routes: if bit(15) { routes() } else { Vec::new() },
+                ..router("red", RED_ROUTER, &["red-a", "red-b"], 10, !bit(6), bit(7))
+            },
             router("blue", BLUE_ROUTER, &["blue"], 20, true, true),
         ]
         .map(Arc::new)
@@ -165,18 +168,31 @@ fn workload(id: &str, network: &str, no_group: bool, port_security: bool) -> Por
 }
 
 fn router(id: &str, mac: [u8; 6], networks: &[&str], host: u8, enable_snat: bool, peer: bool) -> Router {
+    let networks = networks.iter().map(|network| (*network).to_owned()).collect();
     Router {
-        id: id.to_owned(),
-        name: id.to_owned(),
-        mac_address: MacAddress(mac),
-        networks: networks.iter().map(|network| (*network).to_owned()).collect(),
         external: Some(RouterExternal {
             enable_snat,
+            routed: !enable_snat,
             snat_pool: None,
             peer_mac: peer.then_some(MacAddress(NEXT_HOP)),
             ..RouterExternal::new("ext", Ipv4Addr::new(192, 0, 2, host))
         }),
+        ..Router::new(id, MacAddress(mac), networks)
     }
+}
+
+/// By a workload, by a neighbour outside, and nowhere.
+fn routes() -> Vec<StaticRoute> {
+    let by = |address, prefix, next_hop: Option<Ipv4Addr>| StaticRoute {
+        destination: cidr(address, prefix),
+        next_hop: next_hop.map(Into::into),
+        reject: next_hop.is_none(),
+    };
+    vec![
+        by([203, 0, 113, 0], 24, Some(own_ip("red-2"))),
+        by([198, 51, 0, 0], 16, Some(Ipv4Addr::new(192, 0, 2, 99))),
+        by([198, 51, 100, 8], 31, None),
+    ]
 }
 
 fn floating_ip(id: &str, address: Ipv4Addr, target: Option<(&str, &str)>) -> FloatingIp {

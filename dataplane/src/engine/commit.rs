@@ -143,7 +143,7 @@ impl Hands<'_> {
     }
 
     fn hold(&mut self, packet: Packet, neighbour: NeighbourKey, asker: Asker) {
-        if let Some(probe) = self.slow.neighbours.resolve(neighbour, asker, self.now_ticks) {
+        if let Some(probe) = self.slow.neighbours.resolve(neighbour, asker, None, self.now_ticks) {
             self.ask(&probe);
         }
         self.wait(packet, WaitsFor::Neighbour(neighbour));
@@ -321,25 +321,27 @@ impl Hands<'_> {
         let before = session;
         if let Some(new) = &known.renewed {
             self.worker.counters.revalidations.add(1);
-            let is_renewed = self.renew(
-                &mut session.original_entry,
-                known.session,
-                (&new.tuples.original, &new.original_verdict),
-            ) && self.renew(
-                &mut session.reply_entry,
-                known.session,
-                (&new.tuples.reply, &new.reply_verdict),
-            );
-            if !is_renewed {
-                self.slow.sessions.update(known.session, &session);
-                self.engine.end_session(self.slow, known.session, self.now_ticks);
-                return self.discard(packet, Stage::Output, DropReason::FlowTableFull);
+            let (tuples, index) = (&new.tuples, known.session);
+            let original = (&tuples.original, &new.original_verdict);
+            let reply = (&tuples.reply, &new.reply_verdict);
+            let renewed = self
+                .renew(&mut session.original_entry, index, original)
+                .and_then(|()| self.renew(&mut session.reply_entry, index, reply));
+            if let Err(reason) = renewed {
+                self.slow.sessions.update(index, &session);
+                self.engine.end_session(self.slow, index, self.now_ticks);
+                return self.discard(packet, Stage::Output, reason);
             }
+            session.reply = tuples.reply.key(self.engine.flows.seed());
         }
-        if let Some(hop) = known.renewed.and_then(|new| new.next_hop) {
+        if let Some(new) = &known.renewed
+            && let Some(hop) = new.next_hop
+        {
             session.next_hop = next_hop_word(hop.neighbour.ip_address);
+            let assumed = Some(MacAddress(new.original_verdict.ethernet_destination));
+            let neighbours = &mut self.slow.neighbours;
             if hop.is_assumed
-                && let Some(probe) = self.slow.neighbours.resolve(hop.neighbour, hop.asker, self.now_ticks)
+                && let Some(probe) = neighbours.resolve(hop.neighbour, hop.asker, assumed, self.now_ticks)
             {
                 self.ask(&probe);
             }
@@ -362,30 +364,34 @@ impl Hands<'_> {
         self.engine.flows.set_flags(entry, set, clear);
     }
 
-    /// Gives an entry its verdict of now: in place when only the epoch differs, else by a new entry. False when there is
-    /// no room for one.
+    /// Gives an entry its verdict of now, and its key where answers come by another port now: in place when only the epoch
+    /// differs, else by a new entry. Fails when there is no room for one.
     fn renew(
         &mut self,
         entry: &mut EntryIndex,
         session: u32,
         (tuple, verdict): (&Tuple, &FlowVerdict),
-    ) -> bool {
+    ) -> Result<(), DropReason> {
         let flows = &self.engine.flows;
-        let old = flows.entry(*entry).verdict;
-        let flags = verdict.flags | (old.flags & (VALID | TIER0));
-        if (FlowVerdict { flags, ..*verdict }) == (FlowVerdict { epoch: verdict.epoch, ..old }) {
+        let (key, old) = (tuple.key(flows.seed()), flows.entry(*entry));
+        let flags = verdict.flags | (old.verdict.flags & (VALID | TIER0));
+        let is_same =
+            (FlowVerdict { flags, ..*verdict }) == (FlowVerdict { epoch: verdict.epoch, ..old.verdict });
+        if is_same && key == old.key {
             flows.set_epoch(*entry, verdict.epoch);
-            return true;
+            return Ok(());
         }
-        let key = tuple.key(flows.seed());
-        let Ok(place) = flows.insert(&key, &FlowVerdict { flags, ..*verdict }, session, self.now_ticks)
-        else {
-            return false;
-        };
+        if key != old.key && flows.lookup(&key, flows.hash(&key)).is_some() {
+            // Another connection's packets look like this one's answers.
+            return Err(DropReason::InvalidConnectionState);
+        }
+        let place = flows
+            .insert(&key, &FlowVerdict { flags, ..*verdict }, session, self.now_ticks)
+            .map_err(|_| DropReason::FlowTableFull)?;
         flows.carry_counters(*entry, place);
         flows.remove(*entry, self.now_ticks);
         *entry = place;
-        true
+        Ok(())
     }
 
     fn new_session(&mut self, packet: Packet, new: &NewSession) {

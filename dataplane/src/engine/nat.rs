@@ -78,10 +78,11 @@ pub(super) fn recover(flows: &FlowTable, sessions: &SessionTable) -> PortAllocat
     allocator
 }
 
-/// The pool of the router that a workload is behind.
-fn pool_of(snapshot: &Snapshot, in_port: u16) -> Option<&Pool> {
+/// The pool with this address of the router that a workload is behind.
+fn pool_of(snapshot: &Snapshot, in_port: u16, address: u32) -> Option<&Pool> {
     let router = snapshot.networks[snapshot.port(in_port)?.network].router?;
-    Some(&snapshot.routers[router].external.as_ref()?.pool)
+    let mut pools = snapshot.routers[router].legs.iter().map(|external| &external.pool);
+    pools.find(|pool| pool.policy.addresses.contains(&address))
 }
 
 impl Engine {
@@ -89,10 +90,8 @@ impl Engine {
     pub(super) fn release_ports(&self, slow: &mut SlowPath, session: &Session, now_ticks: u32) {
         for allocation in [source_allocation(session), inbound_allocation(session)].into_iter().flatten() {
             let snapshot = self.snapshot.load();
-            let policy = pool_of(&snapshot, allocation.internal.in_port).map(|pool| &pool.policy);
-            let hold_ticks = policy
-                .filter(|policy| policy.addresses.contains(&allocation.endpoint.external))
-                .map_or(0, |policy| policy.hold_ticks);
+            let pool = pool_of(&snapshot, allocation.internal.in_port, allocation.endpoint.external);
+            let hold_ticks = pool.map_or(0, |pool| pool.policy.hold_ticks);
             slow.allocator.release(&allocation, hold_ticks, now_ticks);
         }
     }
@@ -152,7 +151,7 @@ impl SlowPath {
     /// Gives used ports to their blocks, where pools have come to have others than before.
     pub(super) fn recover_blocks(&mut self, old: &Snapshot, new: &Snapshot) {
         let sizes = |snapshot: &Snapshot| -> HashMap<u32, u16> {
-            let externals = snapshot.routers.iter().filter_map(|router| router.external.as_ref());
+            let externals = snapshot.routers.iter().flat_map(|router| &router.legs);
             externals
                 .map(|external| &external.pool.policy)
                 .filter(|policy| policy.block_size != 0)
@@ -201,12 +200,11 @@ fn configured(snapshot: &Snapshot) -> Vec<NatView> {
         nearly_exhausted: false,
     };
     let routers = snapshot.routers.iter().enumerate().flat_map(|(index, router)| {
-        let external = router.external.as_ref().filter(|external| external.enable_snat);
-        let pool = external.map(|external| &external.pool);
         let configured = &config.routers[index];
-        let of_pool = configured.external.as_ref().and_then(|external| external.snat_pool.as_deref());
-        let id = of_pool.unwrap_or(&configured.id);
-        pool.into_iter().flat_map(move |pool| {
+        let legs = router.legs.iter().zip(configured.legs());
+        legs.filter(|(external, _)| external.enable_snat).flat_map(move |(external, of)| {
+            let pool = &external.pool;
+            let id = of.snat_pool.as_deref().unwrap_or(&configured.id);
             pool.addresses.iter().map(move |address| NatView {
                 ports_max: u64::from(pool.policy.max - pool.policy.min) + 1,
                 ports_high_water: u64::from(pool.policy.high_water_ports),

@@ -79,14 +79,17 @@ impl Engine {
                 slow.fragments.expire(now_ticks);
             }
             slow.allocator.expire(now_ticks);
-            let failed_before = slow.neighbours.failed();
-            let probes = slow.neighbours.due(now_ticks);
-            if slow.neighbours.failed() != failed_before {
+            let due = slow.neighbours.due(now_ticks);
+            if due.has_failed {
                 self.neighbour_version.fetch_add(1, Ordering::Release);
                 self.sync_tunnels(&mut slow, &self.snapshot.load());
             }
+            // Nothing more is sent to where a neighbour was.
+            for port in due.silent_ports {
+                self.ports.update(port, |port| port.epoch = port.epoch.wrapping_add(1));
+            }
             let mut hands = Hands { engine: self, slow: &mut slow, worker, pool, output, now_ticks };
-            for probe in probes {
+            for probe in due.probes {
                 hands.ask(&probe);
             }
             hands.announce();

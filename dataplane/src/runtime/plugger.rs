@@ -220,7 +220,7 @@ impl Plugger {
                 let leads_to = |external: &RouterExternal| external.network == port.network;
                 let routers = config.routers.iter();
                 state.routers = routers
-                    .filter(|router| router.external.as_ref().is_some_and(leads_to))
+                    .filter(|router| router.legs().any(leads_to))
                     .map(|router| router.mac_address)
                     .chain(
                         config

@@ -64,8 +64,8 @@ pub(super) fn of_network(network: &Network) -> u64 {
 
 /// The hash of what flows depend on in a router; `networks` are the fingerprints of the networks that it touches.
 pub(super) fn of_router(router: &Router, networks: &[u64]) -> u64 {
-    let Router { id, name: _, mac_address, networks: _, external } = router;
-    of(&(id, mac_address, external, networks))
+    let Router { id, name: _, mac_address, networks: _, external, further_externals, routes } = router;
+    of(&(id, mac_address, external, further_externals, routes, networks))
 }
 
 /// The hash of what flows depend on in a security group, but for the members of address groups that its rules name.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::{Index, Owner, Port, Snapshot, fingerprint};
+use super::{Index, Leg, Owner, Port, Snapshot, fingerprint};
 use crate::address::MacAddress;
 use crate::tables::maglev::{Candidate, MaglevTable};
 use crate::tuple::Tuple;
@@ -98,9 +98,9 @@ pub struct Selection {
 pub struct Addressed {
     /// The load balancer.
     pub load_balancer: Index,
-    /// The sender's own router, when it is another than the one that the members are behind: the packet goes through the
-    /// external network, and leaves under that router's address.
-    pub crosses: Option<Index>,
+    /// The leg of the sender's own router, when that is another than the one that the members are behind: the packet goes through
+    /// the external network, and leaves under that router's address.
+    pub crosses: Option<Leg>,
 }
 
 /// Of what is configured; whom a load balancer chooses now is a matter of health.
@@ -263,14 +263,17 @@ impl Snapshot {
         {
             return here(found);
         }
-        let outside =
-            if is_workload { self.routers[router].external.as_ref()?.network } else { port.network };
-        let (load_balancer, through) = match self.networks[outside].owner(address)? {
+        let (owner, leg) = if is_workload {
+            self.owner_outside(router, address)?
+        } else {
+            (self.networks[port.network].owner(address)?, Leg { router, network: port.network })
+        };
+        let (load_balancer, through) = match owner {
             Owner::LoadBalancer(index) => (index, self.load_balancers[index].router?),
             Owner::FloatingIp(index) => self.floating_ips[index].load_balancer?,
             Owner::Router(_) | Owner::Overlay => return None,
         };
-        Some(Addressed { load_balancer, crosses: (is_workload && through != router).then_some(router) })
+        Some(Addressed { load_balancer, crosses: (is_workload && through != router).then_some(leg) })
     }
 
     fn load_balancer_behind_router(&self, router: Index, address: IpAddr) -> Option<Index> {

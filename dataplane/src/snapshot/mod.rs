@@ -11,6 +11,7 @@ pub mod load_balancer;
 pub mod nat;
 pub mod overlay;
 pub mod plan;
+pub mod route_table;
 mod rule_index;
 pub mod security_group;
 pub mod services;
@@ -22,12 +23,13 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::address::{Cidr, MacAddress};
-use crate::config::Config;
+use crate::config::{Config, SnatExemption};
 use crate::wire::neighbour::link_local;
 use address_set::AddressSet;
 use load_balancer::LoadBalancer;
 use nat::{Forwards, Pool};
 use overlay::{Overlay, Remote};
+use route_table::RouteTable;
 use security_group::SecurityGroup;
 use services::Services;
 
@@ -184,8 +186,19 @@ pub struct Router {
     pub mac_address: MacAddress,
     /// The tenant networks that it connects.
     pub networks: Vec<Index>,
-    /// Its leg outside.
-    pub external: Option<External>,
+    /// Its legs outside, that of the default route first.
+    pub legs: Vec<External>,
+    /// Where it sends what is not for itself.
+    pub routes: RouteTable,
+}
+
+/// Names a router's leg in an external network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leg {
+    /// The router.
+    pub router: Index,
+    /// The external network.
+    pub network: Index,
 }
 
 /// A router's leg in an external network.
@@ -197,9 +210,13 @@ pub struct External {
     pub ip_address: Ipv4Addr,
     /// Sources are translated to an address of the pool.
     pub enable_snat: bool,
+    /// Sources that are not translated leave, and are reached from outside.
+    pub routed: bool,
+    /// Towards these destinations nothing is translated.
+    pub snat_exemptions: Vec<SnatExemption>,
     /// The addresses that they leave with.
     pub pool: Pool,
-    /// Next hop of everything that is not in the external network itself.
+    /// Next hop of the default route, where this is the first leg.
     pub peer_ip: Option<Ipv4Addr>,
     /// Its MAC address, where it is configured.
     pub peer_mac: Option<MacAddress>,
@@ -293,17 +310,30 @@ impl Topology {
         self.networks[network].services.is_told_ipv6() && self.gateway_link_local(network) == address
     }
 
+    /// A router's leg.
+    pub fn leg(&self, leg: Leg) -> Option<&External> {
+        self.routers[leg.router].leg_in(leg.network)
+    }
+
     /// Whether a router has this address on one of its legs.
     pub fn is_router_address(&self, router: Index, address: IpAddr) -> bool {
         let router = &self.routers[router];
-        router.external.as_ref().is_some_and(|external| external.has(address))
+        router.legs.iter().any(|external| external.has(address))
             || router.networks.iter().any(|network| self.networks[*network].is_gateway(address))
             || router.link_local() == address
     }
 
-    /// Whether an address is in one of the networks behind a router.
+    /// Whether an address is in one of the networks behind a router, or behind one of their workloads.
     pub fn is_behind_router(&self, router: Index, address: IpAddr) -> bool {
-        self.routers[router].networks.iter().any(|network| self.networks[*network].contains(address))
+        self.routers[router].routes.leads_inside(address)
+    }
+
+    /// Who has an address of an external network that a router has a leg in, and the leg.
+    pub fn owner_outside(&self, router: Index, address: IpAddr) -> Option<(Owner, Leg)> {
+        self.routers[router].legs.iter().find_map(|external| {
+            let owner = self.networks[external.network].owner(address)?;
+            Some((owner, Leg { router, network: external.network }))
+        })
     }
 
     /// The router that answers for an address of an external network; none for a floating IP that stands for nobody.
@@ -328,14 +358,21 @@ impl Topology {
         }
     }
 
-    /// The floating IP of a workload, where it is reached through `router`.
-    pub fn floating_ip_of(&self, workload: &Workload, router: Index) -> Option<&FloatingIp> {
+    /// The floating IP of a workload, where it is reached by this leg.
+    pub fn floating_ip_of(&self, workload: &Workload, leg: Leg) -> Option<&FloatingIp> {
         let floating_ip = &self.floating_ips[workload.floating_ip?];
-        floating_ip.target.is_some_and(|(_, through)| through == router).then_some(floating_ip)
+        let is_there = floating_ip.network == leg.network
+            && floating_ip.target.is_some_and(|(_, through)| through == leg.router);
+        is_there.then_some(floating_ip)
     }
 }
 
 impl Router {
+    /// Its leg in an external network.
+    pub fn leg_in(&self, network: Index) -> Option<&External> {
+        self.legs.iter().find(|external| external.network == network)
+    }
+
     /// Its link-local IPv6 address on all its networks.
     pub fn link_local(&self) -> Ipv6Addr {
         link_local(self.mac_address)
@@ -343,6 +380,12 @@ impl Router {
 }
 
 impl External {
+    /// Whether sources keep their own addresses towards a destination.
+    pub fn keeps_source(&self, protocol: u8, address: IpAddr, port: u16) -> bool {
+        let is_exempt = self.snat_exemptions.iter().any(|exemption| exemption.holds(protocol, address, port));
+        is_exempt || (self.routed && !self.enable_snat)
+    }
+
     /// The router's address of a version.
     pub fn address(&self, is_ipv6: bool) -> Option<IpAddr> {
         if is_ipv6 { self.ipv6_address.map(IpAddr::from) } else { Some(self.ip_address.into()) }
@@ -368,6 +411,13 @@ impl Network {
     /// The gateway's address of a version.
     pub fn gateway(&self, is_ipv6: bool) -> Option<IpAddr> {
         self.subnets.iter().find(|subnet| subnet.cidr.is_ipv6() == is_ipv6)?.gateway_ip
+    }
+
+    /// Whether an address is the broadcast address of the IPv4 subnet.
+    pub fn is_broadcast(&self, address: IpAddr) -> bool {
+        let mut subnets =
+            self.subnets.iter().filter(|subnet| !subnet.cidr.is_ipv6() && subnet.cidr.prefix() < 31);
+        subnets.any(|subnet| subnet.cidr.last() == address)
     }
 
     /// Whether an address is the gateway's.

@@ -18,7 +18,7 @@ use edgestack_abi::session::{SESSION_FLOATING_IP, SESSION_INBOUND, SESSION_PORT_
 pub use balanced::Balanced;
 
 use crate::pipeline::{Context, Stage, Stop, Subject};
-use crate::snapshot::{Index, Owner};
+use crate::snapshot::{Index, Leg, Owner};
 use crate::stages::output;
 use crate::tables::port_allocator::Allocation;
 use crate::trace::Trace;
@@ -57,8 +57,8 @@ pub enum Way {
         router: Index,
         /// Number of the port.
         port: u16,
-        /// The sender's own router, when the sender is a workload.
-        sender_router: Option<Index>,
+        /// The leg of the sender's own router, when the sender is a workload.
+        sender: Option<Leg>,
     },
     /// To a member of a load balancer.
     Balanced(Balanced),
@@ -139,32 +139,29 @@ fn unbalanced(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destinatio
         return Err(DropReason::InvalidConnectionState);
     }
     let is_workload = subject.port.workload.is_some();
-    let outside = if is_workload {
-        snapshot.routers[router].external.as_ref().map(|external| external.network)
+    let owned = if is_workload {
+        snapshot.owner_outside(router, address)
     } else {
-        Some(subject.port.network)
+        network.owner(address).map(|owner| (owner, Leg { router, network: subject.port.network }))
     };
-    let owner = outside.and_then(|network| snapshot.networks[network].owner(address));
-    if let (Some(Owner::Router(owner)), Some(network)) = (owner, outside) {
-        let sender_router = is_workload.then_some(router);
-        let forwarded = translated::forwarded(context, subject, network, (owner, sender_router));
-        let found = forwarded.or_else(|| translated::mapped(context, subject, owner, sender_router));
-        if let Some(destination) = found {
+    let sender = owned.map(|(_, leg)| leg).filter(|_| is_workload);
+    if let Some((Owner::Router(owner), leg)) = owned {
+        let at = Leg { router: owner, network: leg.network };
+        let forwarded = translated::forwarded(context, subject, at, sender);
+        if let Some(destination) = forwarded.or_else(|| translated::mapped(context, subject, at, sender)) {
             return Ok(destination);
         }
     }
-    match owner {
+    match owned.map(|(owner, _)| owner) {
         Some(Owner::FloatingIp(index)) => {
             let (port, through) = snapshot.floating_ips[index].target.ok_or(DropReason::NoMapping)?;
             let workload =
                 snapshot.port(port).and_then(|port| port.workload.as_ref()).ok_or(DropReason::NoMapping)?;
-            let sender_router = is_workload.then_some(router);
-            let way = Way::FloatingIp { router: through, port, sender_router };
+            let way = Way::FloatingIp { router: through, port, sender };
             let address = workload.ip_address.into();
             Ok(Destination { address, kind: SESSION_FLOATING_IP, ..Destination::new(subject, way) })
         }
-        // IPv6 is routed from outside as from inside.
-        None if !is_workload && address.is_ipv6() && snapshot.is_behind_router(router, address) => {
+        None if !is_workload && is_routed_inside(context, subject, router) => {
             Ok(Destination::new(subject, Way::Routed { router }))
         }
         _ if !is_workload => Err(DropReason::NoMapping),
@@ -172,6 +169,16 @@ fn unbalanced(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destinatio
         None if snapshot.is_router_address(router, address) => Err(DropReason::NoListener),
         None => Ok(Destination::new(subject, Way::Routed { router })),
     }
+}
+
+/// Whether outside may reach the destination, which is nobody's outside: IPv6 is routed from there as from inside, and IPv4
+/// where the router's leg routes it.
+fn is_routed_inside(context: &Context<'_>, subject: &Subject<'_>, router: Index) -> bool {
+    let address = subject.tuple.destination;
+    let leg = Leg { router, network: subject.port.network };
+    let is_routed =
+        context.snapshot.leg(leg).is_some_and(|external| external.routed && !external.enable_snat);
+    (address.is_ipv6() || is_routed) && context.snapshot.is_behind_router(router, address)
 }
 
 impl Destination {

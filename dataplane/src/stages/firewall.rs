@@ -30,7 +30,7 @@ pub fn egress(
 ) -> Result<Option<RuleReference>, DropReason> {
     let receiver = match destination.way {
         Way::Switched { port } => context.snapshot.port(port),
-        Way::FloatingIp { port, router, sender_router } if sender_router == Some(router) => {
+        Way::FloatingIp { port, router, sender } if sender.is_some_and(|leg| leg.router == router) => {
             context.snapshot.port(port)
         }
         Way::Balanced(balanced) if balanced.addressed.crosses.is_none() => {

@@ -294,7 +294,7 @@ pub fn own_address(
     let network = &context.snapshot.networks[port.network];
     let router = &context.snapshot.routers[router];
     let address = if network.external {
-        router.external.as_ref().and_then(|external| external.address(is_ipv6))
+        router.leg_in(port.network).and_then(|external| external.address(is_ipv6))
     } else {
         network.gateway(is_ipv6)
     };

@@ -1,20 +1,25 @@
 //! Route: by which port, and to which next hop?
 //!
-//! A router knows its own networks, whose workloads are known from the configuration, and one way out: the external
-//! network, directly for its own addresses and by the peer for all others. Next hops outside are found by ARP or neighbour
-//! discovery; the first packet waits for the answer.
+//! A router's table has its own networks, whose workloads are known from the configuration, static routes by workloads or by
+//! hosts outside or to nowhere, and the default route by its peer; the longest prefix decides. Next hops outside are found by
+//! ARP or neighbour discovery; the first packet waits for the answer. Who sends where no way leads is told (RFC 1812, section
+//! 5.2.7.1; RFC 4443, section 3.1).
 //!
-//! Drops: `NoRoute`, `UnknownDestination`, `PortDown` (the external network has no uplink), `NeighbourUnresolved`.
+//! Drops: `NoRoute`, `BlackHole`, `UnknownDestination`, `PortDown` (the external network has no uplink), `NeighbourUnresolved`.
+
+use std::net::IpAddr;
 
 use edgestack_abi::DropReason;
 
 use super::destination::{Balanced, Destination, Way};
 use crate::address::MacAddress;
 use crate::pipeline::{Context, Stage, Stop, Subject};
-use crate::snapshot::{Index, Port};
+use crate::snapshot::route_table::Hop;
+use crate::snapshot::{Index, Leg, Port};
 use crate::stages::next_hop_word;
 use crate::tables::neighbour_table::{Asker, NeighbourKey};
 use crate::trace::Trace;
+use crate::wire::icmp::IcmpError;
 
 /// The way on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +28,8 @@ pub struct Route {
     pub port: u16,
     /// MAC addresses to send with; none: the packet stays within its network, as it is.
     pub ethernet: Option<Ethernet>,
-    /// The router by whose external leg it leaves.
-    pub leaves_by: Option<Index>,
+    /// The leg by which it leaves.
+    pub leaves_by: Option<Leg>,
     /// The neighbour that it is sent to, outside.
     pub next_hop: Option<NextHop>,
 }
@@ -58,22 +63,35 @@ pub fn run(
 ) -> Result<Route, Stop> {
     let result = find(context, subject, destination);
     trace.step(Stage::Route, || match &result {
-        Ok(route) => describe(context, route),
+        Ok(route) => describe(context, destination, route),
         Err(Stop::Hold(neighbour, _)) => {
-            format!("next hop {} is not resolved: asking for it", neighbour.ip_address)
+            let next_hop = format!("next hop {} is not resolved: asking for it", neighbour.ip_address);
+            by_route(context, destination, next_hop)
         }
         Err(Stop::Drop(reason) | Stop::Deny(reason, _) | Stop::Tell(reason, _) | Stop::Refuse(reason)) => {
-            reason.description().to_owned()
+            by_route(context, destination, reason.description().to_owned())
         }
     });
     result
 }
 
-fn describe(context: &Context<'_>, route: &Route) -> String {
+fn describe(context: &Context<'_>, destination: &Destination, route: &Route) -> String {
     let name = context.snapshot.port(route.port).map_or("?", |port| port.name.as_str());
     match route.ethernet {
         None => format!("by port {name}, unchanged"),
-        Some(ethernet) => format!("by port {name} to {} from {}", ethernet.destination, ethernet.source),
+        Some(ethernet) => {
+            let way = format!("by port {name} to {} from {}", ethernet.destination, ethernet.source);
+            by_route(context, destination, way)
+        }
+    }
+}
+
+/// What happens, with the route that says so.
+fn by_route(context: &Context<'_>, destination: &Destination, what: String) -> String {
+    let Way::Routed { router } = destination.way else { return what };
+    match context.snapshot.routers[router].routes.find(destination.address) {
+        Some(found) => format!("{found}: {what}"),
+        None => what,
     }
 }
 
@@ -84,25 +102,41 @@ fn find(context: &Context<'_>, subject: &Subject<'_>, destination: &Destination)
             let port = snapshot.port(port).ok_or(Stop::Drop(DropReason::UnknownDestination))?.way();
             Ok(Route { port, ethernet: None, leaves_by: None, next_hop: None })
         }
-        Way::FloatingIp { router, port, .. } => match snapshot.port(port) {
-            Some(port) => to_workload(context, router, port),
-            None => Err(Stop::Drop(DropReason::UnknownDestination)),
-        },
+        Way::FloatingIp { router, port, .. } => to_workload(context, router, snapshot.port(port)),
         Way::Balanced(balanced) => to_member(context, subject, &balanced),
-        Way::Routed { router } => {
-            if let Some(port) = snapshot.port_behind_router(router, destination.address) {
-                return to_workload(context, router, port);
-            }
-            if snapshot.is_behind_router(router, destination.address) {
-                return Err(Stop::Drop(DropReason::UnknownDestination));
-            }
-            outside(context, subject, destination, router)
-        }
+        Way::Routed { router } => routed(context, subject, router, destination.address),
     }
 }
 
-fn to_workload(context: &Context<'_>, router: Index, port: &Port) -> Result<Route, Stop> {
-    let workload = port.workload.as_ref().ok_or(Stop::Drop(DropReason::UnknownDestination))?;
+fn routed(
+    context: &Context<'_>,
+    subject: &Subject<'_>,
+    router: Index,
+    address: IpAddr,
+) -> Result<Route, Stop> {
+    let snapshot = context.snapshot;
+    let no_route = Stop::Tell(DropReason::NoRoute, IcmpError::NoRoute);
+    let found = snapshot.routers[router].routes.find(address).ok_or(no_route)?;
+    match found.hop {
+        // RFC 1122, section 3.2.2: no error about a broadcast.
+        Hop::Network(network) if snapshot.networks[network].is_broadcast(address) => {
+            Err(Stop::Drop(DropReason::UnknownDestination))
+        }
+        Hop::Network(network) => to_workload(context, router, snapshot.port_in_network(network, address)),
+        Hop::ByWorkload { network, address } => {
+            to_workload(context, router, snapshot.port_in_network(network, address))
+        }
+        Hop::Outside(network) => outside(context, subject, Leg { router, network }, address),
+        Hop::ByNeighbour { network, address } => outside(context, subject, Leg { router, network }, address),
+        Hop::BlackHole { is_told: true } => Err(Stop::Tell(DropReason::BlackHole, IcmpError::RejectRoute)),
+        Hop::BlackHole { is_told: false } => Err(Stop::Drop(DropReason::BlackHole)),
+    }
+}
+
+fn to_workload(context: &Context<'_>, router: Index, port: Option<&Port>) -> Result<Route, Stop> {
+    let unknown = Stop::Tell(DropReason::UnknownDestination, IcmpError::HostUnreachable);
+    let port = port.ok_or(unknown)?;
+    let workload = port.workload.as_ref().ok_or(unknown)?;
     let ethernet =
         Ethernet { destination: workload.mac_address, source: context.snapshot.routers[router].mac_address };
     Ok(Route { port: port.way(), ethernet: Some(ethernet), leaves_by: None, next_hop: None })
@@ -122,33 +156,31 @@ fn to_member(context: &Context<'_>, subject: &Subject<'_>, balanced: &Balanced) 
     Ok(Route { port: port.way(), ethernet: Some(ethernet), leaves_by: None, next_hop: None })
 }
 
+/// To a host of an external network.
 fn outside(
     context: &Context<'_>,
     subject: &Subject<'_>,
-    destination: &Destination,
-    router: Index,
+    leg: Leg,
+    ip_address: IpAddr,
 ) -> Result<Route, Stop> {
-    let config = &context.snapshot.routers[router];
-    let external = config.external.as_ref().ok_or(Stop::Drop(DropReason::NoRoute))?;
-    let network = &context.snapshot.networks[external.network];
-    let port = network.uplink.ok_or(Stop::Drop(DropReason::PortDown))?;
-    let is_ipv6 = destination.address.is_ipv6();
-    let is_direct = network.contains(destination.address);
-    let next_hop = if is_direct { Some(destination.address) } else { external.peer(is_ipv6) };
-    let ip_address = next_hop.ok_or(Stop::Drop(DropReason::NoRoute))?;
+    let no_route = Stop::Tell(DropReason::NoRoute, IcmpError::NoRoute);
+    let config = &context.snapshot.routers[leg.router];
+    let external = config.leg_in(leg.network).ok_or(no_route)?;
+    let port = context.snapshot.networks[leg.network].uplink.ok_or(Stop::Drop(DropReason::PortDown))?;
     let configured = external.peer_mac.filter(|_| external.peer(false) == Some(ip_address));
     let neighbour = NeighbourKey { port, ip_address };
     let resolved = configured.or_else(|| context.neighbours.mac_address(neighbour));
+    let has_failed = resolved.is_none() && context.neighbours.has_failed(neighbour);
     // After a restart nobody is resolved; a connection goes on with the MAC address that it has, if the hop is the same.
     let kept = subject
         .keep
-        .filter(|keep| keep.session.next_hop == next_hop_word(ip_address))
+        .filter(|keep| !has_failed && keep.session.next_hop == next_hop_word(ip_address))
         .map(|keep| keep.next_hop_mac);
-    let own = external.address(is_ipv6).ok_or(Stop::Drop(DropReason::NoRoute))?;
+    let own = external.address(ip_address.is_ipv6()).ok_or(no_route)?;
     let asker = Asker { ip_address: own, mac_address: config.mac_address };
     let Some(destination) = resolved.or(kept) else {
-        return Err(if context.neighbours.has_failed(neighbour) {
-            Stop::Drop(DropReason::NeighbourUnresolved)
+        return Err(if has_failed {
+            Stop::Tell(DropReason::NeighbourUnresolved, IcmpError::HostUnreachable)
         } else {
             Stop::Hold(neighbour, asker)
         });
@@ -157,5 +189,5 @@ fn outside(
     // A configured MAC address is never asked for.
     let next_hop =
         configured.is_none().then_some(NextHop { neighbour, asker, is_assumed: resolved.is_none() });
-    Ok(Route { port, ethernet: Some(ethernet), leaves_by: Some(router), next_hop })
+    Ok(Route { port, ethernet: Some(ethernet), leaves_by: Some(leg), next_hop })
 }

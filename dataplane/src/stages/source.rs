@@ -1,6 +1,6 @@
 //! Source: under which address does the packet leave?
 //!
-//! Within a tenant's networks, and with IPv6 everywhere, under its own. Outside, and towards a floating IP (RFC 4787, REQ-9: also from inside),
+//! Within a tenant's networks, with IPv6 everywhere, and where a router routes or exempts from translation, under its own. Outside, and towards a floating IP (RFC 4787, REQ-9: also from inside),
 //! under the sender's floating IP, else under an external address of its router with a port of its own. To a member of a load
 //! balancer under its own where answers come back so, else under the virtual address. A connection that is decided again
 //! keeps what it has as long as that is still configured. Who gets no port is told (RFC 5508, REQ-8).
@@ -15,7 +15,7 @@ use edgestack_abi::session::{SESSION_FLOATING_IP, SESSION_INDEPENDENT, SESSION_S
 use super::destination::{Balanced, Destination, Way};
 use super::route::Route;
 use crate::pipeline::{Context, Stage, Stop, Subject};
-use crate::snapshot::Index;
+use crate::snapshot::Leg;
 use crate::stages::request_for;
 use crate::tables::mapping_table::Internal;
 use crate::tables::port_allocator::{Allocation, Endpoint};
@@ -53,7 +53,7 @@ pub fn run(
     trace: &mut Trace,
 ) -> Result<Source, Stop> {
     let crosses = match destination.way {
-        Way::FloatingIp { sender_router, .. } => sender_router,
+        Way::FloatingIp { sender, .. } => sender,
         Way::Balanced(balanced) => balanced.addressed.crosses,
         Way::Routed { .. } => route.leaves_by,
         Way::Switched { .. } => None,
@@ -67,9 +67,7 @@ pub fn run(
     let result = match (masked, crosses) {
         (Some(balanced), _) => mask(context, subject, destination, &balanced),
         // IPv6 is routed, never translated.
-        (None, Some(router)) if own.address.is_ipv4() => {
-            translate(context, subject, destination, router, own)
-        }
+        (None, Some(leg)) if own.address.is_ipv4() => translate(context, subject, destination, leg, own),
         (None, _) => Ok(own),
     };
     trace.step(Stage::Source, || match &result {
@@ -126,12 +124,12 @@ fn translate(
     context: &Context<'_>,
     subject: &Subject<'_>,
     destination: &Destination,
-    router: Index,
+    leg: Leg,
     own: Source,
 ) -> Result<Source, Stop> {
     let snapshot = context.snapshot;
     let no_snat = Stop::Drop(DropReason::NoSnat);
-    let external = snapshot.routers[router].external.as_ref().ok_or(no_snat)?;
+    let external = snapshot.leg(leg).ok_or(no_snat)?;
     let pool = &external.pool;
     if let Some(keep) = subject.keep {
         let (address, port) = (keep.reply.destination, keep.reply.destination_port);
@@ -143,10 +141,16 @@ fn translate(
         }
     }
     let workload = subject.port.workload.as_ref().filter(|workload| workload.has(own.address));
-    let floating_ip = workload.and_then(|workload| snapshot.floating_ip_of(workload, router));
+    let floating_ip = workload.and_then(|workload| snapshot.floating_ip_of(workload, leg));
     if let Some(floating_ip) = floating_ip {
         let address = floating_ip.address.into();
         return Ok(Source { address, kind: SESSION_FLOATING_IP, ..own });
+    }
+    // Between two routers of the gateway nobody has routes to the other's networks.
+    let leaves = matches!(destination.way, Way::Routed { .. });
+    let to_port = u16::from_be(destination.port);
+    if leaves && external.keeps_source(subject.tuple.protocol, destination.address, to_port) {
+        return Ok(own);
     }
     if !external.enable_snat {
         return Err(no_snat);

@@ -86,6 +86,17 @@ pub enum Learned {
     Moved,
 }
 
+/// What time has brought.
+#[derive(Debug, Default)]
+pub struct Due {
+    /// Requests to be sent.
+    pub probes: Vec<Probe>,
+    /// A neighbour has failed.
+    pub has_failed: bool,
+    /// The uplinks of those that flows send to: these flows must be decided again.
+    pub silent_ports: Vec<u16>,
+}
+
 /// The neighbours.
 #[derive(Debug, Default)]
 pub struct NeighbourTable {
@@ -121,13 +132,15 @@ impl NeighbourTable {
         self.neighbours.get(&key).is_some_and(|neighbour| neighbour.state() == "resolving")
     }
 
-    /// Number of neighbours that did not answer.
-    pub fn failed(&self) -> usize {
-        self.neighbours.values().filter(|neighbour| neighbour.state() == "failed").count()
-    }
-
-    /// Starts to look for a neighbour. Returns the request to send now, if one is due.
-    pub fn resolve(&mut self, key: NeighbourKey, asker: Asker, now_ticks: u32) -> Option<Probe> {
+    /// Starts to look for a neighbour, which flows send to at `assumed` meanwhile. Returns the request to send now, if one
+    /// is due.
+    pub fn resolve(
+        &mut self,
+        key: NeighbourKey,
+        asker: Asker,
+        assumed: Option<MacAddress>,
+        now_ticks: u32,
+    ) -> Option<Probe> {
         let is_full = self.neighbours.len() >= NEIGHBOURS_MAX;
         let unanswered = self.unanswered.entry(asker.ip_address).or_default();
         match self.neighbours.entry(key) {
@@ -139,7 +152,7 @@ impl NeighbourTable {
                     mac_address: None,
                     heard_ticks: now_ticks,
                     attempts: 1,
-                    former_mac: None,
+                    former_mac: assumed,
                     moved_ticks: None,
                     next_probe_ticks: now_ticks.wrapping_add(RETRY_TICKS),
                     asker,
@@ -198,9 +211,9 @@ impl NeighbourTable {
         }
     }
 
-    /// The requests that are due. Neighbours that stay silent lose their address, and are forgotten after a while.
-    pub fn due(&mut self, now_ticks: u32) -> Vec<Probe> {
-        let mut probes = Vec::new();
+    /// What is due. Neighbours that stay silent lose their address, and are forgotten after a while.
+    pub fn due(&mut self, now_ticks: u32) -> Due {
+        let mut due = Due::default();
         self.unanswered.clear();
         self.neighbours.retain(|key, neighbour| {
             if neighbour.mac_address.is_none() {
@@ -215,15 +228,20 @@ impl NeighbourTable {
                 return neighbour.attempts == ATTEMPTS_MAX && {
                     neighbour.attempts += 1;
                     neighbour.former_mac = neighbour.mac_address.take().or(neighbour.former_mac);
+                    if neighbour.former_mac.is_some() && !due.silent_ports.contains(&key.port) {
+                        due.silent_ports.push(key.port);
+                    }
+                    due.has_failed = true;
                     true
                 };
             }
             neighbour.attempts += 1;
             neighbour.next_probe_ticks = now_ticks.wrapping_add(RETRY_TICKS);
-            probes.push(Probe { neighbour: *key, asker: neighbour.asker, known_mac: neighbour.mac_address });
+            let (neighbour, asker, known_mac) = (*key, neighbour.asker, neighbour.mac_address);
+            due.probes.push(Probe { neighbour, asker, known_mac });
             true
         });
-        probes
+        due
     }
 
     /// Forgets the neighbours that `keep` does not want.
@@ -256,10 +274,10 @@ mod tests {
     #[test]
     fn an_address_is_asked_for_until_it_answers() {
         let mut table = NeighbourTable::default();
-        assert!(table.resolve(KEY, ASKER, 0).is_some());
-        assert!(table.resolve(KEY, ASKER, 1).is_none(), "one request at a time");
-        assert!(table.due(RETRY_TICKS - 1).is_empty());
-        assert_eq!(table.due(RETRY_TICKS).len(), 1);
+        assert!(table.resolve(KEY, ASKER, None, 0).is_some());
+        assert!(table.resolve(KEY, ASKER, None, 1).is_none(), "one request at a time");
+        assert!(table.due(RETRY_TICKS - 1).probes.is_empty());
+        assert_eq!(table.due(RETRY_TICKS).probes.len(), 1);
         let mac = MacAddress([2, 0, 0, 0, 0, 1]);
         assert_eq!(table.learn(KEY, mac, 15), Learned::New);
         assert_eq!(table.mac_address(KEY), Some(mac));
@@ -273,34 +291,53 @@ mod tests {
         let mut table = NeighbourTable::default();
         let key = |number: u32| NeighbourKey { ip_address: Ipv4Addr::from_bits(number).into(), ..KEY };
         for number in 0..2 * NEIGHBOURS_MAX as u32 {
-            table.resolve(key(number), ASKER, 0);
+            table.resolve(key(number), ASKER, None, 0);
         }
         assert_eq!(table.iter().count(), UNANSWERED_PER_ROUTER_MAX);
         let other = Asker { ip_address: Ipv4Addr::new(192, 0, 2, 8).into(), ..ASKER };
         let asked = NeighbourKey { port: 2, ..KEY };
-        assert!(table.resolve(asked, other, 0).is_some() && table.is_awaited(asked));
+        assert!(table.resolve(asked, other, None, 0).is_some() && table.is_awaited(asked));
         // An answer makes room, at the next tick.
         table.learn(key(0), MacAddress([2, 0, 0, 0, 0, 1]), 1);
         table.due(1);
-        assert!(table.resolve(key(1 << 20), ASKER, 1).is_some());
-        assert!(table.resolve(key(1 << 21), ASKER, 1).is_none());
+        assert!(table.resolve(key(1 << 20), ASKER, None, 1).is_some());
+        assert!(table.resolve(key(1 << 21), ASKER, None, 1).is_none());
     }
 
     #[test]
     fn a_silent_neighbour_fails_and_may_be_tried_again() {
         let mut table = NeighbourTable::default();
-        table.resolve(KEY, ASKER, 0);
+        table.resolve(KEY, ASKER, None, 0);
         let mut now = 0;
         let mut sent = 1;
         while !table.has_failed(KEY) {
             now += RETRY_TICKS;
-            sent += table.due(now).len() as u32;
+            let due = table.due(now);
+            sent += due.probes.len() as u32;
+            assert!(due.silent_ports.is_empty(), "no flow sends to a neighbour that never answered");
             assert!(now < 100, "it fails in the end");
         }
         assert_eq!(sent, ATTEMPTS_MAX);
         table.due(now + RETRY_TICKS);
-        assert!(table.resolve(KEY, ASKER, now + 11).is_none(), "not at once");
+        assert!(table.resolve(KEY, ASKER, None, now + 11).is_none(), "not at once");
         table.due(now + 200);
-        assert!(table.resolve(KEY, ASKER, now + 201).is_some());
+        assert!(table.resolve(KEY, ASKER, None, now + 201).is_some());
+    }
+
+    #[test]
+    fn flows_are_decided_again_when_a_neighbour_falls_silent_and_when_it_comes_back_elsewhere() {
+        let mut table = NeighbourTable::default();
+        let (old, new) = (MacAddress([2, 0, 0, 0, 0, 1]), MacAddress([2, 0, 0, 0, 0, 2]));
+        table.resolve(KEY, ASKER, None, 0);
+        table.learn(KEY, old, 1);
+        let silent = (2..400).find(|now| !table.due(*now).silent_ports.is_empty());
+        assert!(
+            silent.is_some_and(|now| now > super::REFRESH_TICKS),
+            "at once after its last chance: {silent:?}"
+        );
+        assert!(table.has_failed(KEY));
+        assert!((400..460).all(|now| table.due(now).silent_ports.is_empty()), "once");
+        assert!(table.resolve(KEY, ASKER, Some(old), 460).is_some(), "it was forgotten");
+        assert_eq!(table.learn(KEY, new, 461), Learned::Moved, "flows still send to where it was");
     }
 }

@@ -53,6 +53,12 @@ pub enum IcmpError {
         /// Largest packet that would have passed.
         mtu: u16,
     },
+    /// The router has no route to the destination (RFC 1812, section 5.2.7.1).
+    NoRoute,
+    /// The router has a route to the destination that leads nowhere.
+    RejectRoute,
+    /// The destination, or the next hop to it, is not there.
+    HostUnreachable,
     /// Nobody takes what was sent to the port (RFC 1122, section 3.2.2.1).
     PortUnreachable,
     /// Communication administratively prohibited (RFC 5508, REQ-8).
@@ -154,6 +160,8 @@ fn error_ipv4(
     let (kind, code, mtu) = match error {
         IcmpError::TtlExceeded => (TIME_EXCEEDED, 0, 0),
         IcmpError::FragmentationNeeded { mtu } => (UNREACHABLE, 4, mtu),
+        IcmpError::NoRoute | IcmpError::RejectRoute => (UNREACHABLE, 0, 0),
+        IcmpError::HostUnreachable => (UNREACHABLE, 1, 0),
         IcmpError::PortUnreachable => (UNREACHABLE, 3, 0),
         IcmpError::Prohibited => (UNREACHABLE, 13, 0),
     };
@@ -176,6 +184,9 @@ fn error_ipv6(
     let (kind, code, mtu) = match error {
         IcmpError::TtlExceeded => (TIME_EXCEEDED_IPV6, 0, 0),
         IcmpError::FragmentationNeeded { mtu } => (TOO_BIG_IPV6, 0, mtu),
+        IcmpError::NoRoute => (UNREACHABLE_IPV6, 0, 0),
+        IcmpError::RejectRoute => (UNREACHABLE_IPV6, 6, 0),
+        IcmpError::HostUnreachable => (UNREACHABLE_IPV6, 3, 0),
         IcmpError::PortUnreachable => (UNREACHABLE_IPV6, 4, 0),
         IcmpError::Prohibited => (UNREACHABLE_IPV6, 1, 0),
     };

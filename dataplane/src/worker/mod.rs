@@ -410,13 +410,11 @@ mod tests {
                 attach: crate::config::Attach::Tc,
                 admin_state_up: true,
             })],
-            routers: vec![Arc::new(Router {
-                id: "router".to_owned(),
-                name: "router".to_owned(),
-                mac_address: "02:00:00:00:00:01".parse().unwrap(),
-                networks: vec!["network".to_owned()],
-                external: None,
-            })],
+            routers: vec![Arc::new(Router::new(
+                "router",
+                "02:00:00:00:00:01".parse().unwrap(),
+                vec!["network".to_owned()],
+            ))],
             ..Config::default()
         }
     }

@@ -86,16 +86,13 @@ fn translating() -> Gateway {
         admin_state_up: true,
     }));
     gateway.config.routers = vec![Arc::new(Router {
-        id: "router".to_owned(),
-        name: "router".to_owned(),
-        mac_address: ROUTER,
-        networks: vec!["network".to_owned()],
         external: Some(RouterExternal {
             enable_snat: true,
             peer_ip: Some(Ipv4Addr::new(192, 0, 2, 1)),
             peer_mac: Some(NEXT_HOP),
             ..RouterExternal::new("outside", Ipv4Addr::new(192, 0, 2, 10))
         }),
+        ..Router::new("router", ROUTER, vec!["network".to_owned()])
     })];
     let target = FloatingIpTarget { port: "port-1".to_owned(), router: "router".to_owned() };
     gateway.config.floating_ips = vec![Arc::new(FloatingIp {

@@ -8,7 +8,7 @@ use edgestack_dataplane::config::{
     AddressGroup, AddressPair, Attach, Config, Dhcp, Direction, Endpoint, FloatingIp, FloatingIpLoadBalancer,
     FloatingIpTarget, HostRoute, LoadBalancer, LoadBalancerMember, LoadBalancerRule, NatMapping, NatPool,
     Network, Port, PortForward, PortKind, Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule,
-    Services, Workload,
+    Services, StaticRoute, Workload,
 };
 use edgestack_dataplane::snapshot::Snapshot;
 use hashbrown::HashMap;
@@ -122,13 +122,21 @@ fn router() -> impl Strategy<Value = Router> {
             peer_mac,
             ..RouterExternal::new(network, ip_address)
         });
-    (id(), mac(), prop::collection::vec(id(), 0..3), prop::option::of(external)).prop_map(
-        |(id, mac_address, networks, external)| Router {
-            name: id.clone(),
-            id,
-            mac_address,
-            networks,
-            external,
+    let route = (address(), 0_u8..=32, prop::option::of(address()), any::<bool>()).prop_map(
+        |(address, prefix, next_hop, reject)| StaticRoute {
+            destination: Cidr::containing(address, prefix),
+            next_hop: next_hop.map(Into::into),
+            reject,
+        },
+    );
+    let externals = prop::collection::vec(external, 0..3);
+    let routes = prop::collection::vec(route, 0..3);
+    (id(), mac(), prop::collection::vec(id(), 0..3), externals, routes).prop_map(
+        |(id, mac_address, networks, mut externals, routes)| Router {
+            further_externals: externals.split_off(externals.len().min(1)),
+            external: externals.pop(),
+            routes,
+            ..Router::new(id, mac_address, networks)
         },
     )
 }

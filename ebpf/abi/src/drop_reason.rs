@@ -76,6 +76,7 @@ drop_reasons! {
     TunnelOption = 43, "tunnel_option", "The Geneve frame has a critical option that the gateway does not know.";
     UnknownPeer = 44, "unknown_peer", "The VXLAN or Geneve frame came from an address that is no peer's.";
     UnknownNetwork = 45, "unknown_network", "The VXLAN or Geneve frame is of a network that the gateway does not share with its sender.";
+    BlackHole = 46, "black_hole", "A static route of the router leads nowhere.";
 }
 
 #[cfg(test)]

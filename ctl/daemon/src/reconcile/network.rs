@@ -13,7 +13,7 @@ use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
     AddressGroup, AddressPair, Attach, Config, Direction, Ethertype, FloatingIp, FloatingIpLoadBalancer,
     FloatingIpTarget, LoadBalancer, LoadBalancerMember, LoadBalancerRule, Network, Port, PortKind, Remote,
-    Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services, Workload,
+    Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services, StaticRoute, Workload,
 };
 use edgestack_dataplane::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 use edgestack_model::floating_ip::InstanceType;
@@ -487,14 +487,13 @@ fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) ->
 }
 
 fn router(record: &Record<RouterSpec>, names: &Names<'_>) -> Router {
-    // Static routes wait for the dataplane: `waits.rs`.
     let RouterSpec {
         mac,
         enable_snat,
         internal,
         external,
         peer_router,
-        routes: _,
+        routes,
         port_forwards: _,
         description: _,
     } = &record.spec;
@@ -508,12 +507,18 @@ fn router(record: &Record<RouterSpec>, names: &Names<'_>) -> Router {
             ..RouterExternal::new(id(&names.networks, record, &external.network)?, external.ip?)
         })
     });
+    let mac_address = mac.map_or_else(MacAddress::default, |mac| MacAddress(mac.0));
+    let networks = internal.iter().filter_map(|network| id(&names.networks, record, network)).collect();
+    let routes = routes.iter().map(|route| StaticRoute {
+        destination: any_cidr(route.destination),
+        next_hop: route.nexthop,
+        reject: false,
+    });
     Router {
-        id: record.id.clone(),
         name: record.shown_name(),
-        mac_address: mac.map_or_else(MacAddress::default, |mac| MacAddress(mac.0)),
-        networks: internal.iter().filter_map(|network| id(&names.networks, record, network)).collect(),
         external,
+        routes: routes.collect(),
+        ..Router::new(record.id.clone(), mac_address, networks)
     }
 }
 

@@ -50,7 +50,6 @@ pub fn compute(mirror: &Mirror, situation: &Situation<'_>) -> BTreeMap<String, S
     for router in mirror.routers.values() {
         let label = format!("router {}", router.shown_name());
         insert(&mut statuses, router, &label, router_condition(router, mirror, situation), situation);
-        add(&mut statuses, router, waits::router(&router.spec));
         add(&mut statuses, router, port_forward_conditions(router, mirror));
     }
     for balancer in mirror.load_balancers.values() {

@@ -372,7 +372,8 @@ fn address_groups_reach_the_dataplane_and_what_waits_is_said() {
     let network = create::<NetworkSpec>(&app, network);
     let plain = create::<NetworkSpec>(&app, json!({"network": {"name": "b", "cidr": "10.0.1.0/24"}}));
     let router = json!({"router": {"name": "r", "internal": ["a", "b"],
-        "routes": [{"destination": "10.9.0.0/16", "nexthop": "10.0.1.9"}]}});
+        "routes": [{"destination": "10.9.0.0/16", "nexthop": "10.0.1.9"},
+            {"destination": "10.8.0.0/16", "blackhole": true}]}});
     let router = create::<RouterSpec>(&app, router);
     let port = create::<PortSpec>(
         &app,
@@ -409,7 +410,13 @@ fn address_groups_reach_the_dataplane_and_what_waits_is_said() {
     assert_eq!(reasons("ports", &port), ["NotPlugged"]);
     assert_eq!(reasons("security_group_rules", &rule), ["Realized"]);
     assert_eq!(reasons("address_groups", &office), ["Realized"]);
-    assert!(reasons("routers", &router).contains(&"NotRouted".to_owned()));
+    assert_eq!(reasons("routers", &router), ["Realized"]);
+    let [over, nowhere] = &config.routers[0].routes[..] else { panic!("both routes") };
+    assert_eq!(
+        (over.destination.to_string(), over.next_hop),
+        ("10.9.0.0/16".to_owned(), "10.0.1.9".parse().ok())
+    );
+    assert_eq!((nowhere.destination.to_string(), nowhere.next_hop), ("10.8.0.0/16".to_owned(), None));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use edgestack_model::{Condition, ConditionStatus, NetworkSpec, RouterSpec};
+use edgestack_model::{Condition, ConditionStatus, NetworkSpec};
 
 /// Parts of a network that wait.
 pub(super) fn network(spec: &NetworkSpec) -> Vec<Condition> {
@@ -16,14 +16,6 @@ pub(super) fn network(spec: &NetworkSpec) -> Vec<Condition> {
         waits.push(wait("HostSettings", "NotAnnounced", message));
     }
     waits
-}
-
-/// Parts of a router that wait.
-pub(super) fn router(spec: &RouterSpec) -> Vec<Condition> {
-    if spec.routes.is_empty() {
-        return Vec::new();
-    }
-    vec![wait("StaticRoutes", "NotRouted", "static routes are kept, and not followed in this version")]
 }
 
 fn wait(kind: &str, reason: &str, message: &str) -> Condition {

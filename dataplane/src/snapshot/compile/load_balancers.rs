@@ -105,8 +105,8 @@ impl Compiler<'_> {
             return None;
         };
         let router = self.router_index.get(id.as_str()).copied();
-        let external = router.and_then(|router| self.topology.routers.get(router)?.external.as_ref());
-        if external.is_none_or(|external| external.network != network) {
+        let leg = router.and_then(|router| self.topology.routers.get(router)?.leg_in(network));
+        if leg.is_none() {
             problems.push(("router", format!("router `{id}` has no leg in the external network")));
             return None;
         }

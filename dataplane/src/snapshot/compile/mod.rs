@@ -5,6 +5,7 @@
 mod load_balancers;
 mod nat;
 mod overlay;
+mod routes;
 mod security_groups;
 
 use std::net::IpAddr;
@@ -18,8 +19,8 @@ use edgestack_abi::punt::TRUNK_TAG_LENGTH;
 use super::address_set::AddressSet;
 use super::security_group::SecurityGroup;
 use super::{
-    External, FloatingIp, Index, Network, Owner, Port, Router, Snapshot, Subnet, Topology, Workload,
-    fingerprint, services,
+    FloatingIp, Index, Network, Owner, Port, Router, Snapshot, Subnet, Topology, Workload, fingerprint,
+    services,
 };
 use crate::config::{self, Config, PortKind};
 use crate::engine::{ConfigError, ConfigProblem};
@@ -175,7 +176,8 @@ impl<'a> Compiler<'a> {
         self.load_balancers();
         self.floating_ips();
         self.port_forwards();
-        self.peers();
+        self.next_hops();
+        self.router_macs();
         if self.problems.is_empty() {
             self.fingerprint_ports();
         }
@@ -430,15 +432,14 @@ impl<'a> Compiler<'a> {
                 self.problem(object.clone(), "mac_address", message);
             }
             let networks = self.router_networks(&object, router, index);
-            let external = router
-                .external
-                .as_ref()
-                .and_then(|external| self.router_external(&object, external, router, index));
+            let legs = self.legs(&object, router, index);
+            let routes = self.routes(&object, router, (&networks, &legs));
             self.topology.routers.push(Router {
                 name: router.name.clone(),
                 mac_address: router.mac_address,
                 networks,
-                external,
+                legs,
+                routes,
             });
         }
     }
@@ -473,67 +474,6 @@ impl<'a> Compiler<'a> {
             }
         }
         networks
-    }
-
-    fn router_external(
-        &mut self,
-        object: &str,
-        external: &config::RouterExternal,
-        router: &config::Router,
-        index: Index,
-    ) -> Option<External> {
-        let Some(network) = self.network_index.get(external.network.as_str()).copied() else {
-            self.problem(
-                object.to_owned(),
-                "external.network",
-                format!("there is no network `{}`", external.network),
-            );
-            return None;
-        };
-        let entry = &self.topology.networks[network];
-        if !entry.external {
-            let message = format!("network {} is not external", entry.name);
-            self.problem(object.to_owned(), "external.network", message);
-            return None;
-        }
-        let gateways = [false, true].map(|is_ipv6| entry.gateway(is_ipv6));
-        let ipv6_peer_ip = external.ipv6_peer_ip.filter(|peer| !peer.is_unicast_link_local());
-        let addresses: [(&str, Option<IpAddr>); 4] = [
-            ("external.ip_address", Some(external.ip_address.into())),
-            ("external.peer_ip", external.peer_ip.map(IpAddr::from)),
-            ("external.ipv6_address", external.ipv6_address.map(IpAddr::from)),
-            ("external.ipv6_peer_ip", ipv6_peer_ip.map(IpAddr::from)),
-        ];
-        for (field, address) in addresses {
-            let entry = &self.topology.networks[network];
-            if let Some(address) = address.filter(|address| !entry.contains(*address)) {
-                let message = format!("{address} is in no subnet of the external network {}", entry.name);
-                self.problem(object.to_owned(), field, message);
-            }
-        }
-        self.own(object, "external.ip_address", network, (external.ip_address.into(), Owner::Router(index)));
-        if let Some(address) = external.ipv6_address {
-            self.own(object, "external.ipv6_address", network, (address.into(), Owner::Router(index)));
-        }
-        if external.peer_ip == Some(external.ip_address) {
-            self.problem(object.to_owned(), "external.peer_ip", "it is the router's own address".to_owned());
-        }
-        let by_mac = &mut self.topology.networks[network].router_by_mac;
-        if by_mac.insert(router.mac_address, index).is_some() {
-            let message = format!("{} is used by two routers of one external network", router.mac_address);
-            self.problem(object.to_owned(), "mac_address", message);
-        }
-        let pool = self.pool(object, external, network, index);
-        Some(External {
-            network,
-            ip_address: external.ip_address,
-            enable_snat: external.enable_snat,
-            pool,
-            peer_ip: external.peer_ip.or(ipv4_of(gateways[0])),
-            peer_mac: external.peer_mac,
-            ipv6_address: external.ipv6_address,
-            ipv6_peer_ip: external.ipv6_peer_ip.or(ipv6_of(gateways[1])),
-        })
     }
 
     /// Notes who has an external address; each has one owner.
@@ -604,8 +544,7 @@ impl<'a> Compiler<'a> {
             self.problem(object.to_owned(), "target.port", format!("there is no port `{}`", target.port));
             return None;
         };
-        let leads_out = self.topology.routers.get(router).and_then(|router| router.external.as_ref());
-        if leads_out.is_none_or(|external| external.network != network) {
+        if self.topology.routers.get(router).and_then(|router| router.leg_in(network)).is_none() {
             let message = "the router has no leg in the floating IP's network".to_owned();
             self.problem(object.to_owned(), "target.router", message);
         }
@@ -638,8 +577,8 @@ impl<'a> Compiler<'a> {
         network: Index,
     ) -> Option<(Index, Index)> {
         let router = self.router_index.get(target.router.as_str()).copied();
-        let external = router.and_then(|router| self.topology.routers.get(router)?.external.as_ref());
-        if external.is_none_or(|external| external.network != network) {
+        let leg = router.and_then(|router| self.topology.routers.get(router)?.leg_in(network));
+        if leg.is_none() {
             let message = format!("router `{}` has no leg in the floating IP's network", target.router);
             self.problem(object.to_owned(), "load_balancer.router", message);
             return None;
@@ -666,20 +605,11 @@ impl<'a> Compiler<'a> {
         balancer.zip(router)
     }
 
-    /// Nobody else has the address of a router's next hop, and no workload the MAC address of its router.
-    fn peers(&mut self) {
+    /// No workload has the MAC address of its router.
+    fn router_macs(&mut self) {
         let mut problems = Vec::new();
         for router in &self.topology.routers {
             let object = || format!("router {}", router.name);
-            for (field, is_ipv6) in [("external.peer_ip", false), ("external.ipv6_peer_ip", true)] {
-                if let Some(external) = &router.external
-                    && let Some(peer) = external.peer(is_ipv6)
-                    && self.topology.networks[external.network].owner(peer).is_some()
-                {
-                    let message = format!("{peer} is the address of a router or floating IP of this gateway");
-                    problems.push((object(), field, message));
-                }
-            }
             for network in &router.networks {
                 let network = &self.topology.networks[*network];
                 if network.port_by_mac(router.mac_address).is_some() {
@@ -703,8 +633,8 @@ impl<'a> Compiler<'a> {
             .iter()
             .zip(&self.topology.routers)
             .map(|(router, compiled)| {
-                let outside = compiled.external.as_ref().map(|external| external.network);
-                let touched = compiled.networks.iter().chain(&outside).map(|network| networks[*network]);
+                let outside = compiled.legs.iter().map(|external| &external.network);
+                let touched = compiled.networks.iter().chain(outside).map(|network| networks[*network]);
                 let translation = nat::fingerprint_of(config, router, compiled);
                 let touched: Vec<u64> = touched.chain([translation]).collect();
                 fingerprint::of_router(router, &touched)

@@ -21,7 +21,7 @@ impl Compiler<'_> {
     /// The pool that a router's sources leave with; its addresses are the router's from now on.
     pub(super) fn pool(
         &mut self,
-        object: &str,
+        (object, field): (&str, &str),
         external: &config::RouterExternal,
         network: Index,
         router: Index,
@@ -31,13 +31,13 @@ impl Compiler<'_> {
         };
         let config = self.config;
         let Some(pool) = config.nat_pools.iter().find(|pool| &pool.id == id) else {
-            self.problem(object.to_owned(), "external.snat_pool", format!("there is no NAT pool `{id}`"));
+            self.problem(object.to_owned(), field, format!("there is no NAT pool `{id}`"));
             return Pool::default();
         };
-        let others = config.routers.iter().filter_map(|router| router.external.as_ref());
+        let others = config.routers.iter().flat_map(|router| router.legs());
         if others.filter(|other| other.snat_pool.as_ref() == Some(id)).count() > 1 {
-            let message = format!("NAT pool {} is used by another router too", pool.name);
-            self.problem(object.to_owned(), "external.snat_pool", message);
+            let message = format!("NAT pool {} is used by another router or leg too", pool.name);
+            self.problem(object.to_owned(), field, message);
         }
         let name = format!("NAT pool {}", pool.name);
         for address in &pool.addresses {
@@ -101,16 +101,19 @@ impl Compiler<'_> {
         let router = index
             .and_then(|index| self.topology.routers.get(index))
             .ok_or_else(|| ("router", format!("there is no router `{}`", forward.router)))?;
-        let external = router
-            .external
-            .as_ref()
+        let first = router
+            .legs
+            .first()
             .ok_or_else(|| ("router", format!("router {} has no leg outside", router.name)))?;
-        let (network, address) = (external.network, forward.external_ip.unwrap_or(external.ip_address));
-        if self.topology.networks[network].owner(address.into()) != index.map(Owner::Router) {
+        let address = forward.external_ip.unwrap_or(first.ip_address);
+        let is_own = |network: &Index| {
+            self.topology.networks[*network].owner(address.into()) == index.map(Owner::Router)
+        };
+        let network = router.legs.iter().map(|external| external.network).find(is_own).ok_or_else(|| {
             let message =
                 format!("{address} is neither the address of router {} nor of its pool", router.name);
-            return Err(("external_ip", message));
-        }
+            ("external_ip", message)
+        })?;
         if ![PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_SCTP].contains(&forward.protocol) {
             let message = format!("{} is none of 6 (TCP), 17 (UDP) and 132 (SCTP)", forward.protocol);
             return Err(("protocol", message));
@@ -135,7 +138,9 @@ impl Compiler<'_> {
         if !self.topology.networks[network].forwards.insert(address, forward.protocol, compiled) {
             return Err(("port_min", format!("{min} to {max} of {address} overlaps another port forward")));
         }
-        if let Some(external) = index.and_then(|index| self.topology.routers[index].external.as_mut()) {
+        let legs = index.map(|index| &mut self.topology.routers[index].legs);
+        let leg = legs.and_then(|legs| legs.iter_mut().find(|external| external.network == network));
+        if let Some(external) = leg {
             let key = (network_address(address), forward.protocol);
             let reserved = external.pool.policy.reserved.entry(key).or_default();
             (min..=max).for_each(|port| {
@@ -173,17 +178,17 @@ fn compiled(pool: &config::NatPool, name: &str) -> Pool {
     }
 }
 
-/// What flows depend on in the translation of a router: its pool, and what is forwarded by it.
+/// What flows depend on in the translation of a router: its pools, and what is forwarded by it.
 pub(super) fn fingerprint_of(config: &config::Config, router: &config::Router, compiled: &Router) -> u64 {
-    let pool = router
-        .external
-        .as_ref()
-        .and_then(|external| external.snat_pool.as_ref())
-        .and_then(|id| config.nat_pools.iter().find(|pool| &pool.id == id));
+    let pools: Vec<_> = router
+        .legs()
+        .filter_map(|external| external.snat_pool.as_ref())
+        .map(|id| config.nat_pools.iter().find(|pool| &pool.id == id))
+        .collect();
     let forwards: Vec<_> = config
         .port_forwards
         .iter()
-        .filter(|forward| forward.router == router.id && compiled.external.is_some())
+        .filter(|forward| forward.router == router.id && !compiled.legs.is_empty())
         .collect();
-    fingerprint::of(&(pool, forwards))
+    fingerprint::of(&(pools, forwards))
 }

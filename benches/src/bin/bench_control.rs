@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use edgestack_client::{Client, Method};
 use edgestack_dataplane::snapshot::Snapshot;
+use edgestack_model::limits::Limits;
+use edgestack_model::project::DEFAULT_PROJECT;
 use edgestack_model::{Draft, NetworkSpec, PortSpec, RouterSpec, SecurityGroupSpec, read_draft};
 use edgestackd::app::record::OBJECTS;
 use edgestackd::app::{App, Noun};
@@ -44,6 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let memory = Arc::new(MemoryStore::default());
     let app = App::new(Arc::clone(&memory) as Arc<dyn Store>, Vec::new());
     app.prepare()?;
+    raise_limits(&app)?;
     fill(&app)?;
     let listing = memory.list("")?;
     println!(
@@ -79,6 +82,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn draft<S: Noun>(body: &Value) -> Result<Draft<S>, String> {
     read_draft(body).map_err(|errors| format!("{body}: {errors:?}"))
+}
+
+/// The site is of one project, and larger than a project may be where nobody says otherwise.
+fn raise_limits(app: &App) -> Result<(), Box<dyn Error>> {
+    let enough = 2 * NETWORKS * PORTS_PER_NETWORK;
+    let kinds = ["networks", "routers", "ports", "security_groups", "security_group_rules"];
+    let limits = kinds.into_iter().map(|kind| (kind.to_owned(), json!(enough)));
+    let body = json!({ "quota": limits.collect::<serde_json::Map<_, _>>() });
+    app.set_limits(DEFAULT_PROJECT, &Limits::read(&body).map_err(|errors| format!("{errors:?}"))?)?;
+    Ok(())
 }
 
 fn fill(app: &App) -> Result<(), Box<dyn Error>> {

@@ -172,11 +172,34 @@ pub(crate) static RULE_NOUN: Noun = Noun {
     ],
 };
 
+/// Everything that a check may have.
+const HEALTH_FIELDS: &[&str] = &[
+    "port",
+    "send",
+    "path",
+    "host",
+    "expected_codes",
+    "interval_seconds",
+    "timeout_seconds",
+    "healthy_threshold",
+    "unhealthy_threshold",
+];
+
+/// An object that takes the place of the one before: an update would keep what is not named.
+pub(crate) fn whole(mut object: Value, fields: &[&str]) -> Value {
+    if let Some(given) = object.as_object_mut() {
+        for field in fields {
+            given.entry(*field).or_insert(Value::Null);
+        }
+    }
+    object
+}
+
 impl CommonArgs {
     fn add(self, fields: Fields) -> Fields {
         fields
             .set("affinity_seconds", self.affinity)
-            .set("health_check", self.health)
+            .set("health_check", self.health.map(|health| whole(health, HEALTH_FIELDS)))
             .set("on_no_member", self.on_no_member)
             .set("admin_state_up", self.down.then_some(false))
             .set("description", self.description)
@@ -445,7 +468,7 @@ fn parse_weight(text: &str) -> Result<(String, u16), String> {
 mod tests {
     use serde_json::json;
 
-    use super::{member_name, parse_health, parse_member, parse_rule, rule_text};
+    use super::{HEALTH_FIELDS, member_name, parse_health, parse_member, parse_rule, rule_text, whole};
 
     #[test]
     fn members_are_written_short() {
@@ -470,6 +493,13 @@ mod tests {
         for wrong in ["tcp:x", "tcp,interval", "tcp,pause=5"] {
             assert!(parse_health(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_check_takes_the_place_of_the_one_before() {
+        let check = whole(parse_health("icmp,interval=1").unwrap(), HEALTH_FIELDS);
+        assert_eq!((&check["interval_seconds"], check.get("path")), (&json!(1), Some(&json!(null))));
+        assert_eq!(whole(parse_health("none").unwrap(), HEALTH_FIELDS), json!(null));
     }
 
     #[test]

@@ -153,6 +153,24 @@ pub(crate) fn table(router: &Value) -> Table {
     table
 }
 
+/// Everything that a pool may have.
+pub(crate) const POOL_FIELDS: &[&str] = &[
+    "addresses",
+    "mapping",
+    "filtering",
+    "paired",
+    "port_range_min",
+    "port_range_max",
+    "preserve_class",
+    "preserve_parity",
+    "randomize",
+    "ports_per_workload",
+    "port_block_size",
+    "port_blocks_per_workload",
+    "port_hold_seconds",
+    "high_water_percent",
+];
+
 /// `203.0.113.5-203.0.113.9,203.0.113.20,mapping=endpoint_independent,ports=1000,block=512`; `none`.
 pub(crate) fn parse_pool(text: &str) -> Result<Value, String> {
     if text == "none" {

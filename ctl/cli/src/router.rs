@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 use crate::command::Action;
 use crate::error::CliError;
 use crate::fields::{Fields, parse_ip_and_mac, parse_route};
-use crate::nat::{self, parse_pool};
+use crate::load_balancer::whole;
+use crate::nat::{self, POOL_FIELDS, parse_pool};
 use crate::noun::{Column, Create, NoFilter, Noun, Section, Update, Verb, World};
 use crate::session::Session;
 use crate::value::{age_since, list, name, text};
@@ -334,7 +335,7 @@ fn external(
             .set("network", network)
             .set("ip", ip.map(|ip| ip.to_string()))
             .set("ipv6", ipv6.map(|ipv6| ipv6.to_string()))
-            .set("snat_pool", snat_pool)
+            .set("snat_pool", snat_pool.map(|pool| whole(pool, POOL_FIELDS)))
             .done()
             .into(),
     }

@@ -1,7 +1,8 @@
 //! Prometheus metrics: what the daemon counts itself, and what it reads from the dataplane when asked.
 //!
 //! Names start with `edgestack_`. Labels have closed sets of values, but for ports, which are bounded by the port
-//! table, and rules of security groups and external addresses, which are bounded by the configuration.
+//! table, and rules of security groups, members of load balancers and external addresses, which are bounded by the
+//! configuration.
 
 use std::fmt;
 use std::sync::Arc;
@@ -98,7 +99,8 @@ impl Collector for Readings {
         self.encode_ports(&mut encoder)?;
         self.encode_drops(&mut encoder)?;
         self.encode_rules(&mut encoder)?;
-        self.encode_translations(&mut encoder)
+        self.encode_translations(&mut encoder)?;
+        self.encode_members(&mut encoder)
     }
 }
 
@@ -254,6 +256,29 @@ impl Readings {
         for nat in &translations {
             let (address, sessions) = (nat.external_ip.to_string(), ConstGauge::new(nat.sessions as i64));
             sessions.encode(family.encode_family(&translation_labels(nat, &address))?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_members(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Ok(balancers) = self.gateway.load_balancers() else { return Ok(()) };
+        let columns = [
+            ("lb_member_sessions", "Sessions of a load balancer with a member"),
+            ("lb_member_up", "1 while the member gets new connections"),
+            ("lb_member_healthy", "1 while the member answers its checks"),
+        ];
+        for (index, (name, help)) in columns.into_iter().enumerate() {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            let members = balancers.iter().flat_map(|balancer| {
+                balancer.members.iter().map(move |member| (balancer.name.as_str(), member))
+            });
+            for (balancer, member) in members.filter(|(_, member)| index < 2 || member.health != "unchecked")
+            {
+                let values =
+                    [member.sessions as i64, i64::from(member.takes), i64::from(member.health == "healthy")];
+                let labels = [("lb", balancer), ("member", member.name.as_str())];
+                ConstGauge::new(values[index]).encode(family.encode_family(&labels)?)?;
+            }
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use edgestack_dataplane::inspect::{
-    CountersView, DropView, FlowView, NatView, NeighbourView, PortView, RuleHitsView,
+    CountersView, DropView, FlowView, LoadBalancerView, NatView, NeighbourView, PortView, RuleHitsView,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -29,6 +29,9 @@ pub(crate) enum TableName {
     Flows,
     /// Address translations
     Nat,
+    /// Load balancers: their members, who gets connections, and how many each has
+    #[value(alias = "lb", alias = "load-balancers")]
+    Lbs,
     /// Neighbours on external networks
     #[value(alias = "neighbors", alias = "arp")]
     Neighbours,
@@ -99,6 +102,10 @@ async fn text(session: &Session, args: &ShowArgs) -> Result<String, CliError> {
         }
         TableName::Nat => {
             list_text(session, "nat", &client.nat().await?, |nat| nat.external_ip.to_string(), nat_table)
+        }
+        TableName::Lbs => {
+            let balancers = client.load_balancers().await?;
+            list_text(session, "load_balancers", &balancers, |one| one.name.clone(), load_balancers_table)
         }
         TableName::Neighbours => {
             let neighbours = client.neighbours().await?;
@@ -280,6 +287,28 @@ fn nat_table(translations: &[NatView]) -> Table {
             count(nat.packets_out),
             count(nat.packets_in),
         ]);
+    }
+    table
+}
+
+/// A line for each member.
+fn load_balancers_table(balancers: &[LoadBalancerView]) -> Table {
+    let mut table =
+        Table::new(["LB", "NETWORK", "VIP", "MEMBER", "WEIGHT", "BACKUP", "HEALTH", "TAKES", "SESSIONS"]);
+    for balancer in balancers {
+        for member in &balancer.members {
+            table.row([
+                balancer.name.clone(),
+                balancer.network.clone(),
+                balancer.vip.to_string(),
+                member.name.clone(),
+                member.weight.to_string(),
+                member.backup.to_string(),
+                if member.port.is_some() { member.health.clone() } else { "absent".to_owned() },
+                member.takes.to_string(),
+                count(member.sessions),
+            ]);
+        }
     }
     table
 }

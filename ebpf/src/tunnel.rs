@@ -85,7 +85,7 @@ fn find_ipv4(data: usize, length: u32, in_port: u16, control: &Control) -> Optio
         let (kind, identifier) = header::<TRANSPORT>(data, payload_length)?;
         let remote = [load::<u32>(data, ADDRESSES) as u64, 0];
         let local = [load::<u32>(data, ADDRESSES + 4) as u64, 0];
-        listed(data, in_port, kind, identifier, local, remote, control)
+        listed(data, in_port, (kind, identifier), [local, remote], control)
     }
 }
 
@@ -106,7 +106,7 @@ fn find_ipv6(data: usize, data_end: usize, length: u32, in_port: u16, control: &
         let (kind, identifier) = header::<TRANSPORT_IPV6>(data, payload_length)?;
         let word = |at: usize| load::<u64>(data, ADDRESSES_IPV6 + at);
         let (remote, local) = ([word(0), word(8)], [word(16), word(24)]);
-        listed(data, in_port, kind, identifier, local, remote, control)
+        listed(data, in_port, (kind, identifier), [local, remote], control)
     }
 }
 
@@ -141,10 +141,8 @@ unsafe fn header<const AT: usize>(data: usize, payload_length: u32) -> Option<(u
 unsafe fn listed(
     data: usize,
     in_port: u16,
-    kind: u8,
-    identifier: u32,
-    local: [u64; 2],
-    remote: [u64; 2],
+    (kind, identifier): (u8, u32),
+    [local, remote]: [[u64; 2]; 2],
     control: &Control,
 ) -> Option<u16> {
     let bucket = tunnel::bucket(kind, identifier, remote, control.hash_seed) & (INDEX_BUCKETS - 1);

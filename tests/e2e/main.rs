@@ -11,6 +11,7 @@ mod ipv6;
 mod ipv6_services;
 mod isolation;
 mod lab;
+mod overlay;
 mod restart;
 mod services;
 mod workload_services;

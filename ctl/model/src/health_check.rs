@@ -97,8 +97,8 @@ impl HealthCheck {
             let (least, most) = INTERVAL_SECONDS;
             reader.optional(key, |number| value::integer(number, least, most)).unwrap_or(default) as u32
         };
-        let (interval_seconds, timeout_seconds) =
-            (seconds("interval_seconds", 5), seconds("timeout_seconds", 3));
+        let interval_seconds = seconds("interval_seconds", 5);
+        let timeout_seconds = seconds("timeout_seconds", u64::from(interval_seconds.min(3)));
         let mut count = |key, default| {
             reader.optional(key, |number| value::integer(number, 1, THRESHOLD_MAX)).unwrap_or(default) as u32
         };

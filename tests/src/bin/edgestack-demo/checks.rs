@@ -8,6 +8,7 @@ use edgestack_tests::site::{INTERNET, SERVER_IP};
 use edgestack_tests::traffic::{http, iperf, ping};
 use edgestack_tests::{Edgectl, LabError, inspect, wait};
 
+use crate::functions;
 use crate::screen::Screen;
 use crate::story::{self, Demo};
 
@@ -101,6 +102,18 @@ pub(crate) fn all(demo: &mut Demo, screen: &mut Screen) -> Result<(), LabError> 
         refused > 0,
         &format!("firewall_ingress: {refused} packets"),
     );
+
+    screen.section("What the gateway serves to workloads");
+    functions::served_to_workloads(demo, screen);
+
+    screen.section("IPv6, and packets larger than any link");
+    functions::both_versions(demo, screen)?;
+
+    screen.section("A load balancer");
+    functions::load_balancer(demo, screen)?;
+
+    screen.section("The same API by curl");
+    functions::by_curl(demo, screen)?;
 
     screen.section("The kernel's fast path carries what is established");
     throughput(demo, screen)?;

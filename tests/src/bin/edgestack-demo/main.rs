@@ -5,6 +5,7 @@
 //! `edge-demo`; nothing else of the machine is touched.
 
 mod checks;
+mod functions;
 mod screen;
 mod services;
 mod story;

@@ -368,7 +368,7 @@ fn every_object_says_what_it_waits_for() {
 fn address_groups_reach_the_dataplane_and_what_waits_is_said() {
     let app = App::new(Arc::new(MemoryStore::default()), Vec::new());
     let network = json!({"network": {"name": "a", "cidr": "10.0.0.0/24", "ipv6_cidr": "fd00::/64",
-        "dns": ["2620:fe::fe"]}});
+        "host_routes": [{"destination": "fd09::/64", "nexthop": "fd00::9"}]}});
     let network = create::<NetworkSpec>(&app, network);
     let plain = create::<NetworkSpec>(&app, json!({"network": {"name": "b", "cidr": "10.0.1.0/24"}}));
     let router = json!({"router": {"name": "r", "internal": ["a", "b"],

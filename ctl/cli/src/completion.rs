@@ -18,7 +18,7 @@ use crate::error::CliError;
 use crate::noun::Noun;
 use crate::output::print;
 use crate::session::Session;
-use crate::{security_group, value};
+use crate::{port, security_group, value};
 
 /// The variable by which a shell asks.
 const VARIABLE: &str = "COMPLETE";
@@ -71,6 +71,7 @@ fn with_candidates(argument: Arg) -> Arg {
     let given = argument.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
     let value_name = given.unwrap_or_else(|| argument.get_id().as_str().to_uppercase());
     let candidates = match value_name.as_str() {
+        "PORT PACKET" => ArgValueCandidates::new(|| names(&port::NOUN)),
         "CONTEXT" => ArgValueCandidates::new(context_names),
         "FORM" => ArgValueCandidates::new(|| FORMS.map(CompletionCandidate::new).into()),
         "GROUP" => ArgValueCandidates::new(|| names(&security_group::NOUN)),

@@ -194,8 +194,15 @@ async fn matching_rules(
     };
     let wanted = RuleText::parse(matching).map_err(|message| CliError::Usage { message, hint: None })?;
     let groups: Vec<Value> = session.client.list(Kind::SecurityGroup).await?.items;
+    // A text that names addresses means one of the other kind; ids tell them apart.
+    let address_groups: Vec<Value> = session.client.list(Kind::AddressGroup).await?.items;
     let group_name = |id: &str| {
-        groups.iter().find(|group| group["id"] == id).map(|group| text(group, "/name")).unwrap_or_default()
+        groups
+            .iter()
+            .chain(&address_groups)
+            .find(|group| group["id"] == id)
+            .map(|group| text(group, "/name"))
+            .unwrap_or_default()
     };
     let object: Value = session.client.get(Kind::SecurityGroup, group).await?;
     let rules: Vec<Value> = session.client.list(Kind::SecurityGroupRule).await?.items;

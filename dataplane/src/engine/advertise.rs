@@ -34,6 +34,8 @@ pub(super) struct Advertisers {
     ports: Vec<Advertiser>,
     /// The port that the sweep comes to next.
     position: u16,
+    /// One past the highest port that there ever was: the sweep ends there.
+    end: u16,
 }
 
 /// What one port was told.
@@ -60,7 +62,7 @@ struct Told {
 
 impl Advertisers {
     pub(super) fn new(ports: u16) -> Self {
-        Self { ports: vec![Advertiser::default(); usize::from(ports)], position: 1 }
+        Self { ports: vec![Advertiser::default(); usize::from(ports)], position: 1, end: 1 }
     }
 }
 
@@ -106,14 +108,15 @@ impl Hands<'_> {
     /// Looks at a part of the ports and tells those whose time has come.
     pub(super) fn advertise_due(&mut self) {
         let snapshot = self.engine.snapshot.load();
-        let capacity = self.engine.ports.capacity();
+        let end = self.slow.advertisers.end.max(snapshot.ports_end());
+        self.slow.advertisers.end = end;
         let mut sent = 0;
-        for _ in 0..capacity.div_ceil(SWEEP_TICKS) {
+        for _ in 0..end.div_ceil(SWEEP_TICKS) {
             if sent >= BATCH {
                 return; // The next tick goes on from here.
             }
             let number = self.slow.advertisers.position;
-            self.slow.advertisers.position = if number + 1 < capacity { number + 1 } else { 1 };
+            self.slow.advertisers.position = if number + 1 < end { number + 1 } else { 1 };
             let Some(mut advertiser) = self.slow.advertisers.ports.get(usize::from(number)).copied() else {
                 continue;
             };

@@ -3,7 +3,6 @@
 //! A configuration is compiled first; only when all of it is right is it published, at once, and the epochs of the ports
 //! that it changes are raised. No flow is flushed: those of a changed port are decided again by their next packets.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
@@ -105,21 +104,14 @@ impl Engine {
 
     /// A number for every port and tunnel: the one that it has, else the lowest free one.
     fn number_ports(&self, config: &Config) -> HashMap<String, u16> {
-        let mut by_hash = HashMap::new();
-        let mut free = BTreeSet::new();
-        for number in 1..self.ports.capacity() {
-            match self.ports.entry(number).id_hash {
-                0 => {
-                    free.insert(number);
-                }
-                hash => {
-                    by_hash.insert(hash, number);
-                }
-            }
-        }
+        let numbers = || 1..self.ports.capacity();
+        let hash = |number: u16| self.ports.entry(number).id_hash;
+        let by_hash: HashMap<u64, u16> =
+            numbers().map(|number| (hash(number), number)).filter(|(hash, _)| *hash != 0).collect();
+        let mut free = numbers().filter(|number| hash(*number) == 0);
         let known = |id: &String| by_hash.get(&id_hash(id)).copied();
         let number = |id: String| {
-            let number = known(&id).or_else(|| free.pop_first()).unwrap_or_default();
+            let number = known(&id).or_else(|| free.next()).unwrap_or_default();
             (id, number)
         };
         numbered(config).map(number).collect()

@@ -267,6 +267,11 @@ impl Topology {
         self.ports.iter().flatten()
     }
 
+    /// One past the highest number of a port.
+    pub fn ports_end(&self) -> u16 {
+        self.ports.len() as u16
+    }
+
     /// The port of a router's network that has this address.
     pub fn port_behind_router(&self, router: Index, address: IpAddr) -> Option<&Port> {
         self.routers[router].networks.iter().find_map(|network| self.port_in_network(*network, address))

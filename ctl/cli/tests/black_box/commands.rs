@@ -46,7 +46,7 @@ fn a_list_is_a_table() {
          wan   FLAT   -        203.0.113.0/24  -         1500  edge    0      Pending\n"
     );
     let wide = site().run(&["network", "list", "-o", "wide", "--no-headers", "wan"]).fine();
-    assert!(wide.starts_with("wan ") && wide.ends_with("  yes  up  -  -  0199-2\n"), "{wide}");
+    assert!(wide.starts_with("wan ") && wide.ends_with("  yes  up  -  -  -  0199-2\n"), "{wide}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn counters() -> Value {
     json!({"tier0_packets": 75_000, "engine_packets": 25_000, "engine_hits": 20_000, "engine_decisions": 5000,
         "engine_responses": 12, "dropped_packets": 7, "sessions": 300, "sessions_max": 1_048_576,
         "sessions_created": 400, "sessions_expired": 90, "sessions_evicted": 0, "sessions_revoked": 10,
-        "nat_high_waters": 0, "revalidations": 3})
+        "nat_high_waters": 0, "revalidations": 3, "denials_logged": 0, "denials_suppressed": 0})
 }
 
 /// A daemon with a dataplane of one port, one flow and two drop reasons.

@@ -20,7 +20,7 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ("remove-peer-router", "<ROUTER>", "ip"),
     ("create-fip", "[ADDRESS]", "net name router port"),
     ("list-fips", "[FIP]...", "unassociated"),
-    ("associate-fip", "<FIP> <PORT>", "net fixed-ip reassociate"),
+    ("associate-fip", "<FIP> [PORT]", "net fixed-ip reassociate"),
     ("disassociate-fip", "<FIP>", ""),
     ("remove-fip", "<FIP>...", ""),
     ("create-sg", "<NAME>", "description rule"),

@@ -99,7 +99,8 @@ fn an_association_must_be_possible() {
     };
     refused(json!({"instance_name": "nobody"}), &[("/floating_ip/instance_name", "not_found")]);
     refused(json!({"instance_name": "lonely"}), &[("/floating_ip/instance_name", "no_router")]);
-    refused(json!({"instance_type": "lb"}), &[("/floating_ip/instance_type", "unsupported")]);
+    refused(json!({"instance_type": "lb"}), &[("/floating_ip/instance_name", "missing")]);
+    refused(json!({"instance_type": "vip"}), &[("/floating_ip/instance_type", "invalid_value")]);
     refused(
         json!({"instance_name": "web", "target_network": "island", "target_ip": "10.0.0.9", "router": "r9"}),
         &[

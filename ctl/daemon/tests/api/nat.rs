@@ -12,6 +12,8 @@ fn with_pool(daemon: &Daemon, pool: &Value) -> Answer {
 #[test]
 fn a_pool_takes_addresses_that_nobody_has() {
     let daemon = site();
+    let wide = json!({"network": {"ip_pool": {"start": "203.0.113.10", "end": "203.0.113.60"}}});
+    assert_eq!(daemon.patch("networks/wan", &wide).status, 200);
     let pool = json!({"addresses": ["203.0.113.40-203.0.113.43", "203.0.113.50"], "ports_per_workload": 500});
     let answer = with_pool(&daemon, &pool);
     assert_eq!(answer.status, 200, "{}", answer.text);

@@ -62,6 +62,8 @@ fn configure(site: &Site) -> Result<(), LabError> {
         edgectl.run(&command)?;
     }
     for member in ["red-web1", "red-web2", "red-db", INTERNET] {
+        // Routes are the test's own, not those that the gateway advertises.
+        site.member(member).run("sysctl -q -w net.ipv6.conf.eth0.accept_ra=0")?;
         site.member(member).run("sysctl -q -w net.ipv6.conf.all.disable_ipv6=0")?;
     }
     for (member, address, gateway) in [

@@ -69,6 +69,8 @@ pub(crate) fn both_versions(demo: &Demo, screen: &mut Screen) -> Result<(), LabE
     }
     for (member, network, last) in [("red-web1", 1, "11"), ("red-db", 2, "21")] {
         let member = demo.site.member(member);
+        // Addresses and routes by hand, so that nothing is waited for.
+        member.run("sysctl -q -w net.ipv6.conf.eth0.accept_ra=0")?;
         member.run("sysctl -q -w net.ipv6.conf.all.disable_ipv6=0")?;
         member.run(&format!("ip -6 address add 2001:db8:{network}::{last}/64 dev eth0 nodad"))?;
         member.run(&format!("ip -6 route add default via 2001:db8:{network}::1"))?;

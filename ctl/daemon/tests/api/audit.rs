@@ -1,6 +1,6 @@
 //! The audit log: every attempt to change something is in it, and it shows when somebody changes it.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
@@ -75,6 +75,12 @@ fn who_goes_away_in_the_middle_takes_no_line_with_it() {
             body.len()
         );
         stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        if number == WRITES - 1 {
+            // One stays for its answer, so that something is made however late the daemon gets to hear the others.
+            assert!(stream.read(&mut [0; 64]).unwrap() > 0);
+        } else {
+            std::thread::sleep(Duration::from_millis(number as u64));
+        }
     }
     // Some go before they are heard at all; of the others nothing may be made that is not noted.
     let (started, mut agreed) = (Instant::now(), 0);

@@ -517,3 +517,32 @@ async fn changes_are_followed_and_statuses_written_once() {
     stop.send(true).unwrap();
     running.await.unwrap();
 }
+
+/// On one thread the reconciler does not run while the changes are written: all of them wait for it when it does.
+#[tokio::test]
+async fn changes_that_come_together_are_applied_together() {
+    const CHANGES: usize = 100;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let app = App::new(Arc::clone(&store), Vec::new());
+    let progress = Arc::new(Progress::default());
+    let gateway = Arc::new(Gateway::Off { reason: "of the test" });
+    let (stop, stopped) = watch::channel(false);
+    let reconciler =
+        Reconciler::new(Arc::clone(&store), gateway, Arc::clone(&progress), Vec::new(), Arc::default());
+    let running = tokio::spawn(reconciler.run(stopped));
+    while progress.not_ready().is_some() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (before, _) = progress.counts();
+    let mut last = String::new();
+    for number in 0..CHANGES {
+        let name = format!("n{number}");
+        last = create::<NetworkSpec>(&app, json!({"network": {"name": name, "cidr": "10.0.0.0/24"}}));
+    }
+    while app.get::<NetworkSpec>(&last).unwrap().object.status.observed_generation == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(progress.counts(), (before + 1, 0), "one application for {CHANGES} changes");
+    stop.send(true).unwrap();
+    running.await.unwrap();
+}

@@ -1,13 +1,12 @@
 //! Rules of keypairs: a key never changes, and private keys never get here.
 
+use edgestack_model::KeypairSpec;
 use edgestack_model::reader::Refusal;
-use edgestack_model::{KeypairSpec, Object};
 use serde_json::{Map, Value};
 
 use super::error::AppError;
 use super::write::Write;
-use super::{Noun, in_effect};
-use crate::store::Store;
+use super::{Complete, Noun, in_effect};
 
 impl Noun for KeypairSpec {
     fn resolve(&mut self, previous: Option<&Self>, write: &mut Write<'_>) -> Result<(), AppError> {
@@ -31,8 +30,8 @@ impl Noun for KeypairSpec {
         }
     }
 
-    fn complete(objects: &mut [Object<Self>], _store: &dyn Store) -> Result<(), AppError> {
+    const COMPLETE: Option<Complete<Self>> = Some(|objects, _| {
         in_effect(objects);
         Ok(())
-    }
+    });
 }

@@ -4,18 +4,20 @@
 //! place: objects that come and go in between make no other appear twice or not at all.
 
 use std::cmp::Ordering;
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use edgestack_model::meta::field_names;
 use edgestack_model::{FieldError, Object, Selector, suggest};
-use serde_json::Value;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::error::AppError;
-use super::record::{Entry, object_prefix, status_key};
-use super::{App, Noun, Scope, decode_status};
+use super::listed::{Listed, write};
+use super::{App, Noun};
 use crate::hexadecimal;
-use crate::store::Store;
 
 /// Most objects of one part.
 pub const LIMIT_MAX: usize = 10_000;
@@ -53,9 +55,9 @@ pub enum Start {
 
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Page<S: Noun> {
-    /// The objects.
-    pub objects: Vec<Object<S>>,
+pub struct Page {
+    /// The objects, each as JSON.
+    pub objects: Vec<Arc<str>>,
     /// How many there are in all parts.
     pub total: usize,
     /// The token of the next part; none after the last one.
@@ -73,15 +75,14 @@ struct Place {
 
 impl App {
     /// Some objects of a kind.
-    pub fn list<S: Noun>(&self, query: &ListQuery) -> Result<Page<S>, AppError> {
-        let store = self.store.as_ref();
-        let (objects, revision) = read_objects::<S>(store, self.scope())?;
-        check_fields(query, objects.first())?;
+    pub fn list<S: Noun>(&self, query: &ListQuery) -> Result<Page, AppError> {
+        let (objects, revision) = self.seen::<S>()?;
+        check_fields::<S>(query, objects.first().map(|object| &*object.text))?;
         let start = match &query.start {
             Start::Continue(token) => Some(read_token::<S>(token, query)?),
             Start::Beginning | Start::Page(_) => None,
         };
-        let mut chosen: Vec<(Place, Object<S>)> = Vec::with_capacity(objects.len());
+        let mut chosen: Vec<(Place, Arc<Listed>)> = Vec::with_capacity(objects.len());
         for object in objects {
             if let Some(value) = fits(query, &object) {
                 chosen.push((Place { value, id: object.id.clone() }, object));
@@ -103,35 +104,38 @@ impl App {
         };
         let end = first.saturating_add(limit).min(total);
         let next = (end < total && end > first).then(|| write_token(&chosen[end - 1].0, query));
-        chosen.truncate(end);
-        let mut objects: Vec<Object<S>> = chosen.drain(first..).map(|(_, object)| object).collect();
-        S::complete(&mut objects, store)?;
+        let objects = self.written::<S>(chosen[first..end].iter().map(|(_, object)| object))?;
         Ok(Page { objects, total, next, revision })
     }
-}
 
-/// All objects of a kind that are seen, with their statuses, in the order they were made, and the revision that they are from.
-pub fn read_objects<S: Noun>(store: &dyn Store, scope: &Scope) -> Result<(Vec<Object<S>>, u64), AppError> {
-    let statuses = store.list(&status_key(S::KIND.plural(), ""))?;
-    let revision = statuses.revision;
-    let mut statuses = statuses.entries.into_iter().peekable();
-    let mut objects = Vec::new();
-    for stored in store.list(&object_prefix::<S>())?.entries {
-        let record = Entry::<S>::decode(&stored)?.record;
-        if !scope.sees(&record) {
-            continue;
-        }
-        // Both listings are in the order of the ids.
-        let key = status_key(S::KIND.plural(), &record.id);
-        while statuses.next_if(|status| status.key < key).is_some() {}
-        let status = statuses.next_if(|status| status.key == key);
-        objects.push(record.into_object(decode_status(status.as_ref().map(|status| &*status.value))));
+    /// All objects of a kind that are seen, with their statuses, in the order they were made.
+    pub fn all<S: Noun>(&self) -> Result<Vec<Object<S>>, AppError> {
+        self.seen::<S>()?.0.iter().map(|object| object.parse()).collect()
     }
-    Ok((objects, revision))
+
+    /// The same, unread, and the revision that they are from.
+    fn seen<S: Noun>(&self) -> Result<(Vec<Arc<Listed>>, u64), AppError> {
+        let (mut objects, revision) = self.lists.of::<S>(self.store.as_ref())?;
+        objects.retain(|object| self.scope.sees_listed(S::KIND, object));
+        Ok((objects, revision))
+    }
+
+    /// What answers show of some objects.
+    fn written<'a, S: Noun>(
+        &self,
+        objects: impl Iterator<Item = &'a Arc<Listed>>,
+    ) -> Result<Vec<Arc<str>>, AppError> {
+        let Some(complete) = S::COMPLETE else {
+            return Ok(objects.map(|object| Arc::clone(&object.text)).collect());
+        };
+        let mut objects: Vec<Object<S>> = objects.map(|object| object.parse()).collect::<Result<_, _>>()?;
+        complete(&mut objects, self)?;
+        objects.iter().map(write).collect()
+    }
 }
 
 /// What the object is sorted by, if it is one of those that were asked for.
-fn fits<S: Noun>(query: &ListQuery, object: &Object<S>) -> Option<Value> {
+fn fits(query: &ListQuery, object: &Listed) -> Option<Value> {
     if !query.selector.matches(&object.labels) {
         return None;
     }
@@ -140,14 +144,9 @@ fn fits<S: Noun>(query: &ListQuery, object: &Object<S>) -> Option<Value> {
         "name" => Some(&object.name),
         _ => None,
     };
-    let mut whole = None;
-    let mut value_of = |path: &str| {
-        if let Some(text) = of_the_head(path) {
-            return Value::String(text.clone());
-        }
-        // Written out as JSON only where it must be: lists can be long.
-        let whole = whole.get_or_insert_with(|| serde_json::to_value(object).unwrap_or_default());
-        at(whole, path).cloned().unwrap_or_default()
+    let value_of = |path: &str| match of_the_head(path) {
+        Some(text) => Value::String(text.clone()),
+        None => at(&Value::Object(fields_on_the_way(&object.text, path)), path).cloned().unwrap_or_default(),
     };
     for (path, wanted) in &query.filters {
         let fits = if let Some(text) = of_the_head(path) {
@@ -161,6 +160,34 @@ fn fits<S: Noun>(query: &ListQuery, object: &Object<S>) -> Option<Value> {
         }
     }
     Some(query.sort_by.as_deref().map_or(Value::Null, value_of))
+}
+
+/// The fields of an object that a path may begin with. The others are passed over: lists can be long.
+fn fields_on_the_way(text: &str, path: &str) -> Map<String, Value> {
+    struct Way<'a>(&'a str);
+
+    impl<'de> Visitor<'de> for Way<'_> {
+        type Value = Map<String, Value>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut fields = Map::new();
+            while let Some(key) = map.next_key::<&str>()? {
+                let rest = self.0.strip_prefix(key);
+                if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
+                    fields.insert(key.to_owned(), map.next_value()?);
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(fields)
+        }
+    }
+
+    serde_json::Deserializer::from_str(text).deserialize_map(Way(path)).unwrap_or_default()
 }
 
 /// The value at a path with dots.
@@ -224,11 +251,11 @@ fn compare(left: &Value, right: &Value) -> Ordering {
 }
 
 /// Refuses fields that the kind does not have.
-fn check_fields<S: Noun>(query: &ListQuery, example: Option<&Object<S>>) -> Result<(), AppError> {
+fn check_fields<S: Noun>(query: &ListQuery, example: Option<&str>) -> Result<(), AppError> {
     let filters = query.filters.iter().map(|(path, _)| (path.as_str(), path.as_str()));
     let sorting = query.sort_by.as_deref().map(|path| ("sort_by", path));
     let mut known: Vec<String> = field_names::<S>().into_iter().map(str::to_owned).collect();
-    if let Some(Ok(Value::Object(fields))) = example.map(serde_json::to_value) {
+    if let Some(Ok(fields)) = example.map(serde_json::from_str::<Map<String, Value>>) {
         known.extend(fields.into_iter().map(|(key, _)| key));
     }
     let mut errors = Vec::new();

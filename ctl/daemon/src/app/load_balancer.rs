@@ -10,8 +10,7 @@ use uuid::Uuid;
 
 use super::Noun;
 use super::error::AppError;
-use super::list::read_objects;
-use super::record::{Entry, parse_owner};
+use super::record::{Entry, object_prefix, parse_owner};
 use super::write::Write;
 
 impl Noun for LoadBalancerSpec {
@@ -125,16 +124,21 @@ fn resolve_router(
 
 /// The one router of the project that leads to the load balancer's external network.
 fn only_router(spec: &LoadBalancerSpec, write: &mut Write<'_>) -> Result<Option<String>, AppError> {
-    let routers = read_objects::<RouterSpec>(write.store(), write.scope())?.0;
-    let project = write.scope().project_of::<RouterSpec>().map(str::to_owned);
-    let mut joined = routers.into_iter().filter(|router| {
-        router.project == project
-            && router.spec.external.as_ref().is_some_and(|external| external.network == spec.network)
-    });
-    let message = match (joined.next(), joined.next()) {
-        (Some(router), None) => return Ok(Some(router.id)),
-        (Some(_), Some(_)) => format!("several routers lead to `{}`", spec.network),
-        (None, _) => format!("no router leads to `{}`", spec.network),
+    let project = write.scope().project_of::<RouterSpec>();
+    let mut joined = Vec::new();
+    for stored in write.store().list(&object_prefix::<RouterSpec>())?.entries {
+        let router = Entry::<RouterSpec>::decode(&stored)?.record;
+        let external = router.spec.external.as_ref();
+        if router.project.as_deref() == project
+            && external.is_some_and(|external| external.network == spec.network)
+        {
+            joined.push(router.id);
+        }
+    }
+    let message = match joined.as_slice() {
+        [router] => return Ok(Some(router.clone())),
+        [] => format!("no router leads to `{}`", spec.network),
+        _ => format!("several routers lead to `{}`", spec.network),
     };
     let hint = "name the router that the members are behind";
     write.refuse("router", Refusal::new("no_router", message, hint));

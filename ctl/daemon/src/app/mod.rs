@@ -13,6 +13,7 @@ mod floating_ip;
 pub mod idempotency;
 mod keypair;
 pub mod list;
+pub mod listed;
 pub mod load_balancer;
 mod network;
 pub mod node;
@@ -44,6 +45,7 @@ use uuid::Uuid;
 use addresses::Allocation;
 pub use error::AppError;
 use idempotency::Mark;
+use listed::Lists;
 use record::{Entry, Record, name_key, object_key, project_of_owner, reference, status_key, uses_prefix};
 pub use scope::{Reach, Scope};
 use write::Write;
@@ -92,15 +94,18 @@ pub trait Noun: Spec {
     fn only_settable(_fields: &mut serde_json::Map<String, Value>) {}
 
     /// Adds what answers show beside the stored fields.
-    fn complete(_objects: &mut [Object<Self>], _store: &dyn Store) -> Result<(), AppError> {
-        Ok(())
-    }
+    const COMPLETE: Option<Complete<Self>> = None;
 }
+
+/// Adds to objects what answers show beside the stored fields.
+pub type Complete<S> = fn(&mut [Object<S>], &App) -> Result<(), AppError>;
 
 /// The application: the rules over a store.
 #[derive(Clone)]
 pub struct App {
     store: Arc<dyn Store>,
+    /// What lists show of it.
+    lists: Arc<Lists>,
     /// Writes of this process follow each other, so that they need not be tried again because of each other.
     writer: Arc<Mutex<()>>,
     /// Interfaces of uplinks, which no workload's port may have.
@@ -139,6 +144,7 @@ impl App {
     pub fn new(store: Arc<dyn Store>, reserved_interfaces: Vec<String>) -> Self {
         Self {
             store,
+            lists: Arc::default(),
             writer: Arc::default(),
             reserved_interfaces: reserved_interfaces.into(),
             mark: None,
@@ -161,7 +167,7 @@ impl App {
     }
 
     fn over(&self, store: Arc<dyn Store>) -> Self {
-        Self { store, mark: None, ..self.clone() }
+        Self { store, lists: Arc::default(), mark: None, ..self.clone() }
     }
 
     /// Commits a change of `record`, or of what belongs to it, counted.
@@ -434,7 +440,9 @@ impl App {
         let status = self.store.get(&status_key(S::KIND.plural(), &entry.record.id))?;
         let mut objects =
             [entry.record.into_object(decode_status(status.as_ref().map(|status| &*status.value)))];
-        S::complete(&mut objects, self.store.as_ref())?;
+        if let Some(complete) = S::COMPLETE {
+            complete(&mut objects, self)?;
+        }
         let [object] = objects;
         Ok(Shown { object, etag })
     }

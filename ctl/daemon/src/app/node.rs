@@ -1,14 +1,14 @@
 //! Rules of nodes. A host makes its own node and tells its facts, which lie beside the node in the store.
 
 use edgestack_model::node::{NodeAction, NodeFacts, NodeState};
-use edgestack_model::{NodeSpec, Object, PortSpec, Spec as _};
+use edgestack_model::{NodeSpec, PortSpec, Spec as _};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
 use super::error::AppError;
 use super::record::{Entry, object_prefix};
 use super::write::Write;
-use super::{App, Noun, Shown};
+use super::{App, Complete, Noun, Shown};
 use crate::store::Store;
 
 /// A host that has not been heard of for so long is away.
@@ -36,15 +36,15 @@ impl Noun for NodeSpec {
         }
     }
 
-    fn complete(objects: &mut [Object<Self>], store: &dyn Store) -> Result<(), AppError> {
+    const COMPLETE: Option<Complete<Self>> = Some(|objects, app| {
         for object in objects {
-            if let Some(mut facts) = facts(store, &object.id)? {
+            if let Some(mut facts) = facts(app.store.as_ref(), &object.id)? {
                 facts.state = state(&object.spec, &facts);
                 object.spec.facts = Some(facts);
             }
         }
         Ok(())
-    }
+    });
 }
 
 impl App {

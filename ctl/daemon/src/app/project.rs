@@ -2,24 +2,23 @@
 
 use edgestack_model::project::DEFAULT_PROJECT;
 use edgestack_model::security_group::DEFAULT_GROUP;
-use edgestack_model::{Kind, Object, ProjectSpec, Reference, SecurityGroupSpec, Spec};
+use edgestack_model::{Kind, ProjectSpec, Reference, SecurityGroupSpec, Spec};
 
 use super::error::AppError;
 use super::record::{Entry, Record, object_key};
 use super::usage::{counts, limits_key, usage_key};
 use super::write::{Write, find};
-use super::{Noun, Scope, in_effect, security_group, security_group_rule};
-use crate::store::Store;
+use super::{Complete, Noun, Scope, in_effect, security_group, security_group_rule};
 
 impl Noun for ProjectSpec {
     fn resolve(&mut self, _previous: Option<&Self>, _write: &mut Write<'_>) -> Result<(), AppError> {
         Ok(())
     }
 
-    fn complete(objects: &mut [Object<Self>], _store: &dyn Store) -> Result<(), AppError> {
+    const COMPLETE: Option<Complete<Self>> = Some(|objects, _| {
         in_effect(objects);
         Ok(())
-    }
+    });
 
     fn after_put(record: &Record<Self>, _wanted: &Self, write: &mut Write<'_>) -> Result<(), AppError> {
         let is_new = write.store().get(&object_key::<Self>(&record.id))?.is_none();

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use edgestack_model::Spec;
 use edgestack_model::project::DEFAULT_PROJECT;
+use edgestack_model::{Kind, Spec};
 
+use super::listed::Listed;
 use super::record::Record;
 
 /// What a request may reach.
@@ -82,9 +83,18 @@ impl Scope {
 
     /// Whether an object is seen.
     pub fn sees<S: Spec>(&self, record: &Record<S>) -> bool {
-        match &record.project {
-            Some(project) => self.reach.has(project) || record.spec.is_shared(),
-            None if S::KIND == edgestack_model::Kind::Project => self.reach.has(&record.name),
+        self.sees_one(S::KIND, record.project.as_deref(), &record.name, record.spec.is_shared())
+    }
+
+    /// Whether an object of a list is seen.
+    pub fn sees_listed(&self, kind: Kind, object: &Listed) -> bool {
+        self.sees_one(kind, object.project.as_deref(), &object.name, object.is_shared)
+    }
+
+    fn sees_one(&self, kind: Kind, project: Option<&str>, name: &str, is_shared: bool) -> bool {
+        match project {
+            Some(project) => self.reach.has(project) || is_shared,
+            None if kind == Kind::Project => self.reach.has(name),
             None => true,
         }
     }

@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edgestack_model::security_group::DEFAULT_GROUP;
 use edgestack_model::security_group_rule::{Direction, EthernetType, Protocol};
-use edgestack_model::{Labels, Object, SecurityGroupRuleSpec, SecurityGroupSpec, Spec};
+use edgestack_model::{Labels, SecurityGroupRuleSpec, SecurityGroupSpec, Spec};
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::error::AppError;
-use super::list::read_objects;
 use super::record::{Entry, Record, name_key, object_key, status_key};
 use super::write::Write;
-use super::{Noun, Scope, decode_status, security_group_rule};
+use super::{Complete, Noun, Scope, decode_status, security_group_rule};
 use crate::store::{Store, Transaction};
 
 impl Noun for SecurityGroupSpec {
@@ -78,8 +77,9 @@ impl Noun for SecurityGroupSpec {
         }
     }
 
-    fn complete(objects: &mut [Object<Self>], store: &dyn Store) -> Result<(), AppError> {
+    const COMPLETE: Option<Complete<Self>> = Some(|objects, app| {
         if let [object] = objects {
+            let store = app.store.as_ref();
             let mut rules = Vec::new();
             for rule in security_group_rule::of_group(store, &object.id)? {
                 let status = store.get(&status_key(SecurityGroupRuleSpec::KIND.plural(), &rule.record.id))?;
@@ -91,14 +91,14 @@ impl Noun for SecurityGroupSpec {
             return Ok(());
         }
         let mut rules: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for rule in read_objects::<SecurityGroupRuleSpec>(store, &Scope::default())?.0 {
+        for rule in app.within(Scope::default()).all::<SecurityGroupRuleSpec>()? {
             rules.entry(rule.spec.security_group_id.clone()).or_default().push(rule);
         }
         for object in objects {
             object.spec.rules = rules.remove(&object.id).unwrap_or_default();
         }
         Ok(())
-    }
+    });
 }
 
 /// Makes the rules of a group those of a request: what is there already stays as it is.

@@ -3,14 +3,14 @@
 use edgestack_model::project::SYSTEM_PROJECT;
 use edgestack_model::reader::Refusal;
 use edgestack_model::token::{LIFETIME_DEFAULT, LIFETIME_MAX};
-use edgestack_model::{Object, Role, RoleBindingSpec, TokenSpec};
+use edgestack_model::{Role, RoleBindingSpec, TokenSpec};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::error::AppError;
 use super::record::{Entry, parse_owner};
 use super::write::Write;
-use super::{Noun, Scope, in_effect, write};
+use super::{Complete, Noun, Scope, in_effect, write};
 use crate::store::{Store, Transaction};
 
 impl Noun for TokenSpec {
@@ -47,15 +47,15 @@ impl Noun for TokenSpec {
         fields.remove("last_used_at");
     }
 
-    fn complete(objects: &mut [Object<Self>], store: &dyn Store) -> Result<(), AppError> {
+    const COMPLETE: Option<Complete<Self>> = Some(|objects, app| {
         in_effect(objects);
         for object in objects {
-            let stored = store.get(&last_use_key(&object.id))?;
+            let stored = app.store.get(&last_use_key(&object.id))?;
             let text = stored.and_then(|stored| String::from_utf8(stored.value).ok());
             object.spec.last_used_at = text.and_then(|text| text.parse().ok());
         }
         Ok(())
-    }
+    });
 }
 
 impl Noun for RoleBindingSpec {
@@ -66,10 +66,10 @@ impl Noun for RoleBindingSpec {
         Ok(())
     }
 
-    fn complete(objects: &mut [Object<Self>], _store: &dyn Store) -> Result<(), AppError> {
+    const COMPLETE: Option<Complete<Self>> = Some(|objects, _| {
         in_effect(objects);
         Ok(())
-    }
+    });
 }
 
 /// Roles of the site are given in `system`, the others in a project.

@@ -16,7 +16,6 @@ use super::parameters::Parameters;
 use super::routes::Routes;
 use super::write_call::{WriteCall, Written};
 use super::{Api, PREFIX};
-use crate::app::list::read_objects;
 use crate::app::load_balancer::no_such_part;
 use crate::app::{App, AppError, Shown};
 
@@ -205,7 +204,7 @@ async fn remove_member(
 
 /// The load balancers that are seen.
 fn all(app: &App) -> Result<Vec<LoadBalancer>, AppError> {
-    Ok(read_objects::<LoadBalancerSpec>(app.store().as_ref(), app.scope())?.0)
+    app.all::<LoadBalancerSpec>()
 }
 
 fn draft(object: &Object<LoadBalancerSpec>, spec: LoadBalancerSpec) -> Draft<LoadBalancerSpec> {

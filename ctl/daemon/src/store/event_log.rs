@@ -131,6 +131,11 @@ impl Watch {
         }
     }
 
+    /// The revision up to which all changes were handed out.
+    pub fn revision(&self) -> u64 {
+        self.seen
+    }
+
     /// The changes since the last call, possibly none.
     pub fn pending(&mut self) -> Result<Vec<Event>, Compacted> {
         let (seen, events) = self.log.after(&self.prefix, self.seen)?;

@@ -8,8 +8,9 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::programs::TcContext;
 use edgestack_abi::flow::FAMILY_IPV6;
 use edgestack_abi::maps::Control;
-use edgestack_abi::port::{PORT_PUNT_ALL, PORT_UNDERLAY, PORT_UP, PORT_UPLINK};
+use edgestack_abi::port::{PORT_PUNT_ALL, PORT_UNDERLAY, PORT_UP, PORT_UPLINK, PORT_VLANS};
 use edgestack_abi::punt::TRUNK_TAG_ETHER_TYPE;
+use edgestack_abi::tunnel::{KIND_VLAN, VLAN_IDENTIFIER, VLAN_TAG};
 use edgestack_abi::{DropReason, FlowEntry, FlowVerdict, PortEntry};
 
 use crate::counters::{self, Amount};
@@ -75,7 +76,40 @@ pub fn port(context: &TcContext) -> i32 {
             return action;
         }
     }
+    // SAFETY: the context is the program's own.
+    if control.tier0_enabled != 0
+        && unsafe { (*packet).vlan_present } != 0
+        && ingress.flags & (PORT_VLANS | PORT_PUNT_ALL) == PORT_VLANS
+        && let Some(action) = tagged(context, control, in_port)
+    {
+        return action;
+    }
     miss(context, control, ingress, in_port)
+}
+
+/// Forwards a packet with a VLAN tag, which the stack keeps beside it, without the tag; None leaves it to the engine, unchanged.
+#[inline(always)]
+fn tagged(context: &TcContext, control: &Control, under_port: u16) -> Option<i32> {
+    let packet = context.skb.skb;
+    // SAFETY: the context is the program's own.
+    let identifier = unsafe { (*packet).vlan_tci } as u16 & VLAN_IDENTIFIER;
+    let in_port = tunnel::vlan(under_port, identifier, control)?;
+    let ingress = maps::port(in_port)?;
+    make_headers_readable(context);
+    let (data, data_end) = (context.data(), context.data_end());
+    let headers = parse::parse(data, data_end, context.len(), control.hash_seed)?;
+    let segment = segment_length(packet, &headers);
+    let hit = lookup::decide(control, ingress, in_port, (data, data_end), &headers, segment)?;
+    if !rewrite_tc::is_possible(&headers, &hit) || hit.out_tunnel != 0 {
+        return None;
+    }
+    let amount = amount(packet, headers.header_length);
+    // SAFETY: a plain helper call on the program's own context.
+    if unsafe { bpf_skb_vlan_pop(packet) } != 0 {
+        return None;
+    }
+    counters::carried_in(under_port, amount);
+    Some(forward::<false>(context, control, in_port, &headers, &hit))
 }
 
 /// Takes the outer headers off a packet that came by a tunnel and forwards it; None leaves it to the engine, unchanged.
@@ -146,6 +180,12 @@ fn encapsulate(context: &TcContext, headers: &Headers, hit: &Hit, amount: Amount
     let entry = maps::TUNNELS.get(hit.out_tunnel as u32)?;
     let under = maps::port(entry.under_port)?;
     let (data, data_end, length) = (context.data(), context.data_end(), context.len());
+    if entry.kind == KIND_VLAN {
+        counters::carried_out(entry.under_port, amount);
+        // SAFETY: a plain helper call on the program's own context.
+        let pushed = unsafe { bpf_skb_vlan_push(context.skb.skb, VLAN_TAG.to_be(), entry.identifier as u16) };
+        return (pushed == 0).then_some(under.interface_index);
+    }
     let flow = tunnel::flow(data, data_end, headers)?;
     if data + ETHERNET_LENGTH > data_end {
         return None;

@@ -9,8 +9,8 @@ use edgestack_abi::checksum::fold;
 use edgestack_abi::flow::FAMILY_IPV6;
 use edgestack_abi::maps::Control;
 use edgestack_abi::tunnel::{
-    self, BUCKET_TUNNELS, GENEVE_FLAGS, GENEVE_PORT, INDEX_BUCKETS, KIND_GENEVE, KIND_VXLAN, OUTER_TTL,
-    VXLAN_FLAGS, VXLAN_PORT,
+    self, BUCKET_TUNNELS, GENEVE_FLAGS, GENEVE_PORT, INDEX_BUCKETS, KIND_GENEVE, KIND_VLAN, KIND_VXLAN,
+    OUTER_TTL, VXLAN_FLAGS, VXLAN_PORT,
 };
 
 use crate::maps;
@@ -169,6 +169,27 @@ unsafe fn listed(
             && entry.local[1] == local[1]
             && is_addressed;
         if is_it {
+            return Some(entry.port);
+        }
+    }
+    None
+}
+
+/// The port of a VLAN of `in_port`.
+#[inline(always)]
+pub fn vlan(in_port: u16, identifier: u16, control: &Control) -> Option<u16> {
+    let identifier = identifier as u32;
+    let bucket = tunnel::bucket(KIND_VLAN, identifier, [in_port as u64, 0], control.hash_seed);
+    let numbers = *maps::TUNNEL_INDEX.get(bucket & (INDEX_BUCKETS - 1))?;
+    let mut place = 0;
+    while place < BUCKET_TUNNELS {
+        let number = (numbers >> (16 * place)) as u16;
+        place += 1;
+        if number == 0 {
+            continue;
+        }
+        let entry = maps::TUNNELS.get(number as u32)?;
+        if entry.kind == KIND_VLAN && entry.identifier == identifier && entry.under_port == in_port {
             return Some(entry.port);
         }
     }

@@ -5,12 +5,13 @@ use aya_ebpf::helpers::generated::{bpf_redirect_map, bpf_xdp_adjust_head};
 use aya_ebpf::programs::XdpContext;
 use edgestack_abi::flow::FAMILY_IPV6;
 use edgestack_abi::maps::Control;
-use edgestack_abi::port::{PORT_PUNT_ALL, PORT_UNDERLAY, PORT_UPLINK, PORT_XDP_TRANSMIT};
+use edgestack_abi::port::{PORT_PUNT_ALL, PORT_UNDERLAY, PORT_UPLINK, PORT_VLANS, PORT_XDP_TRANSMIT};
+use edgestack_abi::tunnel::{KIND_VLAN, VLAN_IDENTIFIER, VLAN_TAG, VLAN_TAG_LENGTH};
 use edgestack_abi::{DropReason, PortEntry};
 
 use crate::counters::{self, Amount};
 use crate::lookup::{self, Hit};
-use crate::parse::{self, ETHERNET_LENGTH, Headers, load};
+use crate::parse::{self, ETHERNET_LENGTH, Headers, load, store};
 use crate::tunnel::{self, OUTER_IPV4, OUTER_IPV6};
 use crate::{maps, rewrite_xdp};
 
@@ -30,6 +31,11 @@ pub fn port(context: &XdpContext) -> u32 {
     }
     if control.tier0_enabled != 0 {
         if let Some(action) = known::<true>(context, control, ingress, in_port) {
+            return action;
+        }
+        if ingress.flags & (PORT_VLANS | PORT_PUNT_ALL) == PORT_VLANS
+            && let Some(action) = tagged(context, control, in_port)
+        {
             return action;
         }
         if ingress.flags & (PORT_UNDERLAY | PORT_PUNT_ALL) == PORT_UNDERLAY
@@ -71,6 +77,83 @@ fn known<const MAY_WRAP: bool>(
     Some(forward(control, in_port, length, &hit))
 }
 
+/// Takes the VLAN tag off a frame and forwards it; where that cannot be, it is as it was.
+#[inline(always)]
+fn tagged(context: &XdpContext, control: &Control, under_port: u16) -> Option<u32> {
+    let (data, data_end) = (context.data(), context.data_end());
+    if data + ETHERNET_LENGTH + VLAN_TAG_LENGTH > data_end {
+        return None;
+    }
+    let length = (data_end - data) as u32;
+    // SAFETY: so many bytes were checked.
+    let (first, second, tag) = unsafe { (load::<u64>(data, 0), load::<u32>(data, 8), load::<u32>(data, 12)) };
+    let [high, low, ..] = tag.to_ne_bytes();
+    if u16::from_be_bytes([high, low]) != VLAN_TAG {
+        return None;
+    }
+    let [_, _, high, low] = tag.to_ne_bytes();
+    let in_port = tunnel::vlan(under_port, u16::from_be_bytes([high, low]) & VLAN_IDENTIFIER, control)?;
+    let ingress = maps::port(in_port)?;
+    if !shift(context, VLAN_TAG_LENGTH as i32, (first, second)) {
+        return None;
+    }
+    let action = known::<false>(context, control, ingress, in_port);
+    if let Some(action) = action
+        && action != XDP_PASS
+    {
+        counters::carried_in(under_port, Amount { packets: 1, bytes: length as u64 });
+        return Some(action);
+    }
+    if shift(context, -(VLAN_TAG_LENGTH as i32), (first, second)) && write_tag(context, tag) {
+        return action;
+    }
+    counters::dropped(under_port, DropReason::FramesExhausted, 1);
+    Some(XDP_DROP)
+}
+
+/// Moves the start of the frame, and the MAC addresses with it.
+#[inline(always)]
+fn shift(context: &XdpContext, by: i32, (first, second): (u64, u32)) -> bool {
+    // SAFETY: a plain helper call on the program's own context.
+    if unsafe { bpf_xdp_adjust_head(context.ctx, by) } != 0 {
+        return false;
+    }
+    let (data, data_end) = (context.data(), context.data_end());
+    if data + ETHERNET_LENGTH > data_end {
+        return false;
+    }
+    // SAFETY: so many bytes were checked.
+    unsafe {
+        store(data, 0, first);
+        store(data, 8, second);
+    }
+    true
+}
+
+#[inline(always)]
+fn write_tag(context: &XdpContext, tag: u32) -> bool {
+    let (data, data_end) = (context.data(), context.data_end());
+    if data + ETHERNET_LENGTH + VLAN_TAG_LENGTH > data_end {
+        return false;
+    }
+    // SAFETY: so many bytes were checked.
+    unsafe { store(data, 12, tag) };
+    true
+}
+
+/// Puts a VLAN tag into the frame.
+#[inline(always)]
+fn push_tag(context: &XdpContext, identifier: u32) -> bool {
+    let (data, data_end) = (context.data(), context.data_end());
+    if data + ETHERNET_LENGTH > data_end {
+        return false;
+    }
+    // SAFETY: so many bytes were checked.
+    let addresses = unsafe { (load::<u64>(data, 0), load::<u32>(data, 8)) };
+    let tag = ((VLAN_TAG as u32) << 16 | identifier).to_be();
+    shift(context, -(VLAN_TAG_LENGTH as i32), addresses) && write_tag(context, tag)
+}
+
 /// Takes the outer headers off a frame that came by a tunnel and forwards it; where that cannot be, it is as it was.
 #[inline(always)]
 fn carried(context: &XdpContext, control: &Control, under_port: u16) -> Option<u32> {
@@ -108,6 +191,16 @@ fn encapsulate(context: &XdpContext, control: &Control, in_port: u16, headers: &
     else {
         return XDP_DROP;
     };
+    if entry.kind == KIND_VLAN {
+        if !push_tag(context, entry.identifier) {
+            counters::dropped(in_port, DropReason::FramesExhausted, 1);
+            return XDP_DROP;
+        }
+        let bytes = length as u64 + VLAN_TAG_LENGTH as u64;
+        counters::carried_out(entry.under_port, Amount { packets: 1, bytes });
+        count(control, in_port, length, hit);
+        return redirect(in_port, entry.under_port);
+    }
     let outer_length = if entry.family == FAMILY_IPV6 { OUTER_IPV6 } else { OUTER_IPV4 };
     // SAFETY: a plain helper call on the program's own context.
     let has_room = unsafe { bpf_xdp_adjust_head(context.ctx, -(outer_length as i32)) } == 0;

@@ -22,6 +22,11 @@ pub enum Segment {
         /// Network identifier, 1 to 16777215.
         vni: u32,
     },
+    /// An external network, with a VLAN tag (IEEE 802.1Q) on the interface of another uplink, whose network has none.
+    Vlan {
+        /// Identifier, 1 to 4094.
+        vlan_id: u16,
+    },
 }
 
 /// The gateway's place in the network that carries the tunnels.

@@ -6,7 +6,9 @@
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
-use edgestack_abi::port::{PORT_PUNT_ALL, PORT_UNDERLAY, PORT_UP, PORT_UPLINK, PORT_XDP_TRANSMIT};
+use edgestack_abi::port::{
+    PORT_PUNT_ALL, PORT_UNDERLAY, PORT_UP, PORT_UPLINK, PORT_VLANS, PORT_XDP_TRANSMIT,
+};
 use hashbrown::{HashMap, HashSet};
 
 use super::timers::Announcement;
@@ -138,13 +140,17 @@ impl Engine {
             });
             return is_touched;
         }
+        let is_vlan = snapshot.is_vlan(port.number);
+        let has_vlans = snapshot.vlans.iter().any(|vlan| vlan.parent == port.number);
         let is_underlay = snapshot
             .overlay
             .as_ref()
             .is_some_and(|overlay| snapshot.networks[overlay.network].uplink == Some(port.number));
         self.ports.update(port.number, |entry| {
-            let keep = entry.flags & (PORT_PUNT_ALL | PORT_XDP_TRANSMIT);
+            let of_parent = if is_vlan && is_known { PORT_UP } else { 0 };
+            let keep = entry.flags & (PORT_PUNT_ALL | PORT_XDP_TRANSMIT | of_parent);
             entry.flags = keep
+                | if has_vlans { PORT_VLANS } else { 0 }
                 | if port.up && is_plugged { PORT_UP } else { 0 }
                 | if port.workload.is_none() { PORT_UPLINK } else { 0 }
                 | if is_underlay { PORT_UNDERLAY } else { 0 };
@@ -209,7 +215,7 @@ impl Engine {
         let configured = snapshot.port(port);
         let network_mtu = configured.map(|port| snapshot.networks[port.network].mtu);
         self.ports.update(port, |entry| {
-            let keep = entry.flags & (PORT_PUNT_ALL | PORT_UPLINK | PORT_UNDERLAY);
+            let keep = entry.flags & (PORT_PUNT_ALL | PORT_UPLINK | PORT_UNDERLAY | PORT_VLANS);
             let is_up = binding.is_some() && configured.is_some_and(|port| port.up);
             let transmits = binding.is_some_and(|binding| binding.xdp_transmit);
             entry.flags =

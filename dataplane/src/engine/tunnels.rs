@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 
 use edgestack_abi::flow::FAMILY_IPV6;
-use edgestack_abi::port::{PORT_UNDERLAY, PORT_UNRESOLVED, PORT_UP, PORT_XDP_TRANSMIT};
+use edgestack_abi::port::{PORT_UNDERLAY, PORT_UNRESOLVED, PORT_UP, PORT_VLANS, PORT_XDP_TRANSMIT};
+use edgestack_abi::tunnel::{KIND_VLAN, VLAN_IDENTIFIER, VLAN_TAG, VLAN_TAG_LENGTH};
 use edgestack_abi::{DropReason, PortEntry, TunnelEntry};
 
 use super::{Engine, SlowPath, Transmit, Worker, discard};
@@ -17,7 +18,7 @@ use crate::snapshot::overlay::{Overlay, Tunnel};
 use crate::wire::headers::{self, Network, Transport};
 use crate::wire::tunnel::{self, CONGESTION_EXPERIENCED};
 use crate::wire::udp::{self, UDP_LENGTH};
-use crate::wire::{ETHERNET_LENGTH, read_u16};
+use crate::wire::{ETHERNET_LENGTH, read_u16, write_u16};
 
 /// A frame of a tunnel: the tunnel's port, the length of what is around the frame, and whether the way was congested.
 struct Carried {
@@ -29,25 +30,28 @@ struct Carried {
 impl Engine {
     /// Takes the outer headers off what came by tunnels; what cannot be taken is dropped.
     pub(super) fn unwrap_batch(&self, worker: &Worker, pool: &mut FramePool, batch: &mut Vec<Packet>) {
-        let is_underlay = |packet: &Packet| self.ports.flags_and_mtu(packet.in_port).0 & PORT_UNDERLAY != 0;
-        if !batch.iter().any(is_underlay) {
+        let has = |packet: &Packet, flags: u16| self.ports.flags_and_mtu(packet.in_port).0 & flags != 0;
+        if !batch.iter().any(|packet| has(packet, PORT_UNDERLAY | PORT_VLANS)) {
             return;
         }
         let snapshot = self.snapshot.load();
-        let Some(overlay) = &snapshot.overlay else { return };
         let mut position = 0;
         while let Some(packet) = batch.get_mut(position) {
             position += 1;
-            let frame = pool.data(packet);
-            if !is_underlay(packet) || !frame.starts_with(&overlay.mac_address.0) {
+            let (in_port, length) = (packet.in_port, packet.length);
+            let mut taken = Ok(false);
+            if has(packet, PORT_VLANS) {
+                taken = untag(&snapshot, pool, packet);
+            }
+            if taken == Ok(false) && has(packet, PORT_UNDERLAY) {
+                taken = take_carried(&snapshot, pool, packet);
+            }
+            if taken == Ok(false) {
                 continue;
             }
-            let carried = find_carried(overlay, frame);
-            let Some(carried) = carried.transpose() else { continue };
-            let received = worker.counters.port(packet.in_port);
+            let received = worker.counters.port(in_port);
             received.received_packets.add(1);
-            received.received_bytes.add(u64::from(packet.length));
-            let taken = carried.and_then(|carried| take(pool, packet, &carried));
+            received.received_bytes.add(u64::from(length));
             if let Err(reason) = taken {
                 position -= 1;
                 discard(&worker.counters, pool, batch.remove(position), Stage::Decapsulate, reason);
@@ -93,8 +97,38 @@ impl Engine {
         }
     }
 
+    /// Brings the records of all VLANs up to date with the ports below.
+    fn sync_vlans(&self, slow: &SlowPath, snapshot: &Snapshot) {
+        for vlan in &snapshot.vlans {
+            let present = self.ports.entry(vlan.port).tunnel;
+            let Some(number) = self.tunnels.number_for(vlan.port, present) else { continue };
+            self.tunnels.write(
+                number,
+                TunnelEntry {
+                    port: vlan.port,
+                    under_port: vlan.parent,
+                    kind: KIND_VLAN,
+                    identifier: u32::from(vlan.identifier),
+                    remote: [u64::from(vlan.parent), 0],
+                    ..TunnelEntry::default()
+                },
+            );
+            let under = self.ports.entry(vlan.parent);
+            // The tag is no part of what an interface's MTU counts.
+            let under_mtu = slow.bindings.get(&vlan.parent).map_or(under.mtu, |binding| binding.mtu);
+            let Some(port) = snapshot.port(vlan.port) else { continue };
+            let flags = if port.up { PORT_UP | PORT_XDP_TRANSMIT } else { PORT_XDP_TRANSMIT };
+            self.ports.update(vlan.port, |entry| {
+                entry.flags = entry.flags & !(PORT_UP | PORT_XDP_TRANSMIT) | under.flags & flags;
+                entry.mtu = snapshot.networks[port.network].mtu.min(under_mtu);
+                entry.tunnel = number;
+            });
+        }
+    }
+
     /// Brings the records of all tunnels up to date with their configuration, the port below, and what is known of next hops.
     pub(super) fn sync_tunnels(&self, slow: &mut SlowPath, snapshot: &Snapshot) {
+        self.sync_vlans(slow, snapshot);
         let Some(overlay) = &snapshot.overlay else { return };
         let under_port = snapshot.networks[overlay.network].uplink.unwrap_or_default();
         let under = self.ports.entry(under_port);
@@ -231,7 +265,48 @@ fn take(pool: &mut FramePool, packet: &mut Packet, carried: &Carried) -> Result<
     Ok(())
 }
 
+/// Takes a frame that came by a tunnel out of its outer headers; whether it was one.
+fn take_carried(snapshot: &Snapshot, pool: &mut FramePool, packet: &mut Packet) -> Result<bool, DropReason> {
+    let Some(overlay) = &snapshot.overlay else { return Ok(false) };
+    let frame = pool.data(packet);
+    if !frame.starts_with(&overlay.mac_address.0) {
+        return Ok(false);
+    }
+    let Some(carried) = find_carried(overlay, frame)? else { return Ok(false) };
+    take(pool, packet, &carried).map(|()| true)
+}
+
+/// Takes the VLAN tag off a frame; whether it had one. A tag without an identifier is only a priority (IEEE 802.1Q).
+fn untag(snapshot: &Snapshot, pool: &mut FramePool, packet: &mut Packet) -> Result<bool, DropReason> {
+    let frame = pool.data_mut(packet);
+    if frame.len() < ETHERNET_LENGTH + VLAN_TAG_LENGTH || read_u16(frame, 12) != VLAN_TAG {
+        return Ok(false);
+    }
+    let identifier = read_u16(frame, 14) & VLAN_IDENTIFIER;
+    if identifier != 0 {
+        packet.in_port = snapshot.vlan(packet.in_port, identifier).ok_or(DropReason::UnknownNetwork)?;
+    }
+    frame.copy_within(..12, VLAN_TAG_LENGTH);
+    packet.offset += VLAN_TAG_LENGTH as u16;
+    packet.length -= VLAN_TAG_LENGTH as u16;
+    Ok(true)
+}
+
+/// Puts a VLAN tag into a frame.
+fn tag(pool: &mut FramePool, packet: &mut Packet, identifier: u32) -> Result<(), DropReason> {
+    packet.offset = packet.offset.checked_sub(VLAN_TAG_LENGTH as u16).ok_or(DropReason::FramesExhausted)?;
+    packet.length += VLAN_TAG_LENGTH as u16;
+    let frame = pool.data_mut(packet);
+    frame.copy_within(VLAN_TAG_LENGTH..VLAN_TAG_LENGTH + 12, 0);
+    write_u16(frame, 12, VLAN_TAG);
+    write_u16(frame, 14, identifier as u16);
+    Ok(())
+}
+
 fn wrap(pool: &mut FramePool, packet: &mut Packet, entry: &TunnelEntry) -> Result<(), DropReason> {
+    if entry.kind == KIND_VLAN {
+        return tag(pool, packet, entry.identifier);
+    }
     let length = tunnel::outer_length(entry.family == FAMILY_IPV6) as u16;
     packet.offset = packet.offset.checked_sub(length).ok_or(DropReason::FramesExhausted)?;
     packet.length += length;

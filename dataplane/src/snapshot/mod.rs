@@ -28,7 +28,7 @@ use crate::wire::neighbour::link_local;
 use address_set::AddressSet;
 use load_balancer::LoadBalancer;
 use nat::{Forwards, Pool};
-use overlay::{Overlay, Remote};
+use overlay::{Overlay, Remote, Vlan};
 use route_table::RouteTable;
 use security_group::SecurityGroup;
 use services::Services;
@@ -69,6 +69,8 @@ pub struct Topology {
     pub load_balancers: Vec<LoadBalancer>,
     /// What carries tenant networks between hosts.
     pub overlay: Option<Overlay>,
+    /// Uplinks that are VLANs of others, in order of these and of their identifiers.
+    pub vlans: Vec<Vlan>,
 }
 
 impl Deref for Snapshot {

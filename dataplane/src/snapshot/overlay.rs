@@ -62,6 +62,17 @@ pub struct Remote {
     pub carrier: u16,
 }
 
+/// An uplink that is a VLAN of another's interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vlan {
+    /// Its port.
+    pub port: u16,
+    /// The port whose interface it is.
+    pub parent: u16,
+    /// Identifier.
+    pub identifier: u16,
+}
+
 /// A tunnel that a configuration asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -80,6 +91,7 @@ pub fn tunnelled(segment: Option<Segment>) -> Option<(u8, u32)> {
     match segment? {
         Segment::Vxlan { vni } => Some((KIND_VXLAN, vni)),
         Segment::Geneve { vni } => Some((KIND_GENEVE, vni)),
+        Segment::Vlan { .. } => None,
     }
 }
 
@@ -131,6 +143,18 @@ impl Snapshot {
     pub fn tunnel(&self, port: u16) -> Option<&Tunnel> {
         let tunnel = self.port(port)?.tunnel?;
         self.overlay.as_ref()?.tunnels.get(tunnel)
+    }
+
+    /// The port of a VLAN of another port.
+    pub fn vlan(&self, parent: u16, identifier: u16) -> Option<u16> {
+        let place =
+            self.vlans.binary_search_by_key(&(parent, identifier), |vlan| (vlan.parent, vlan.identifier));
+        Some(self.vlans[place.ok()?].port)
+    }
+
+    /// Whether a port is a VLAN of another.
+    pub fn is_vlan(&self, port: u16) -> bool {
+        self.vlans.iter().any(|vlan| vlan.port == port)
     }
 
     /// The neighbour that a tunnel's packets are sent to, and in whose name it is asked for.

@@ -75,7 +75,7 @@ drop_reasons! {
     MalformedTunnel = 42, "malformed_tunnel", "The headers of a VXLAN or Geneve frame are truncated, fragmented, contradict each other, or have a wrong UDP checksum.";
     TunnelOption = 43, "tunnel_option", "The Geneve frame has a critical option that the gateway does not know.";
     UnknownPeer = 44, "unknown_peer", "The VXLAN or Geneve frame came from an address that is no peer's.";
-    UnknownNetwork = 45, "unknown_network", "The VXLAN or Geneve frame is of a network that the gateway does not share with its sender.";
+    UnknownNetwork = 45, "unknown_network", "The VXLAN or Geneve frame is of a network that the gateway does not share with its sender, or the VLAN is no network's.";
     BlackHole = 46, "black_hole", "A static route of the router leads nowhere.";
 }
 

@@ -14,6 +14,8 @@ pub const PORT_UPLINK: u16 = 1 << 3;
 pub const PORT_UNDERLAY: u16 = 1 << 4;
 /// A tunnel whose next hop is not known: the engine finds it first.
 pub const PORT_UNRESOLVED: u16 = 1 << 5;
+/// Frames with VLAN tags come in by this port for others.
+pub const PORT_VLANS: u16 = 1 << 6;
 
 /// One port: 64 bytes, indexed by port number. Port 0 is none. Tier 0 reads the fields up to `interface_mac`; the
 /// rest lets a new engine recognise the port, whose number must not change while flows refer to it.
@@ -25,7 +27,7 @@ pub struct PortEntry {
     /// Index of the interface, 0 while there is none.
     pub interface_index: u32,
     /// [`PORT_UP`], [`PORT_XDP_TRANSMIT`], [`PORT_PUNT_ALL`], [`PORT_UPLINK`], [`PORT_UNDERLAY`],
-    /// [`PORT_UNRESOLVED`].
+    /// [`PORT_UNRESOLVED`], [`PORT_VLANS`].
     pub flags: u16,
     /// Largest IP packet that may leave by the port, in bytes.
     pub mtu: u16,

@@ -1,6 +1,6 @@
 //! Tunnels: ports that are no interface of their own, but a way through another port's.
 //!
-//! What leaves by such a port is wrapped in outer headers and sent by the port below; what comes in by the port below with
+//! What leaves by such a port is wrapped in outer headers, or gets a VLAN tag, and is sent by the port below; what comes in by the port below with
 //! those headers around it came in by the tunnel's port. A flow's key and verdict name the tunnel's port like any other, and
 //! its [`crate::PortEntry::tunnel`] names its record in [`crate::maps::TUNNELS`].
 //!
@@ -19,6 +19,17 @@ pub const BUCKET_TUNNELS: usize = 4;
 pub const KIND_VXLAN: u8 = 1;
 /// Ethernet in UDP with options (RFC 8926).
 pub const KIND_GENEVE: u8 = 2;
+
+/// A VLAN of the port below (IEEE 802.1Q). Of its record only the ports and the identifier say anything, and the first word of
+/// the peer's address is the port below.
+pub const KIND_VLAN: u8 = 3;
+
+/// EtherType of a VLAN tag.
+pub const VLAN_TAG: u16 = 0x8100;
+/// Length of a VLAN tag.
+pub const VLAN_TAG_LENGTH: usize = 4;
+/// The bits of a tag that are the VLAN's identifier; the others are a priority.
+pub const VLAN_IDENTIFIER: u16 = 0x0fff;
 
 /// UDP port of VXLAN.
 pub const VXLAN_PORT: u16 = 4789;
@@ -43,13 +54,13 @@ pub struct TunnelEntry {
     pub port: u16,
     /// The port whose interface it goes through.
     pub under_port: u16,
-    /// [`KIND_VXLAN`] or [`KIND_GENEVE`].
+    /// [`KIND_VXLAN`], [`KIND_GENEVE`] or [`KIND_VLAN`].
     pub kind: u8,
     /// Family of the outer addresses: 0, or [`crate::flow::FAMILY_IPV6`].
     pub family: u8,
     /// Always 0.
     pub zero: [u8; 2],
-    /// Network identifier.
+    /// Identifier of the network or of the VLAN.
     pub identifier: u32,
     /// Outer destination MAC address: the next hop towards the peer.
     pub ethernet_destination: [u8; 6],

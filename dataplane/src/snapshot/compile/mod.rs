@@ -171,6 +171,7 @@ impl<'a> Compiler<'a> {
         self.segments();
         self.ports(port_numbers);
         self.nat_pools();
+        self.vlans();
         self.routers();
         self.overlay();
         self.load_balancers();

@@ -6,19 +6,34 @@ use edgestack_abi::maps::MAX_PORTS;
 use edgestack_abi::tunnel::{IDENTIFIER_MAX, MAX_TUNNELS};
 use hashbrown::{HashMap, HashSet};
 
-use super::super::overlay::{Overlay, Remote, Tunnel, Wanted, tunnelled, wanted};
+use super::super::overlay::{Overlay, Remote, Tunnel, Vlan, Wanted, tunnelled, wanted};
 use super::super::{Index, Owner, Port, fingerprint};
 use super::Compiler;
-use crate::config;
+use crate::config::{self, PortKind, Segment};
 
 /// Workloads on other hosts that one host knows: what is left of the numbers beyond those of its own ports.
 const REMOTE_WORKLOADS_MAX: usize = (u16::MAX as u32 - MAX_PORTS + 1) as usize;
+
+/// Largest identifier of a VLAN (IEEE 802.1Q, section 9.6).
+const VLAN_MAX: u16 = 4094;
 
 impl Compiler<'_> {
     /// Identifiers of networks are possible, and each is one network's.
     pub(super) fn segments(&mut self) {
         let mut seen = HashSet::new();
         for network in &self.config.networks {
+            if let Some(Segment::Vlan { vlan_id }) = network.segment {
+                let object = format!("network {}", network.name);
+                if !network.external {
+                    let message =
+                        "a network with a VLAN tag is external, and this one is a tenant's".to_owned();
+                    self.problem(object.clone(), "segment", message);
+                }
+                if !(1..=VLAN_MAX).contains(&vlan_id) {
+                    let message = format!("{vlan_id} is not between 1 and {VLAN_MAX}");
+                    self.problem(object, "segment.vlan_id", message);
+                }
+            }
             let Some((kind, identifier)) = tunnelled(network.segment) else { continue };
             let object = format!("network {}", network.name);
             if network.external {
@@ -33,6 +48,44 @@ impl Compiler<'_> {
                 let message = format!("{identifier} is another network's; give every network its own");
                 self.problem(object, "segment.vni", message);
             }
+        }
+    }
+
+    /// Which uplinks are VLANs of the interfaces of others.
+    pub(super) fn vlans(&mut self) {
+        let vlan_of = |port: &config::Port| {
+            let network = self.network_index.get(port.network.as_str())?;
+            match self.config.networks[*network].segment {
+                Some(Segment::Vlan { vlan_id }) if port.kind == PortKind::Uplink => Some(vlan_id),
+                _ => None,
+            }
+        };
+        let (mut vlans, mut problems): (Vec<Vlan>, Vec<_>) = (Vec::new(), Vec::new());
+        for port in &self.config.ports {
+            let Some(identifier) = vlan_of(port) else { continue };
+            let Some(number) = self.topology.port_number(&port.id) else { continue };
+            let is_parent = |other: &&std::sync::Arc<config::Port>| {
+                other.kind == PortKind::Uplink
+                    && other.interface.is_some()
+                    && other.interface == port.interface
+                    && vlan_of(other).is_none()
+            };
+            let parent = self.config.ports.iter().find(is_parent);
+            let Some(parent) = parent.and_then(|parent| self.topology.port_number(&parent.id)) else {
+                let message = "no other uplink has this interface for a network without a VLAN tag; add one";
+                problems.push((format!("port {}", port.name), "interface", message.to_owned()));
+                continue;
+            };
+            if vlans.iter().any(|vlan| (vlan.parent, vlan.identifier) == (parent, identifier)) {
+                let message = format!("VLAN {identifier} of its interface is another network's");
+                problems.push((format!("port {}", port.name), "network", message));
+            }
+            vlans.push(Vlan { port: number, parent, identifier });
+        }
+        vlans.sort_unstable_by_key(|vlan| (vlan.parent, vlan.identifier));
+        self.topology.vlans = vlans;
+        for (object, field, message) in problems {
+            self.problem(object, field, message);
         }
     }
 
@@ -115,6 +168,10 @@ impl Compiler<'_> {
             let message = format!("network {} is not external; tunnels go out by an uplink", overlay.network);
             self.problem(object(), "network", message);
             return;
+        }
+        if self.config.networks[network].segment.is_some() {
+            let message = format!("network {} has a VLAN tag; tunnels go out without one", overlay.network);
+            self.problem(object(), "network", message);
         }
         let mac = overlay.mac_address;
         if mac.is_multicast() || mac.is_zero() {

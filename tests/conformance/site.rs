@@ -119,6 +119,10 @@ impl Site {
                 .engine
                 .port_number(&port.id)
                 .ok_or_else(|| format!("port `{}` has no number after it was applied", port.id))?;
+            // A VLAN is plugged in by the interface of the port below.
+            if self.engine.port_entry(number).tunnel != 0 {
+                continue;
+            }
             let before = self.ports.insert(number, port.id.clone());
             if before.as_ref() != Some(&port.id) {
                 let [high, low] = number.to_be_bytes();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use edgestack_abi::PortCounters;
 use edgestack_abi::maps::Control;
+use edgestack_abi::tunnel::KIND_VLAN;
 use edgestack_dataplane::fastpath::{FastPath, SkbOptions, TableSizes};
 use edgestack_dataplane::tables::region::Regions;
 
@@ -13,6 +14,9 @@ const FRAME_LENGTH_MIN: usize = 34;
 const IPV6_FRAME_LENGTH_MIN: usize = 54;
 /// Index of an interface that exists everywhere, for redirects that are decided and not carried out.
 const LOOPBACK_INDEX: u32 = 1;
+
+/// Tunnels that a case may have, and one.
+const TUNNELS_LOOKED_AT: usize = 32;
 
 /// Which program a packet goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,10 +105,32 @@ impl Tier0 {
             [] => Err(format!("{:?} changed a packet that it hands to the engine", self.hook)),
             [port] => {
                 self.hits += 1;
-                Ok(Some((port, run.packet)))
+                let mut packet = run.packet;
+                // TC leaves a tag beside the packet, where the stack would put it in on the way out.
+                if self.hook == Hook::Tc
+                    && let Some(identifier) = self.vlan_sent_by(port)?
+                {
+                    let [high, low] = identifier.to_be_bytes();
+                    packet.splice(12..12, [0x81, 0x00, high, low]);
+                }
+                Ok(Some((port, packet)))
             }
             _ => Err(format!("{:?} counted one packet at several ports: {left:?}", self.hook)),
         }
+    }
+
+    /// The VLAN of the interface of `under` that has just sent.
+    fn vlan_sent_by(&mut self, under: u16) -> Result<Option<u16>, String> {
+        for number in 1..TUNNELS_LOOKED_AT {
+            let entry = self.regions.tunnels.read(number);
+            if entry.kind == KIND_VLAN && entry.under_port == under {
+                let transmitted = self.counters(entry.port)?.transmitted_packets;
+                if changed(&mut self.transmitted, entry.port, transmitted) {
+                    return Ok(Some(entry.identifier as u16));
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn counters(&self, port: u16) -> Result<PortCounters, String> {

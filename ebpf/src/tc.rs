@@ -51,7 +51,7 @@ pub fn port(context: &TcContext) -> i32 {
         counters::dropped(0, DropReason::UnknownPort, 1);
         return TC_ACT_SHOT;
     }
-    // A packet with a VLAN tag, which the stack keeps beside it, is none that tier 0 knows.
+    // A packet with a VLAN tag, which the stack keeps beside it, did not come by this port, but maybe by one of its VLANs.
     // SAFETY: the context is the program's own.
     if control.tier0_enabled != 0 && unsafe { (*packet).vlan_present } == 0 {
         make_headers_readable(context);

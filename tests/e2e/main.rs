@@ -14,4 +14,5 @@ mod lab;
 mod overlay;
 mod restart;
 mod services;
+mod vlan;
 mod workload_services;

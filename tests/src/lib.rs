@@ -15,6 +15,7 @@ pub mod namespace;
 pub mod site;
 pub mod tenants;
 pub mod traffic;
+pub mod vlan_switch;
 pub mod wait;
 
 pub use command::{Process, run};

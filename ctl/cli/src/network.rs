@@ -51,7 +51,7 @@ pub(crate) struct CreateArgs {
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     pub network_type: Option<NetworkType>,
     /// VLAN id or tunnel key
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, visible_alias = "vlan-id", value_name = "NUMBER")]
     pub segment_id: Option<u32>,
     /// Physical network of a flat or VLAN network, as the daemon's uplinks name it
     #[arg(long, value_name = "NAME")]

@@ -411,15 +411,14 @@ fn read_physnet(
             let refusal = Refusal::new("not_allowed", "a tunnel network has no physnet_name", hint);
             reader.refuse("physnet_name", refusal);
         }
-        Some(NetworkType::Flat) | None => {}
-        Some(_) if external => {
-            let hint = "set type to FLAT";
-            reader
-                .refuse("external", Refusal::new("not_allowed", "only a FLAT network can be external", hint));
+        Some(NetworkType::Vxlan | NetworkType::Geneve) if external => {
+            let message = "only a FLAT or VLAN network can be external";
+            reader.refuse("external", Refusal::new("not_allowed", message, "set type to FLAT or VLAN"));
         }
-        Some(_) => {}
+        Some(_) | None => {}
     }
-    if external && network_type == Some(NetworkType::Flat) && !reader.has("physnet_name") {
+    let is_physical = matches!(network_type, Some(NetworkType::Flat | NetworkType::Vlan));
+    if external && is_physical && !reader.has("physnet_name") {
         let message = "an external network needs the physnet_name of the uplink that carries it";
         let hint = "the `physical_network` of an [[uplink]] in edgestackd.toml";
         reader.refuse("physnet_name", Refusal::new("missing", message, hint));
@@ -530,6 +529,8 @@ mod tests {
             (json!({"type": "VLAN", "segment_id": 4095}), "/network/segment_id", "out_of_range"),
             (json!({"external": true}), "/network/external", "not_allowed"),
             (json!({"type": "FLAT", "external": true}), "/network/physnet_name", "missing"),
+            (json!({"type": "VLAN", "segment_id": 10, "external": true}), "/network/physnet_name", "missing"),
+            (json!({"type": "VLAN", "segment_id": 0}), "/network/segment_id", "out_of_range"),
             (json!({"physnet_name": "wan"}), "/network/physnet_name", "not_allowed"),
             (json!({"cidr": "10.0.0.0/31"}), "/network/cidr", "out_of_range"),
             (json!({"cidr": "224.0.0.0/24"}), "/network/cidr", "invalid_cidr"),

@@ -140,12 +140,16 @@ impl Engine {
             });
             return is_touched;
         }
-        let is_vlan = snapshot.is_vlan(port.number);
-        let has_vlans = snapshot.vlans.iter().any(|vlan| vlan.parent == port.number);
+        let is_vlan = snapshot.vlan_parent(port.number).is_some();
+        let has_vlans = !snapshot.vlans_of(port.number).is_empty();
         let is_underlay = snapshot
             .overlay
             .as_ref()
             .is_some_and(|overlay| snapshot.networks[overlay.network].uplink == Some(port.number));
+        if !is_vlan {
+            // It may have been one.
+            self.forget_tunnel(&before);
+        }
         self.ports.update(port.number, |entry| {
             let of_parent = if is_vlan && is_known { PORT_UP } else { 0 };
             let keep = entry.flags & (PORT_PUNT_ALL | PORT_XDP_TRANSMIT | of_parent);
@@ -155,6 +159,7 @@ impl Engine {
                 | if port.workload.is_none() { PORT_UPLINK } else { 0 }
                 | if is_underlay { PORT_UNDERLAY } else { 0 };
             entry.mtu = binding.map_or(network_mtu, |binding| network_mtu.min(binding.mtu));
+            entry.tunnel = if is_vlan { entry.tunnel } else { 0 };
             entry.id_hash = id_hash(&port.id);
             entry.fingerprint = fingerprint;
         });
@@ -194,7 +199,13 @@ impl Engine {
         self.snapshot.load().port_number(port_id).filter(|number| *number < self.ports.capacity())
     }
 
-    /// Tells what a port is plugged into; none: nothing.
+    /// The id of the port whose interface a port is a VLAN of.
+    pub fn vlan_parent_id(&self, port: u16) -> Option<String> {
+        let snapshot = self.snapshot.load();
+        Some(snapshot.port(snapshot.vlan_parent(port)?)?.id.clone())
+    }
+
+    /// Tells what a port is plugged into; none: nothing. A VLAN is told by the port below.
     pub fn set_interface(&self, port: u16, binding: Option<InterfaceBinding>) {
         let mut slow = self.slow();
         let snapshot = self.snapshot.load();
@@ -206,7 +217,10 @@ impl Engine {
         match binding {
             Some(binding) => {
                 if before != after {
-                    slow.neighbours.doubt(port, self.control.now_ticks());
+                    let vlans = snapshot.vlans_of(port).iter().map(|vlan| vlan.port);
+                    for port in vlans.chain([port]) {
+                        slow.neighbours.doubt(port, self.control.now_ticks());
+                    }
                 }
                 slow.bindings.insert(port, binding)
             }

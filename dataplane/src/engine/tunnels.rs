@@ -114,8 +114,8 @@ impl Engine {
                 },
             );
             let under = self.ports.entry(vlan.parent);
-            // The tag is no part of what an interface's MTU counts.
-            let under_mtu = slow.bindings.get(&vlan.parent).map_or(under.mtu, |binding| binding.mtu);
+            // The tag is no part of what an interface's MTU counts, and its other networks' MTUs are none of this one's.
+            let under_mtu = slow.bindings.get(&vlan.parent).map_or(u16::MAX, |binding| binding.mtu);
             let Some(port) = snapshot.port(vlan.port) else { continue };
             let flags = if port.up { PORT_UP | PORT_XDP_TRANSMIT } else { PORT_XDP_TRANSMIT };
             self.ports.update(vlan.port, |entry| {

@@ -215,29 +215,24 @@ impl Plugger {
             };
             self.ports.insert(id, state);
         }
-        for port in &config.ports {
-            if let Some(state) = self.ports.get_mut(&port.id).filter(|state| state.wanted.uplink) {
-                let leads_to = |external: &RouterExternal| external.network == port.network;
-                let routers = config.routers.iter();
-                state.routers = routers
-                    .filter(|router| router.legs().any(leads_to))
-                    .map(|router| router.mac_address)
-                    .chain(
-                        config
-                            .overlay
-                            .iter()
-                            .filter(|overlay| overlay.network == port.network)
-                            .map(|overlay| overlay.mac_address),
-                    )
-                    .collect();
-            }
+        for (id, state) in self.ports.iter_mut().filter(|(_, state)| state.wanted.uplink) {
+            let own = config.ports.iter().filter(|port| {
+                let is_uplink = matches!(port.kind, PortKind::Uplink);
+                port.id == *id || is_uplink && port.interface == state.wanted.interface
+            });
+            state.routers = own.flat_map(|port| router_macs(config, &port.network)).collect();
         }
         self.reconcile(&[]);
     }
 
+    /// A VLAN has no interface of its own: it comes and goes with that of the port below.
     fn wanted(&self, port: &crate::config::Port) -> Option<(String, Wanted)> {
+        let number = self.engine.port_number(&port.id)?;
+        if self.engine.vlan_parent_id(number).is_some() {
+            return None;
+        }
         let wanted = Wanted {
-            number: self.engine.port_number(&port.id)?,
+            number,
             interface: port.interface.clone(),
             uplink: matches!(port.kind, PortKind::Uplink),
             attach: port.attach,
@@ -570,6 +565,14 @@ impl Plugger {
 
 fn fallback_reason(error: &PlugError) -> String {
     format!("attached by TC only: {error}")
+}
+
+/// The MAC addresses of the gateway in an external network.
+fn router_macs(config: &Config, network: &str) -> impl Iterator<Item = MacAddress> {
+    let leads_to = move |external: &RouterExternal| external.network == network;
+    let routers = config.routers.iter().filter(move |router| router.legs().any(leads_to));
+    let overlay = config.overlay.iter().filter(move |overlay| overlay.network == network);
+    routers.map(|router| router.mac_address).chain(overlay.map(|overlay| overlay.mac_address))
 }
 
 /// What is to be said of an uplink whose own MAC address is also a router's: frames to it belong to the host.

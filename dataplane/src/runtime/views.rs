@@ -33,7 +33,8 @@ impl Dataplane {
         let engine = &self.shared.engine;
         let number = engine.port_number(&port.id).unwrap_or_default();
         let entry = engine.port_entry(number);
-        let status = plugger.status(&port.id);
+        let parent = engine.vlan_parent_id(number);
+        let status = plugger.status(parent.as_ref().unwrap_or(&port.id));
         let (kind, mac_address, ip_address) = match &port.kind {
             PortKind::Workload(workload) => {
                 ("workload", Some(workload.mac_address), Some(workload.ip_address))

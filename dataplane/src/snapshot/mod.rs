@@ -71,6 +71,8 @@ pub struct Topology {
     pub overlay: Option<Overlay>,
     /// Uplinks that are VLANs of others, in order of these and of their identifiers.
     pub vlans: Vec<Vlan>,
+    /// The port below of each of them, by its own.
+    pub vlan_parents: HashMap<u16, u16>,
 }
 
 impl Deref for Snapshot {

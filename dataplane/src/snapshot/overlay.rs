@@ -152,9 +152,16 @@ impl Snapshot {
         Some(self.vlans[place.ok()?].port)
     }
 
-    /// Whether a port is a VLAN of another.
-    pub fn is_vlan(&self, port: u16) -> bool {
-        self.vlans.iter().any(|vlan| vlan.port == port)
+    /// The port whose interface a port is a VLAN of.
+    pub fn vlan_parent(&self, port: u16) -> Option<u16> {
+        self.vlan_parents.get(&port).copied()
+    }
+
+    /// The VLANs of a port.
+    pub fn vlans_of(&self, parent: u16) -> &[Vlan] {
+        let first = self.vlans.partition_point(|vlan| vlan.parent < parent);
+        let end = self.vlans.partition_point(|vlan| vlan.parent <= parent);
+        &self.vlans[first..end]
     }
 
     /// The neighbour that a tunnel's packets are sent to, and in whose name it is asked for.

@@ -8,7 +8,7 @@ use edgestack_dataplane::config::{
     AddressGroup, AddressPair, Attach, Config, Dhcp, Direction, Endpoint, FloatingIp, FloatingIpLoadBalancer,
     FloatingIpTarget, HostRoute, LoadBalancer, LoadBalancerMember, LoadBalancerRule, NatMapping, NatPool,
     Network, Port, PortForward, PortKind, Remote, Router, RouterExternal, SecurityGroup, SecurityGroupRule,
-    Services, StaticRoute, Workload,
+    Segment, Services, StaticRoute, Workload,
 };
 use edgestack_dataplane::snapshot::Snapshot;
 use hashbrown::HashMap;
@@ -66,12 +66,18 @@ fn services() -> impl Strategy<Value = Services> {
 
 fn network() -> impl Strategy<Value = Network> {
     let mtu = prop_oneof![Just(1500), any::<u16>()];
-    (id(), cidr(), prop::option::of(address()), mtu, any::<bool>(), services()).prop_map(
-        |(id, cidr, gateway_ip, mtu, external, services)| Network {
+    let segment = prop_oneof![
+        6 => Just(None),
+        2 => (0..3_u16).prop_map(|vlan_id| Some(Segment::Vlan { vlan_id })),
+        1 => any::<u32>().prop_map(|vni| Some(Segment::Vxlan { vni })),
+    ];
+    (id(), cidr(), prop::option::of(address()), mtu, any::<bool>(), services(), segment).prop_map(
+        |(id, cidr, gateway_ip, mtu, external, services, segment)| Network {
             gateway_ip,
             mtu,
             external,
             services,
+            segment,
             ..Network::new(id, cidr)
         },
     )
@@ -106,7 +112,7 @@ fn port() -> impl Strategy<Value = Port> {
         name: id.clone(),
         id,
         network,
-        interface: None,
+        interface: matches!(kind, PortKind::Uplink).then(|| "eth1".to_owned()),
         kind,
         attach: Attach::Auto,
         admin_state_up,

@@ -142,7 +142,10 @@ fn choose_segment(
         candidate
     };
     spec.segment_id = Some(segment);
-    let what = format!("the segment_id {segment}");
+    let what = match &spec.physnet_name {
+        Some(physnet) => format!("VLAN {segment} of the physical network `{physnet}`"),
+        None => format!("the segment_id {segment}"),
+    };
     write.claim(format!("{prefix}{segment:08x}"), "segment_id", "segment_in_use", what);
     Ok(())
 }

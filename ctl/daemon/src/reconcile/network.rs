@@ -360,20 +360,6 @@ pub fn build(mirror: &Mirror, uplinks: &[Uplink], settings: &ServiceSettings, bu
             .bring_up_to_date(&mirror.address_groups, true, |record| Some(address_group(record))),
         ..Config::default()
     };
-    for network in mirror.networks.values().filter(|network| network.spec.external) {
-        let physnet = network.spec.physnet_name.as_deref();
-        for uplink in uplinks.iter().filter(|uplink| Some(uplink.physical_network.as_str()) == physnet) {
-            config.ports.push(Arc::new(Port {
-                id: uplink.port_id(&network.id),
-                name: uplink.name.clone(),
-                network: network.id.clone(),
-                interface: Some(uplink.interface.clone()),
-                kind: PortKind::Uplink,
-                attach: attach(uplink.attach),
-                admin_state_up: true,
-            }));
-        }
-    }
     overlay::add(&mut config, mirror, uplinks);
     config
 }
@@ -660,7 +646,8 @@ fn cidr(range: Ipv4Net) -> Cidr {
     Cidr::containing(range.network(), range.prefix_len())
 }
 
-fn attach(attach: port::Attach) -> Attach {
+/// How tier 0 is attached to a port.
+pub(super) fn attach(attach: port::Attach) -> Attach {
     match attach {
         port::Attach::Auto => Attach::Auto,
         port::Attach::Xdp => Attach::Xdp,

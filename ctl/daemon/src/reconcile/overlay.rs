@@ -1,18 +1,19 @@
-//! The overlay in the dataplane's configuration: the network that carries it, its uplink, and what networks and ports say of
-//! other hosts. Made of the daemon's configuration and of objects; called by the network reconciler, and for plans.
+//! Uplinks in the dataplane's configuration, and the overlay that one of them carries: external networks with and without VLAN
+//! tags, and what networks and ports say of other hosts. Made of the daemon's configuration and of objects; called by the
+//! network reconciler, and for plans.
 
 use std::sync::Arc;
 
 use edgestack_dataplane::address::Cidr;
-use edgestack_dataplane::config::{self, Attach, Config, Network, Port, PortKind, Segment};
+use edgestack_dataplane::config::{self, Config, Network, Port, PortKind, Segment};
 use edgestack_model::NetworkSpec;
-use edgestack_model::network::NetworkType;
+use edgestack_model::network::{MTU_BYTES_MAX, NetworkType};
 
 use super::mirror::Mirror;
-use super::network::Uplink;
+use super::network::{Uplink, attach};
 
 /// Id of the network that carries the overlay where no external network does, and its name in counters and traces.
-const NETWORK: &str = "underlay";
+const UNDERLAY: &str = "underlay";
 
 /// What an uplink carries between hosts, from the daemon's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,12 +37,11 @@ pub struct Overlay {
 impl Overlay {
     /// The overlay of a daemon's configuration.
     pub fn new(overlay: &crate::config::Overlay) -> Self {
-        let empty = Cidr::containing(std::net::Ipv4Addr::UNSPECIFIED, 32);
         let ipv4 = overlay.address.as_ref().map(|own| *own.get_ref());
         let ipv6 = overlay.ipv6_address.as_ref().map(|own| *own.get_ref());
         Self {
             tunnels: overlay.tunnels(),
-            cidr: ipv4.map_or(empty, |own| Cidr::containing(own.addr(), own.prefix_len())),
+            cidr: ipv4.map_or_else(empty_subnet, |own| Cidr::containing(own.addr(), own.prefix_len())),
             gateway: overlay.gateway.as_ref().map(|gateway| *gateway.get_ref()),
             ipv6_cidr: ipv6.map(|own| Cidr::containing(own.addr(), own.prefix_len())),
             ipv6_gateway: overlay.ipv6_gateway.as_ref().map(|gateway| *gateway.get_ref()),
@@ -51,13 +51,14 @@ impl Overlay {
     }
 }
 
-/// How a network's frames travel between hosts.
+/// How a network's frames travel between hosts, and in which VLAN those of an external one leave.
 pub fn segment(spec: &NetworkSpec) -> Option<Segment> {
     let vni = spec.segment_id?;
     match spec.network_type {
         NetworkType::Vxlan => Some(Segment::Vxlan { vni }),
         NetworkType::Geneve => Some(Segment::Geneve { vni }),
-        NetworkType::Vlan | NetworkType::Flat => None,
+        NetworkType::Vlan => spec.external.then_some(Segment::Vlan { vlan_id: vni as u16 }),
+        NetworkType::Flat => None,
     }
 }
 
@@ -65,45 +66,80 @@ pub fn segment(spec: &NetworkSpec) -> Option<Segment> {
 pub fn mtu(spec: &NetworkSpec, uplinks: &[Uplink]) -> u16 {
     let overlay = uplinks.iter().find_map(|uplink| uplink.overlay.as_ref());
     match (segment(spec), overlay) {
-        (Some(_), Some(overlay)) => spec.mtu.min(overlay.tenant_mtu),
+        (Some(Segment::Vxlan { .. } | Segment::Geneve { .. }), Some(overlay)) => {
+            spec.mtu.min(overlay.tenant_mtu)
+        }
         _ => spec.mtu,
     }
 }
 
-/// Adds the overlay, and the network that carries it where no external network has its uplink.
+/// Adds the uplinks of external networks and the overlay. What leaves without a VLAN tag has a network of its own where no external
+/// one is that.
 pub fn add(config: &mut Config, mirror: &Mirror, uplinks: &[Uplink]) {
-    let Some((uplink, overlay)) = uplinks.iter().find_map(|uplink| Some((uplink, uplink.overlay.as_ref()?)))
-    else {
-        return;
-    };
-    let physnet = Some(uplink.physical_network.as_str());
-    let shared = mirror
-        .networks
-        .values()
-        .find(|network| network.spec.external && network.spec.physnet_name.as_deref() == physnet);
-    let network = shared.map_or_else(|| NETWORK.to_owned(), |network| network.id.clone());
-    if shared.is_none() {
-        config.networks.push(Arc::new(Network {
-            gateway_ip: overlay.gateway,
-            ipv6_cidr: overlay.ipv6_cidr,
-            ipv6_gateway_ip: overlay.ipv6_gateway,
-            mtu: overlay.mtu,
-            external: true,
-            ..Network::new(NETWORK, overlay.cidr)
-        }));
-        config.ports.push(Arc::new(Port {
-            id: uplink.port_id(NETWORK),
-            name: uplink.name.clone(),
-            network: network.clone(),
-            interface: Some(uplink.interface.clone()),
-            kind: PortKind::Uplink,
-            attach: match uplink.attach {
-                edgestack_model::port::Attach::Auto => Attach::Auto,
-                edgestack_model::port::Attach::Xdp => Attach::Xdp,
-                edgestack_model::port::Attach::Tc => Attach::Tc,
-            },
-            admin_state_up: true,
-        }));
+    for uplink in uplinks {
+        let mut untagged = None;
+        let mut has_vlans = false;
+        for network in mirror.networks.values().filter(|network| network.spec.external) {
+            if network.spec.physnet_name.as_ref() != Some(&uplink.physical_network) {
+                continue;
+            }
+            let name = if let Some(Segment::Vlan { vlan_id }) = segment(&network.spec) {
+                has_vlans = true;
+                format!("{}.{vlan_id}", uplink.name)
+            } else {
+                untagged = Some(network.id.clone());
+                uplink.name.clone()
+            };
+            config.ports.push(port(uplink, name, &network.id));
+        }
+        if uplink.overlay.is_none() && !has_vlans {
+            continue;
+        }
+        let network = untagged.unwrap_or_else(|| {
+            let network = untagged_network(uplink);
+            config.ports.push(port(uplink, uplink.name.clone(), &network.id));
+            let id = network.id.clone();
+            config.networks.push(Arc::new(network));
+            id
+        });
+        if let Some(overlay) = &uplink.overlay {
+            config.overlay = Some(Arc::new(config::Overlay { network, ..overlay.tunnels.clone() }));
+        }
     }
-    config.overlay = Some(Arc::new(config::Overlay { network, ..overlay.tunnels.clone() }));
+}
+
+/// The port of an uplink for one of its networks.
+fn port(uplink: &Uplink, name: String, network_id: &str) -> Arc<Port> {
+    Arc::new(Port {
+        id: uplink.port_id(network_id),
+        name,
+        network: network_id.to_owned(),
+        interface: Some(uplink.interface.clone()),
+        kind: PortKind::Uplink,
+        attach: attach(uplink.attach),
+        admin_state_up: true,
+    })
+}
+
+/// What is outside of an uplink without a VLAN tag where no external network is: the underlay, or nothing.
+fn untagged_network(uplink: &Uplink) -> Network {
+    let empty = || Network {
+        name: format!("untagged {}", uplink.name),
+        mtu: MTU_BYTES_MAX as u16,
+        external: true,
+        ..Network::new(format!("untagged-{}", uplink.name), empty_subnet())
+    };
+    uplink.overlay.as_ref().map_or_else(empty, |overlay| Network {
+        gateway_ip: overlay.gateway,
+        ipv6_cidr: overlay.ipv6_cidr,
+        ipv6_gateway_ip: overlay.ipv6_gateway,
+        mtu: overlay.mtu,
+        external: true,
+        ..Network::new(UNDERLAY, overlay.cidr)
+    })
+}
+
+/// The subnet of what has no addresses.
+fn empty_subnet() -> Cidr {
+    Cidr::containing(std::net::Ipv4Addr::UNSPECIFIED, 32)
 }

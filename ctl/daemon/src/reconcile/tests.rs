@@ -179,6 +179,38 @@ fn only_what_a_write_concerns_is_made_anew() {
 }
 
 #[test]
+fn external_networks_in_vlans_share_an_uplink() {
+    let app = App::new(Arc::new(MemoryStore::default()), vec!["eth9".to_owned()]);
+    let create_vlan = |vlan: u16| {
+        create::<NetworkSpec>(
+            &app,
+            json!({"network": {"name": format!("wan-{vlan}"), "type": "VLAN", "segment_id": vlan, "external": true,
+                "physnet_name": "internet", "cidr": "203.0.113.0/24"}}),
+        )
+    };
+    let (ten, twenty) = (create_vlan(10), create_vlan(20));
+    let tenant = json!({"network": {"name": "in", "type": "VLAN", "segment_id": 30, "physnet_name": "internet",
+        "cidr": "10.0.0.0/24"}});
+    create::<NetworkSpec>(&app, tenant);
+    let ports = |config: &Config| {
+        let uplinks = config.ports.iter().map(|port| (port.name.clone(), port.network.clone()));
+        uplinks.collect::<BTreeMap<_, _>>()
+    };
+    let named =
+        |list: [(&str, &str); 3]| list.map(|(name, network)| (name.to_owned(), network.to_owned())).into();
+    let config = build(&mirror(&app), &uplinks(), &ServiceSettings::default(), &mut Built::default());
+    accepted(&config);
+    assert_eq!(ports(&config), named([("wan0.10", &ten), ("wan0.20", &twenty), ("wan0", "untagged-wan0")]));
+
+    let flat = json!({"network": {"name": "wan", "type": "FLAT", "external": true, "physnet_name": "internet",
+        "cidr": "203.0.113.0/24"}});
+    let flat = create::<NetworkSpec>(&app, flat);
+    let config = build(&mirror(&app), &uplinks(), &ServiceSettings::default(), &mut Built::default());
+    accepted(&config);
+    assert_eq!(ports(&config), named([("wan0.10", &ten), ("wan0.20", &twenty), ("wan0", &flat)]));
+}
+
+#[test]
 fn hosts_are_told_of_ipv6_as_their_network_says() {
     let app = App::new(Arc::new(MemoryStore::default()), Vec::new());
     for (name, mode) in [

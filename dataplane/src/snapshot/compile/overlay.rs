@@ -53,40 +53,46 @@ impl Compiler<'_> {
 
     /// Which uplinks are VLANs of the interfaces of others.
     pub(super) fn vlans(&mut self) {
-        let vlan_of = |port: &config::Port| {
-            let network = self.network_index.get(port.network.as_str())?;
-            match self.config.networks[*network].segment {
-                Some(Segment::Vlan { vlan_id }) if port.kind == PortKind::Uplink => Some(vlan_id),
-                _ => None,
-            }
-        };
-        let (mut vlans, mut problems): (Vec<Vlan>, Vec<_>) = (Vec::new(), Vec::new());
-        for port in &self.config.ports {
-            let Some(identifier) = vlan_of(port) else { continue };
+        let config = self.config;
+        let uplinks = config.ports.iter().filter(|port| port.kind == PortKind::Uplink);
+        let mut untagged = HashMap::new();
+        let mut tagged = Vec::new();
+        for port in uplinks {
+            let Some(network) = self.network_index.get(port.network.as_str()) else { continue };
+            let network = &config.networks[*network];
             let Some(number) = self.topology.port_number(&port.id) else { continue };
-            let is_parent = |other: &&std::sync::Arc<config::Port>| {
-                other.kind == PortKind::Uplink
-                    && other.interface.is_some()
-                    && other.interface == port.interface
-                    && vlan_of(other).is_none()
-            };
-            let parent = self.config.ports.iter().find(is_parent);
-            let Some(parent) = parent.and_then(|parent| self.topology.port_number(&parent.id)) else {
-                let message = "no other uplink has this interface for a network without a VLAN tag; add one";
-                problems.push((format!("port {}", port.name), "interface", message.to_owned()));
+            match (network.segment, &port.interface) {
+                (Some(Segment::Vlan { vlan_id }), _) => tagged.push((port, network, number, vlan_id)),
+                (None, Some(interface)) => {
+                    let first = untagged.entry(interface.as_str()).or_insert(number);
+                    *first = number.min(*first);
+                }
+                _ => {}
+            }
+        }
+        let rooms = (MAX_TUNNELS as usize).saturating_sub(1 + wanted(config).len());
+        let mut seen = HashSet::new();
+        for (position, (port, network, number, identifier)) in tagged.into_iter().enumerate() {
+            let object = format!("network {}", network.name);
+            let interface = port.interface.as_deref().unwrap_or_default();
+            let Some(parent) = untagged.get(interface).copied() else {
+                let message =
+                    format!("no uplink has interface `{interface}` for a network without a VLAN tag");
+                self.problem(object, "segment", message);
                 continue;
             };
-            if vlans.iter().any(|vlan| (vlan.parent, vlan.identifier) == (parent, identifier)) {
-                let message = format!("VLAN {identifier} of its interface is another network's");
-                problems.push((format!("port {}", port.name), "network", message));
+            if !seen.insert((parent, identifier)) {
+                let message = format!("VLAN {identifier} of interface {interface} is another network's");
+                self.problem(object.clone(), "segment.vlan_id", message);
             }
-            vlans.push(Vlan { port: number, parent, identifier });
+            if position >= rooms {
+                let message = format!("tunnels and VLANs are more than the {} of one host", MAX_TUNNELS - 1);
+                self.problem(object, "segment", message);
+            }
+            self.topology.vlans.push(Vlan { port: number, parent, identifier });
+            self.topology.vlan_parents.insert(number, parent);
         }
-        vlans.sort_unstable_by_key(|vlan| (vlan.parent, vlan.identifier));
-        self.topology.vlans = vlans;
-        for (object, field, message) in problems {
-            self.problem(object, field, message);
-        }
+        self.topology.vlans.sort_unstable_by_key(|vlan| (vlan.parent, vlan.identifier));
     }
 
     /// The ports of the tunnels that workloads on other hosts ask for. `carriers` gets their numbers by peer and network.
@@ -318,5 +324,69 @@ impl Compiler<'_> {
                 port.settings_fingerprint = own;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::super::Snapshot;
+    use crate::config::{Attach, Config, Network, Port, PortKind, Segment};
+
+    /// An uplink by `interface` to an external network in this VLAN.
+    fn with_uplink(config: &mut Config, name: &str, interface: &str, vlan_id: Option<u16>) {
+        config.networks.push(Arc::new(Network {
+            external: true,
+            segment: vlan_id.map(|vlan_id| Segment::Vlan { vlan_id }),
+            ..Network::new(name, "192.0.2.0/24".parse().unwrap())
+        }));
+        config.ports.push(Arc::new(Port {
+            id: name.to_owned(),
+            name: name.to_owned(),
+            network: name.to_owned(),
+            interface: Some(interface.to_owned()),
+            kind: PortKind::Uplink,
+            attach: Attach::Auto,
+            admin_state_up: true,
+        }));
+    }
+
+    /// The objects that are refused, with their fields.
+    fn refused(config: &Config) -> Vec<(String, String)> {
+        let numbers = config.ports.iter().zip(1..).map(|(port, number)| (port.id.clone(), number)).collect();
+        match Snapshot::compile(config, &numbers) {
+            Ok(_) => Vec::new(),
+            Err(error) => error.problems.into_iter().map(|problem| (problem.object, problem.field)).collect(),
+        }
+    }
+
+    #[test]
+    fn vlans_have_an_uplink_below_and_an_identifier_of_their_own() {
+        let is = |object: &str, field: &str| (object.to_owned(), field.to_owned());
+        let mut config = Config::default();
+        with_uplink(&mut config, "ten", "eth1", Some(10));
+        assert_eq!(refused(&config), [is("network ten", "segment")], "nothing is below");
+        with_uplink(&mut config, "flat", "eth1", None);
+        with_uplink(&mut config, "eleven", "eth1", Some(11));
+        assert_eq!(refused(&config), []);
+        with_uplink(&mut config, "again", "eth1", Some(10));
+        with_uplink(&mut config, "other", "eth2", Some(10));
+        with_uplink(&mut config, "none", "eth1", Some(0));
+        with_uplink(&mut config, "most", "eth1", Some(4095));
+        let wanted = [
+            is("network none", "segment.vlan_id"),
+            is("network most", "segment.vlan_id"),
+            is("network again", "segment.vlan_id"),
+            is("network other", "segment"),
+        ];
+        assert_eq!(refused(&config), wanted);
+
+        let mut tenant = Config::default();
+        tenant.networks.push(Arc::new(Network {
+            segment: Some(Segment::Vlan { vlan_id: 10 }),
+            ..Network::new("in", "10.0.0.0/24".parse().unwrap())
+        }));
+        assert_eq!(refused(&tenant), [is("network in", "segment")]);
     }
 }

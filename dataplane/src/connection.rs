@@ -10,29 +10,37 @@
 //!                                                                     SYN of a new connection <-------+
 //! ```
 //!
-//! Only segments with SYN, FIN or RST, and all segments before the handshake is complete, are looked at here;
+//! SCTP goes through the same states by its chunks ([`sctp`]). Other protocols have no states: their connections live by their
+//! packets.
+//!
+//! Of TCP, only segments with SYN, FIN or RST, and all segments before the handshake is complete, are looked at here;
 //! everything else is forwarded by the flow table alone.
 
+pub mod sctp;
+
 use crate::engine::Timeouts;
-use crate::wire::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
+use crate::wire::{
+    PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_UDP_LITE, TCP_ACK,
+    TCP_FIN, TCP_RST, TCP_SYN,
+};
 
 /// State of a connection. The number is kept in the session record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum ConnectionState {
-    /// TCP: reset, or closed by both sides.
+    /// TCP: reset, or closed by both sides. SCTP: aborted or shut down.
     Closed = 0,
-    /// TCP: a SYN was seen from the opening side.
+    /// TCP: a SYN was seen from the opening side. SCTP: an INIT.
     SynSent = 1,
-    /// TCP: the other side answered with SYN.
+    /// TCP: the other side answered with SYN. SCTP: with INIT ACK.
     SynReceived = 2,
     /// ICMP query.
     Icmp = 3,
-    /// UDP.
+    /// UDP, and every protocol that the gateway knows nothing of but its number.
     Udp = 4,
-    /// TCP: one side has sent FIN.
+    /// TCP: one side has sent FIN. SCTP: SHUTDOWN.
     Closing = 5,
-    /// TCP: the handshake is complete.
+    /// TCP, SCTP: the handshake is complete.
     Established = 6,
 }
 
@@ -79,14 +87,40 @@ impl ConnectionState {
         Self::Established,
     ];
 
+    /// Every label.
+    pub const LABELS: [&'static str; 10] = [
+        "closed",
+        "syn_sent",
+        "syn_received",
+        "init_sent",
+        "init_received",
+        "icmp",
+        "udp",
+        "other",
+        "closing",
+        "established",
+    ];
+
     /// The state of a session record. Numbers that are none count as closed.
     pub fn from_number(number: u8) -> Self {
         Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::Closed)
     }
 
+    /// The state of a connection of this protocol that its first packet opens.
+    pub fn first(protocol: u8) -> Self {
+        match protocol {
+            PROTOCOL_TCP | PROTOCOL_SCTP => Self::SynSent,
+            PROTOCOL_ICMP | PROTOCOL_ICMPV6 => Self::Icmp,
+            _ => Self::Udp,
+        }
+    }
+
     /// The name in views and traces.
-    pub fn label(self) -> &'static str {
+    pub fn label(self, protocol: u8) -> &'static str {
         match self {
+            Self::SynSent if protocol == PROTOCOL_SCTP => "init_sent",
+            Self::SynReceived if protocol == PROTOCOL_SCTP => "init_received",
+            Self::Udp if !matches!(protocol, PROTOCOL_UDP | PROTOCOL_UDP_LITE) => "other",
             Self::Closed => "closed",
             Self::SynSent => "syn_sent",
             Self::SynReceived => "syn_received",
@@ -103,8 +137,12 @@ impl ConnectionState {
     }
 
     /// Idle time in seconds after which the session ends.
-    pub fn timeout_seconds(self, timeouts: &Timeouts) -> u32 {
+    pub fn timeout_seconds(self, protocol: u8, timeouts: &Timeouts) -> u32 {
         match self {
+            Self::SynSent | Self::SynReceived if protocol == PROTOCOL_SCTP => timeouts.sctp_half_open_seconds,
+            Self::Established if protocol == PROTOCOL_SCTP => timeouts.sctp_established_seconds,
+            Self::Closing | Self::Closed if protocol == PROTOCOL_SCTP => timeouts.sctp_closing_seconds,
+            Self::Udp if !matches!(protocol, PROTOCOL_UDP | PROTOCOL_UDP_LITE) => timeouts.other_seconds,
             Self::SynSent | Self::SynReceived => timeouts.tcp_half_open_seconds,
             Self::Established => timeouts.tcp_established_seconds,
             Self::Closing | Self::Closed => timeouts.tcp_closing_seconds,

@@ -60,6 +60,24 @@ pub struct PortCountersView {
     pub dropped_packets: u64,
 }
 
+/// Which connections are meant: those that all of what is given holds for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlowFilter {
+    /// Name or number of the IP protocol.
+    pub protocol: Option<String>,
+    /// An address of any side, as received or as translated.
+    pub address: Option<IpAddr>,
+    /// A transport port, or ICMP identifier, of any side, as received or as translated.
+    pub transport_port: Option<u16>,
+    /// State of the connection.
+    pub state: Option<String>,
+    /// Name or id of a port of the gateway, on any side.
+    pub port: Option<String>,
+    /// Project of a workload, on any side.
+    pub project: Option<String>,
+}
+
 /// One direction of a connection, as the table holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FlowView {

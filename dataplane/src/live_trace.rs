@@ -233,8 +233,13 @@ impl Filter {
         };
         let ports = match ip.transport {
             Transport::Tcp { source_port, destination_port, .. }
-            | Transport::Udp { source_port, destination_port } => Some((source_port, destination_port)),
-            Transport::IcmpEcho { .. } | Transport::IcmpError { .. } | Transport::LaterFragment => None,
+            | Transport::Udp { source_port, destination_port }
+            | Transport::UdpLite { source_port, destination_port } => Some((source_port, destination_port)),
+            Transport::Sctp(packet) => Some((packet.source_port, packet.destination_port)),
+            Transport::Other
+            | Transport::IcmpEcho { .. }
+            | Transport::IcmpError { .. }
+            | Transport::LaterFragment => None,
         };
         (protocols.is_empty() || protocols.contains(&ip.protocol))
             && source.is_none_or(|source| source == ip.source)

@@ -14,6 +14,7 @@ use edgestack_abi::{DropReason, FlowVerdict};
 
 use crate::address::MacAddress;
 use crate::connection::ConnectionState;
+use crate::connection::sctp::Tags;
 use crate::engine::Timeouts;
 use crate::rewrite::ErrorRewrite;
 use crate::snapshot::security_group::RuleReference;
@@ -141,6 +142,8 @@ pub struct Context<'a> {
     pub random: u32,
     /// Idle times after which connections end.
     pub timeouts: &'a Timeouts,
+    /// Segments in mid-flow open connections.
+    pub tcp_pickup: bool,
 }
 
 /// The first packet of a connection: now, or as the session remembers it.
@@ -154,6 +157,10 @@ pub struct Subject<'a> {
     pub ethernet_source: MacAddress,
     /// Addresses and ports as received.
     pub tuple: Tuple,
+    /// The state of the connection after it.
+    pub state: ConnectionState,
+    /// SCTP: the tags that it announces.
+    pub verification_tags: Tags,
     /// When a session is decided again: its translation and next hop are kept where they may be.
     pub keep: Option<Keep<'a>>,
 }
@@ -245,6 +252,8 @@ pub struct Known {
     pub state: ConnectionState,
     /// FINs seen, this packet's included.
     pub fin_seen: u32,
+    /// SCTP: the tags that are known after it.
+    pub verification_tags: Tags,
     /// The session's verdicts under the present configuration, when the old ones were out of date.
     pub renewed: Option<NewSession>,
 }
@@ -267,6 +276,10 @@ pub struct NewSession {
     pub original_verdict: FlowVerdict,
     /// What happens to answers.
     pub reply_verdict: FlowVerdict,
+    /// Its state after the first packet.
+    pub state: ConnectionState,
+    /// SCTP: the tags that are known after that.
+    pub verification_tags: Tags,
     /// How it is translated: `SESSION_SNAT` and the like.
     pub kind: u8,
     /// The translated port to take.
@@ -405,9 +418,11 @@ fn refuse(stage: Stage, reason: DropReason, headers: &Headers, ip: &Ip) -> Decis
         Transport::Tcp { .. } => Decision::Reset(stage, reason),
         // RFC 1122, section 3.2.2: no error about an error, or about a later part of a datagram.
         Transport::IcmpError { .. } | Transport::LaterFragment => Decision::Drop(stage, reason),
-        Transport::Udp { .. } | Transport::IcmpEcho { .. } => {
-            Decision::Tell(stage, reason, IcmpError::PortUnreachable, own)
-        }
+        Transport::Udp { .. }
+        | Transport::UdpLite { .. }
+        | Transport::Sctp(_)
+        | Transport::Other
+        | Transport::IcmpEcho { .. } => Decision::Tell(stage, reason, IcmpError::PortUnreachable, own),
     }
 }
 

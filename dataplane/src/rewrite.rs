@@ -12,8 +12,8 @@ use edgestack_abi::flow::{DECREMENT_TTL, REWRITE_ETHERNET, TRANSLATE};
 use crate::tuple::{Tuple, words_of};
 use crate::wire::headers::{Inner, Ip, Transport};
 use crate::wire::{
-    ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP,
-    icmp, network_address, write_address,
+    ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP,
+    PROTOCOL_UDP, PROTOCOL_UDP_LITE, has_ports, icmp, network_address, sctp, write_address,
 };
 
 /// A protocol without a header to rewrite: 255 is reserved.
@@ -66,6 +66,11 @@ pub fn apply_to(frame: &mut [u8], verdict: &FlowVerdict, ip: &Ip, addresses: &Ne
         apply_ipv6(frame, verdict, addresses, protocol, ip.header_length);
     } else {
         apply(frame, verdict, protocol, ip.header_length);
+    }
+    // Its checksum is over all of it, which only the slow path has time for.
+    if protocol == PROTOCOL_SCTP && verdict.flags & TRANSLATE != 0 && verdict.port_delta != 0 {
+        let packet = &mut frame[ETHERNET_LENGTH..][..ip.total_length][ip.header_length..];
+        sctp::write_ports(packet, verdict.source_port, verdict.destination_port);
     }
 }
 
@@ -141,7 +146,7 @@ fn translate_transport(transport: &mut [u8], verdict: &FlowVerdict, protocol: u8
                 update_at(rest, 8, both);
             }
         }
-        PROTOCOL_UDP => {
+        PROTOCOL_UDP | PROTOCOL_UDP_LITE => {
             write_ports(head, verdict);
             update_udp(head, both);
         }
@@ -250,10 +255,13 @@ fn translate_quote(quote: &mut [u8], error: &ErrorRewrite) {
         update_icmp(transport, if quoted.is_ipv6() { both } else { ports });
         return;
     }
+    if !has_ports(inner.protocol) {
+        return;
+    }
     transport[..2].copy_from_slice(&quoted.source_port.to_ne_bytes());
     transport[2..4].copy_from_slice(&quoted.destination_port.to_ne_bytes());
     match inner.protocol {
-        PROTOCOL_UDP => update_udp(transport, both),
+        PROTOCOL_UDP | PROTOCOL_UDP_LITE => update_udp(transport, both),
         // Only the first 8 bytes are sure to be quoted; the checksum of TCP lies beyond them.
         PROTOCOL_TCP if transport.len() >= 18 => update_at(transport, 16, both),
         _ => {}

@@ -47,8 +47,19 @@ pub(crate) struct Case {
     /// Why the case is not run with restarts: it is about what an engine forgets (neighbours, packets that wait).
     #[serde(default)]
     pub(crate) no_restart: Option<String>,
+    /// Settings of the engine that differ from the defaults.
+    #[serde(default)]
+    pub(crate) settings: Settings,
     /// What happens.
     pub(crate) timeline: Vec<Step>,
+}
+
+/// Settings of the engine.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// Segments in mid-flow open connections.
+    pub(crate) tcp_pickup: bool,
 }
 
 /// A configuration that several cases start from.

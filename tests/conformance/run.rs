@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use edgestack_dataplane::config::Config;
+use edgestack_dataplane::engine::EngineSettings;
 
 use crate::case::{Case, Host, MAX_ADVANCE_MS, Step};
 use crate::compare::{Frames, compare};
@@ -21,7 +22,8 @@ pub(crate) fn run(file: &Path, topologies: &Path, mode: Mode) -> Result<(), Stri
         eprintln!("{}: not run with restarts: {reason}", case.name);
         return Ok(());
     }
-    let mut site = Site::new(mode)?;
+    let settings = EngineSettings { tcp_pickup: case.settings.tcp_pickup, ..EngineSettings::default() };
+    let mut site = Site::new(mode, settings)?;
     site.apply(&topology.config)?;
     site.settle()?;
     let mut state = State { config: topology.config, hosts: topology.hosts, names: Names::default(), mode };

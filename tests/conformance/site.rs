@@ -7,7 +7,7 @@ use edgestack_dataplane::address::MacAddress;
 use edgestack_dataplane::config::{Config, Port, PortKind};
 use edgestack_dataplane::engine::{Engine, EngineSettings, InterfaceBinding, Transmit, Worker};
 #[cfg(feature = "root")]
-use edgestack_dataplane::inspect::FlowView;
+use edgestack_dataplane::inspect::{FlowFilter, FlowView};
 use edgestack_dataplane::packet::{BATCH_SIZE, FramePool};
 use edgestack_dataplane::tables::region::Regions;
 
@@ -36,6 +36,7 @@ const SETTLE_MS: u64 = 120_000;
 
 /// A gateway.
 pub(crate) struct Site {
+    settings: EngineSettings,
     engine: Engine,
     worker: Worker,
     pool: FramePool,
@@ -48,40 +49,41 @@ pub(crate) struct Site {
 
 impl Site {
     /// A gateway without configuration, with the kernel programs in front of it where the mode has them.
-    pub(crate) fn new(mode: Mode) -> Result<Self, String> {
+    pub(crate) fn new(mode: Mode, settings: EngineSettings) -> Result<Self, String> {
         match mode {
             Mode::Engine | Mode::Change => {
                 let regions = Regions::anonymous(BUCKETS, SESSIONS, HASH_SEED);
-                Self::over(regions.map_err(|error| error.to_string())?)
+                Self::over(regions.map_err(|error| error.to_string())?, settings)
             }
             Mode::Restart => {
                 let memory = SharedMemory::new(BUCKETS, SESSIONS, HASH_SEED);
                 let memory = memory.map_err(|error| error.to_string())?;
-                let mut site = Self::over(memory.regions().map_err(|error| error.to_string())?)?;
+                let mut site = Self::over(memory.regions().map_err(|error| error.to_string())?, settings)?;
                 site.memory = Some(memory);
                 Ok(site)
             }
             #[cfg(feature = "root")]
-            Mode::Xdp => Self::behind(Hook::Xdp),
+            Mode::Xdp => Self::behind(Hook::Xdp, settings),
             #[cfg(feature = "root")]
-            Mode::Tc => Self::behind(Hook::Tc),
+            Mode::Tc => Self::behind(Hook::Tc, settings),
         }
     }
 
     #[cfg(feature = "root")]
-    fn behind(hook: Hook) -> Result<Self, String> {
+    fn behind(hook: Hook, settings: EngineSettings) -> Result<Self, String> {
         let (tier0, regions) = Tier0::load(hook, BUCKETS, SESSIONS, HASH_SEED)?;
-        let mut site = Self::over(regions)?;
+        let mut site = Self::over(regions, settings)?;
         site.engine.set_tier0(true, Tier0::trunk_index(), 0);
         site.tier0 = Some(tier0);
         Ok(site)
     }
 
-    fn over(regions: Regions) -> Result<Self, String> {
-        let engine = Engine::new(regions, EngineSettings::default()).map_err(|error| error.to_string())?;
+    fn over(regions: Regions, settings: EngineSettings) -> Result<Self, String> {
+        let engine = Engine::new(regions, settings.clone()).map_err(|error| error.to_string())?;
         let worker = engine.worker(0);
         let pool = FramePool::new(FRAMES).map_err(|error| error.to_string())?;
         let mut site = Self {
+            settings,
             now_ticks: engine.now_ticks(),
             engine,
             worker,
@@ -99,7 +101,8 @@ impl Site {
     pub(crate) fn restart(&mut self, config: &Config) -> Result<(), String> {
         let Some(memory) = self.memory.take() else { return Ok(()) };
         let numbers = std::mem::take(&mut self.ports);
-        *self = Self::over(memory.regions().map_err(|error| error.to_string())?)?;
+        let regions = memory.regions().map_err(|error| error.to_string())?;
+        *self = Self::over(regions, self.settings.clone())?;
         self.memory = Some(memory);
         self.apply(config)?;
         for (number, port) in numbers {
@@ -237,7 +240,8 @@ impl Site {
     /// The flows, without what tells tier 0's share.
     #[cfg(feature = "root")]
     pub(crate) fn flows(&self) -> Vec<FlowView> {
-        let mut flows = self.engine.flows_view(SESSIONS as usize);
+        let flows = self.engine.flows_view(&FlowFilter::default(), SESSIONS as usize);
+        let mut flows = flows.unwrap_or_default();
         for flow in &mut flows {
             flow.tier0 = false;
             flow.tier0_packets = 0;

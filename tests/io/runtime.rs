@@ -7,7 +7,7 @@ use edgestack_abi::maps::MAX_INTERFACE_INDEX;
 use edgestack_dataplane::capture::{CaptureDirection, CaptureError, CapturedPacket};
 use edgestack_dataplane::config::{Attach, Config};
 use edgestack_dataplane::fastpath::trunk_names;
-use edgestack_dataplane::inspect::PortView;
+use edgestack_dataplane::inspect::{FlowFilter, PortView};
 use edgestack_dataplane::io::interface::Interfaces;
 use edgestack_dataplane::io::xsk::{XskSettings, XskSocket};
 use edgestack_dataplane::packet::FramePool;
@@ -45,7 +45,11 @@ fn ping_everywhere(attach: Attach, attached: [&str; 3]) -> Result<(), LabError> 
     assert_answers(&dataplane, &site.one, TWO_ADDRESS, 20);
     assert_answers(&dataplane, &site.two, OUTSIDE_ADDRESS, 20);
     let counters = dataplane.counters();
-    assert!(counters.tier0_packets >= 30, "{counters:#?}\n{:#?}", dataplane.flows(10));
+    assert!(
+        counters.tier0_packets >= 30,
+        "{counters:#?}\n{:#?}",
+        dataplane.flows(&FlowFilter::default(), 10)
+    );
     Ok(())
 }
 

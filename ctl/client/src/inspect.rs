@@ -1,8 +1,8 @@
-//! The calls that look into the dataplane. They change nothing.
+//! The calls that look into the dataplane, and the one that ends connections.
 
 use edgestack_dataplane::inspect::{
-    CountersView, DropView, FlowView, LiveTraceRequest, LoadBalancerView, NatView, NeighbourView, PortView,
-    RuleHitsView, TraceReport, TraceRequest,
+    CountersView, DropView, FlowFilter, FlowView, LiveTraceRequest, LoadBalancerView, NatView, NeighbourView,
+    PortView, RuleHitsView, TraceReport, TraceRequest,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -28,9 +28,18 @@ impl Client {
         self.inspect("ports", "").await
     }
 
-    /// At most `limit` directions of connections.
-    pub async fn flows(&self, limit: usize) -> Result<Vec<FlowView>, ClientError> {
-        self.inspect("flows", &format!("?limit={limit}")).await
+    /// Both directions of at most `limit` connections that a filter means.
+    pub async fn flows(&self, filter: &FlowFilter, limit: usize) -> Result<Vec<FlowView>, ClientError> {
+        self.inspect("flows", &format!("?limit={limit}{}", filter_query(filter))).await
+    }
+
+    /// Ends the connections that a filter means, or all where it names nothing; how many that were.
+    pub async fn clear_flows(&self, filter: &FlowFilter) -> Result<u64, ClientError> {
+        let query = filter_query(filter);
+        let query = if query.is_empty() { "&all=true".to_owned() } else { query };
+        let path = format!("{BASE}/flows?{}", &query[1..]);
+        let mut body = self.request(Method::DELETE, &path, None).await?.body;
+        decode(&path, body["connections"].take())
     }
 
     /// Translations.
@@ -106,4 +115,21 @@ impl Client {
         let mut body = self.request(Method::GET, &path, None).await?.body;
         decode(&path, body[table].take())
     }
+}
+
+/// A filter as parameters, each with the `&` before it.
+fn filter_query(filter: &FlowFilter) -> String {
+    let FlowFilter { protocol, address, transport_port, state, port, project } = filter;
+    let parameters = [
+        ("protocol", protocol.clone()),
+        ("address", address.map(|address| address.to_string())),
+        ("transport_port", transport_port.map(|port| port.to_string())),
+        ("state", state.clone()),
+        ("port", port.clone()),
+        ("project", project.clone()),
+    ];
+    parameters
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("&{name}={}", encode_segment(&value?))))
+        .collect()
 }

@@ -5,11 +5,13 @@
 
 use edgestack_dataplane::capture::{Capture, CaptureError};
 use edgestack_dataplane::config::Config as Desired;
-use edgestack_dataplane::engine::{ApplyReport, ConfigError, EngineSettings, Timeouts, TraceError};
+use edgestack_dataplane::engine::{
+    ApplyReport, ConfigError, EngineSettings, FlowFilterError, Timeouts, TraceError,
+};
 use edgestack_dataplane::fastpath::{FastPathSettings, TableSizes, diagnose};
 use edgestack_dataplane::inspect::{
-    CountersView, DropView, FlowView, LiveTraceRequest, LoadBalancerView, NatView, NeighbourView, PortView,
-    RuleHitsView, TraceReport, TraceRequest,
+    CountersView, DropView, FlowFilter, FlowView, LiveTraceRequest, LoadBalancerView, NatView, NeighbourView,
+    PortView, RuleHitsView, TraceReport, TraceRequest,
 };
 use edgestack_dataplane::io::xsk::XskSettings;
 use edgestack_dataplane::live_trace::{LiveTrace, LiveTraceError};
@@ -43,6 +45,9 @@ pub enum GatewayError {
         /// Why.
         reason: &'static str,
     },
+    /// The filter means nothing.
+    #[error(transparent)]
+    Filter(#[from] FlowFilterError),
     /// The described packet cannot be.
     #[error(transparent)]
     Trace(#[from] TraceError),
@@ -59,6 +64,9 @@ impl Gateway {
     pub fn start(config: &Config) -> Result<Self, StartError> {
         if !config.dataplane.enabled {
             return Ok(Self::Off { reason: "`dataplane.enabled` is false" });
+        }
+        for warning in config.dataplane.timeouts.warnings() {
+            tracing::warn!(subject = "timeouts", "{warning}");
         }
         let started = Dataplane::start(&settings(config));
         if started.is_err() {
@@ -104,9 +112,14 @@ impl Gateway {
         Ok(self.running()?.ports())
     }
 
-    /// The flows of at most `limit` sessions.
-    pub fn flows(&self, limit: usize) -> Result<Vec<FlowView>, GatewayError> {
-        Ok(self.running()?.flows(limit))
+    /// The flows of at most `limit` sessions that a filter means.
+    pub fn flows(&self, filter: &FlowFilter, limit: usize) -> Result<Vec<FlowView>, GatewayError> {
+        Ok(self.running()?.flows(filter, limit)?)
+    }
+
+    /// Ends the connections that a filter means; how many that were.
+    pub fn clear_flows(&self, filter: &FlowFilter) -> Result<u64, GatewayError> {
+        Ok(self.running()?.clear_flows(filter)?)
     }
 
     /// Translations.
@@ -196,6 +209,7 @@ fn settings(config: &Config) -> DataplaneSettings {
         icmp_errors_per_second,
         log_denied,
         denied_logs_per_second,
+        tcp_pickup,
         timeouts,
     } = &config.dataplane;
     DataplaneSettings {
@@ -217,7 +231,12 @@ fn settings(config: &Config) -> DataplaneSettings {
                 tcp_closing_seconds: *timeouts.tcp_closing_seconds.get_ref(),
                 udp_seconds: *timeouts.udp_seconds.get_ref(),
                 icmp_seconds: *timeouts.icmp_seconds.get_ref(),
+                sctp_half_open_seconds: *timeouts.sctp_half_open_seconds.get_ref(),
+                sctp_established_seconds: *timeouts.sctp_established_seconds.get_ref(),
+                sctp_closing_seconds: *timeouts.sctp_closing_seconds.get_ref(),
+                other_seconds: *timeouts.other_seconds.get_ref(),
             },
+            tcp_pickup: *tcp_pickup,
             icmp_errors_per_second: *icmp_errors_per_second,
             log_denied: *log_denied,
             denied_logs_per_second: *denied_logs_per_second,

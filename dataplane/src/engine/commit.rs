@@ -19,7 +19,6 @@ use crate::connection::{ConnectionState, tier0_directions};
 use crate::packet::{FRAME_SIZE, FramePool, Packet};
 use crate::pipeline::{Decided, Decision, Known, NewSession, Related, Response, Stage};
 use crate::rewrite;
-use crate::stages::connection::first_state;
 use crate::stages::next_hop_word;
 use crate::tables::flow_table::EntryIndex;
 use crate::tables::fragment_table::Forwarded;
@@ -348,6 +347,7 @@ impl Hands<'_> {
         }
         session.state = known.state as u8;
         session.fin_seen = known.fin_seen;
+        session.verification_tags = known.verification_tags;
         if known.state != ConnectionState::from_number(before.state) || known.fin_seen != before.fin_seen {
             let (original, reply) = tier0_directions(known.state, known.fin_seen);
             self.set_tier0(session.original_entry, original);
@@ -421,7 +421,7 @@ impl Hands<'_> {
             return Err(DropReason::InvalidConnectionState);
         }
         flows.set_addresses(index, &new.tuples);
-        let state = first_state(&new.tuples.original);
+        let state = new.state;
         let tier0 = if state.is_tier0() { TIER0 } else { 0 };
         let with_tier0 = |verdict: &FlowVerdict| FlowVerdict { flags: verdict.flags | tier0, ..*verdict };
         let original = flows.insert(&original_key, &with_tier0(&new.original_verdict), index, self.now_ticks);
@@ -448,6 +448,7 @@ impl Hands<'_> {
             created_ticks: self.now_ticks,
             state: state as u8,
             kind: new.kind,
+            verification_tags: new.verification_tags,
             next_hop: new.next_hop.map_or(0, |hop| next_hop_word(hop.neighbour.ip_address)),
             ..Session::default()
         };

@@ -13,6 +13,7 @@ mod apply;
 mod commit;
 mod denials;
 mod dhcp;
+mod flow_filter;
 mod nat;
 mod settings;
 mod timers;
@@ -53,6 +54,7 @@ use crate::wire::{ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH};
 
 pub(crate) use timers::TICKS_PER_SECOND;
 
+pub use flow_filter::FlowFilterError;
 pub use settings::{
     ApplyReport, ConfigError, ConfigProblem, EngineError, EngineSettings, InterfaceBinding, Timeouts,
 };
@@ -477,6 +479,7 @@ impl Engine {
             now_ticks: self.control.now_ticks(),
             random,
             timeouts: &self.settings.timeouts,
+            tcp_pickup: self.settings.tcp_pickup,
         }
     }
 

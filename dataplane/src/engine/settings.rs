@@ -10,6 +10,8 @@ pub struct EngineSettings {
     pub new_flows_per_second_per_port: u32,
     /// Idle times after which sessions end.
     pub timeouts: Timeouts,
+    /// Segments from inside connections that nothing is known of open them, as after a loss of all state; false: only SYN does.
+    pub tcp_pickup: bool,
     /// ICMP messages per second that the gateway sends of its own accord (errors); 0 is no limit.
     pub icmp_errors_per_second: u32,
     /// Places of a load balancer's table, a prime: more make shares finer and take more memory.
@@ -33,6 +35,14 @@ pub struct Timeouts {
     pub udp_seconds: u32,
     /// ICMP queries (RFC 5508, REQ-2: at least 60 seconds).
     pub icmp_seconds: u32,
+    /// SCTP before the handshake is complete.
+    pub sctp_half_open_seconds: u32,
+    /// SCTP established. Its endpoints send heartbeats (RFC 9260, section 8.3).
+    pub sctp_established_seconds: u32,
+    /// SCTP after a SHUTDOWN or ABORT.
+    pub sctp_closing_seconds: u32,
+    /// Protocols without states and ports.
+    pub other_seconds: u32,
 }
 
 impl Default for Timeouts {
@@ -43,6 +53,10 @@ impl Default for Timeouts {
             tcp_closing_seconds: 240,
             udp_seconds: 300,
             icmp_seconds: 60,
+            sctp_half_open_seconds: 240,
+            sctp_established_seconds: 7440,
+            sctp_closing_seconds: 240,
+            other_seconds: 600,
         }
     }
 }
@@ -52,6 +66,7 @@ impl Default for EngineSettings {
         Self {
             new_flows_per_second_per_port: 50_000,
             timeouts: Timeouts::default(),
+            tcp_pickup: false,
             icmp_errors_per_second: 1000,
             maglev_places: maglev::PLACES_DEFAULT,
             log_denied: false,

@@ -122,8 +122,10 @@ impl Engine {
             self.hear_mappings(slow, &session);
             let state = ConnectionState::from_number(session.state);
             let divisor = if state.gives_way() { divisor } else { 1 };
-            let timeout_ticks =
-                state.timeout_seconds(&self.settings.timeouts).saturating_mul(TICKS_PER_SECOND) / divisor;
+            let timeout_ticks = state
+                .timeout_seconds(session.original.protocol, &self.settings.timeouts)
+                .saturating_mul(TICKS_PER_SECOND)
+                / divisor;
             if idle_ticks(&self.flows, &session, now_ticks) >= timeout_ticks {
                 slow.expired += 1;
                 self.end_session(slow, index, now_ticks);

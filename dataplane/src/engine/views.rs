@@ -8,11 +8,11 @@ use edgestack_abi::session::SESSION_LOAD_BALANCED;
 use edgestack_abi::{DropReason, FlowEntry, Session};
 use hashbrown::HashMap;
 
-use super::{Engine, timers};
+use super::{Engine, FlowFilterError, timers};
 use crate::connection::ConnectionState;
 use crate::inspect::{
-    CountersView, DropView, FlowView, LoadBalancerView, MemberView, NeighbourView, PortCountersView,
-    RuleHitsView,
+    CountersView, DropView, FlowFilter, FlowView, LoadBalancerView, MemberView, NeighbourView,
+    PortCountersView, RuleHitsView,
 };
 use crate::pipeline::Stage;
 use crate::snapshot::Snapshot;
@@ -21,20 +21,20 @@ use crate::snapshot::security_group::{Rule, SecurityGroup};
 use crate::stages::output::endpoint;
 use crate::tables::flow_table::is_tier0;
 use crate::tuple::Tuple;
-use crate::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::wire::protocol_name;
 
 impl Engine {
-    /// The flows, both directions of a session one after the other, of `limit` sessions at most.
-    pub fn flows_view(&self, limit: usize) -> Vec<FlowView> {
+    /// The flows that a filter means, both directions of a session one after the other, of `limit` sessions at most.
+    pub fn flows_view(&self, filter: &FlowFilter, limit: usize) -> Result<Vec<FlowView>, FlowFilterError> {
         let snapshot = self.snapshot.load();
-        let sessions: Vec<(u32, Session)> = self.slow().sessions.iter().take(limit).collect();
+        let sessions = self.sessions_meant(filter, limit)?;
         let mut views = Vec::with_capacity(sessions.len() * 2);
         for (index, session) in &sessions {
             for entry in [session.original_entry, session.reply_entry] {
                 views.push(self.flow_view(&snapshot, *index, session, &self.flows.entry(entry)));
             }
         }
-        views
+        Ok(views)
     }
 
     fn flow_view(&self, snapshot: &Snapshot, index: u32, session: &Session, entry: &FlowEntry) -> FlowView {
@@ -55,7 +55,7 @@ impl Engine {
             session: index,
             direction: if is_reply { "reply" } else { "original" }.to_owned(),
             protocol: protocol_name(protocol),
-            state: ConnectionState::from_number(session.state).label().to_owned(),
+            state: ConnectionState::from_number(session.state).label(protocol).to_owned(),
             in_port: port_name(snapshot, in_port),
             translated_source: changed(source.clone(), text(other.destination, other.destination_port)),
             translated_destination: changed(destination.clone(), text(other.source, other.source_port)),
@@ -237,14 +237,4 @@ impl Engine {
 
 fn port_name(snapshot: &Snapshot, number: u16) -> String {
     snapshot.port(number).map_or_else(|| format!("port {number}"), |port| port.name.clone())
-}
-
-fn protocol_name(protocol: u8) -> String {
-    match protocol {
-        PROTOCOL_TCP => "tcp".to_owned(),
-        PROTOCOL_UDP => "udp".to_owned(),
-        PROTOCOL_ICMP => "icmp".to_owned(),
-        PROTOCOL_ICMPV6 => "icmpv6".to_owned(),
-        other => other.to_string(),
-    }
 }

@@ -7,10 +7,10 @@ use hashbrown::HashMap;
 use super::Dataplane;
 use super::plugger::Plugger;
 use crate::config::{Port, PortKind};
-use crate::engine::TraceError;
+use crate::engine::{FlowFilterError, TraceError};
 use crate::inspect::{
-    CountersView, DropView, FlowView, LoadBalancerView, NatView, NeighbourView, PortView, RuleHitsView,
-    TraceReport, TraceRequest,
+    CountersView, DropView, FlowFilter, FlowView, LoadBalancerView, NatView, NeighbourView, PortView,
+    RuleHitsView, TraceReport, TraceRequest,
 };
 use crate::snapshot::load_balancer::Health;
 
@@ -77,9 +77,14 @@ impl Dataplane {
         }
     }
 
-    /// The flows of at most `limit` sessions.
-    pub fn flows(&self, limit: usize) -> Vec<FlowView> {
-        self.shared.engine.flows_view(limit)
+    /// The flows of at most `limit` sessions that a filter means.
+    pub fn flows(&self, filter: &FlowFilter, limit: usize) -> Result<Vec<FlowView>, FlowFilterError> {
+        self.shared.engine.flows_view(filter, limit)
+    }
+
+    /// Ends the connections that a filter means; how many that were.
+    pub fn clear_flows(&self, filter: &FlowFilter) -> Result<u64, FlowFilterError> {
+        self.shared.engine.clear_flows(filter)
     }
 
     /// The translations.

@@ -11,15 +11,15 @@ use edgestack_abi::flow::REPLY;
 use edgestack_abi::{DropReason, FlowVerdict, Session};
 
 use crate::address::MacAddress;
-use crate::connection::{ConnectionState, Segment, Transition, advance};
+use crate::connection::{self, ConnectionState, Segment, Transition, advance};
 use crate::pipeline::{Context, Keep, Known, NewSession, Related, Stage, Subject};
 use crate::rewrite::ErrorRewrite;
 use crate::snapshot::Port;
 use crate::tables::flow_table::Found;
 use crate::trace::Trace;
-use crate::tuple::{Tuple, Tuples};
+use crate::tuple::Tuples;
 use crate::wire::headers::{Headers, Inner, Ip, Transport};
-use crate::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, TCP_ACK, TCP_SYN};
+use crate::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, sctp};
 
 /// What a packet belongs to.
 #[derive(Debug)]
@@ -78,6 +78,8 @@ impl Stale<'_> {
             ethernet_destination: self.ethernet_destination,
             ethernet_source: self.ethernet_source,
             tuple: self.tuples.original,
+            state: self.known.state,
+            verification_tags: self.known.verification_tags,
             keep: Some(Keep {
                 session: &self.session,
                 reply: self.tuples.reply,
@@ -103,12 +105,12 @@ pub fn run<'a>(
 ) -> Result<Belongs<'a>, DropReason> {
     let result = find(context, headers, ip, port);
     trace.step(Stage::Connection, || match &result {
-        Ok(Belongs::Known(known)) => format!("session {}, {}", known.session, known.state.label()),
+        Ok(Belongs::Known(known)) => format!("session {}, {}", known.session, known.state.label(ip.protocol)),
         Ok(Belongs::Stale(stale)) => {
             format!(
                 "session {}, {}; the configuration has changed since",
                 stale.known.session,
-                stale.known.state.label()
+                stale.known.state.label(ip.protocol)
             )
         }
         Ok(Belongs::Related { .. }) => "an error about a packet of a known connection".to_owned(),
@@ -149,30 +151,35 @@ fn find<'a>(
         ethernet_destination: headers.ethernet_destination,
         ethernet_source: headers.ethernet_source,
         tuple,
+        state: ConnectionState::first(ip.protocol),
+        verification_tags: [0; 2],
         keep: None,
     };
     match context.flows.find(&tuple) {
         Some(found) => known(context, &subject, ip, found),
-        None if opens_connection(ip) => Ok(Belongs::New { subject, replaced: None }),
-        None => Err(DropReason::InvalidConnectionState),
+        None => opening(context, subject, ip)
+            .map(|subject| Belongs::New { subject, replaced: None })
+            .ok_or(DropReason::InvalidConnectionState),
     }
 }
 
-fn opens_connection(ip: &Ip) -> bool {
+/// A packet as the first of its connection, if it opens one.
+fn opening<'a>(context: &Context<'_>, subject: Subject<'a>, ip: &Ip) -> Option<Subject<'a>> {
     match ip.transport {
-        Transport::Tcp { flags, .. } => flags & (TCP_SYN | TCP_ACK) == TCP_SYN,
-        Transport::Udp { .. } => true,
-        Transport::IcmpEcho { request, .. } => request,
-        Transport::IcmpError { .. } | Transport::LaterFragment => false,
-    }
-}
-
-/// The state of a connection whose first packet has this protocol.
-pub fn first_state(tuple: &Tuple) -> ConnectionState {
-    match tuple.protocol {
-        crate::wire::PROTOCOL_TCP => ConnectionState::SynSent,
-        crate::wire::PROTOCOL_UDP => ConnectionState::Udp,
-        _ => ConnectionState::Icmp,
+        Transport::Tcp { flags, .. } if flags & (TCP_SYN | TCP_ACK) == TCP_SYN => Some(subject),
+        // In mid-flow, where that is configured; it says nothing of the end of anything.
+        Transport::Tcp { flags, .. } => {
+            let is_in_mid_flow = flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) == TCP_ACK;
+            let picked_up = Subject { state: ConnectionState::Established, ..subject };
+            (context.tcp_pickup && is_in_mid_flow).then_some(picked_up)
+        }
+        Transport::Sctp(packet) if packet.chunks.init => {
+            // Packets to its sender have the tag that it announces.
+            Some(Subject { verification_tags: [0, packet.chunks.initiate_tag], ..subject })
+        }
+        Transport::Udp { .. } | Transport::UdpLite { .. } | Transport::Other => Some(subject),
+        Transport::IcmpEcho { request, .. } => request.then_some(subject),
+        Transport::Sctp(_) | Transport::IcmpError { .. } | Transport::LaterFragment => None,
     }
 }
 
@@ -193,14 +200,23 @@ fn known<'a>(
         return Err(DropReason::InvalidConnectionState);
     }
     let mut known = known_as_it_is(session_index, &session, &found);
-    if let Transport::Tcp { flags, has_data, .. } = ip.transport {
-        match advance(known.state, Segment { flags, has_data, is_reply }, &mut known.fin_seen) {
-            Transition::To(next) => known.state = next,
-            Transition::Reopen => {
-                return Ok(Belongs::New { subject: *subject, replaced: Some(session_index) });
-            }
-            Transition::Invalid => return Err(DropReason::InvalidConnectionState),
+    let transition = match ip.transport {
+        Transport::Tcp { flags, has_data, .. } => {
+            advance(known.state, Segment { flags, has_data, is_reply }, &mut known.fin_seen)
         }
+        Transport::Sctp(sctp::Packet { verification_tag: tag, chunks, .. }) => {
+            let packet = connection::sctp::Packet { chunks, tag, is_reply };
+            connection::sctp::advance(known.state, packet, &mut known.verification_tags)
+        }
+        _ => Transition::To(known.state),
+    };
+    match transition {
+        Transition::To(next) => known.state = next,
+        Transition::Reopen => {
+            let subject = opening(context, *subject, ip).ok_or(DropReason::InvalidConnectionState)?;
+            return Ok(Belongs::New { subject, replaced: Some(session_index) });
+        }
+        Transition::Invalid => return Err(DropReason::InvalidConnectionState),
     }
     // The first direction's packet may come to or, from outside, by another MAC address than before: then the connection
     // is decided again, so that its answers go where its packets come from.
@@ -220,6 +236,7 @@ fn known_as_it_is(session_index: u32, session: &Session, found: &Found) -> Known
         session: session_index,
         state: ConnectionState::from_number(session.state),
         fin_seen: session.fin_seen,
+        verification_tags: session.verification_tags,
         renewed: None,
     }
 }
@@ -304,6 +321,8 @@ fn forgotten<'a>(
             ethernet_destination: headers.ethernet_destination,
             ethernet_source: headers.ethernet_source,
             tuple,
+            state: ConnectionState::first(tuple.protocol),
+            verification_tags: [0; 2],
             keep: None,
         },
         inner,

@@ -18,6 +18,7 @@ use crate::tuple::{Tuple, Tuples};
 use crate::wire::IPV4_LENGTH;
 use crate::wire::headers::{self, Ip, Network, Transport};
 use crate::wire::icmp::IcmpError;
+use crate::wire::sctp::Chunks;
 
 /// Puts together what the stages said.
 pub fn run(
@@ -76,6 +77,8 @@ pub fn run(
         tuples: Tuples { original, reply },
         original_verdict: translating(original_verdict, &original, &reply, seed),
         reply_verdict: translating(reply_verdict, &reply, &original, seed),
+        state: subject.state,
+        verification_tags: subject.verification_tags,
         kind: source.kind | destination.kind,
         allocation: source.allocation,
         inbound: destination.inbound,
@@ -174,6 +177,16 @@ pub fn describe(frame: &[u8]) -> String {
         Transport::Udp { source_port, destination_port } => {
             format!("udp {} > {}", endpoint(source, source_port), endpoint(destination, destination_port))
         }
+        Transport::UdpLite { source_port, destination_port } => {
+            let (from, to) = (endpoint(source, source_port), endpoint(destination, destination_port));
+            format!("udplite {from} > {to}")
+        }
+        Transport::Sctp(sctp) => {
+            let (from, to) =
+                (endpoint(source, sctp.source_port), endpoint(destination, sctp.destination_port));
+            format!("sctp {from} > {to} tag {:#010x}{}", sctp.verification_tag, sctp_chunks(&sctp.chunks))
+        }
+        Transport::Other => format!("protocol {} {source} > {destination}", ip.protocol),
         Transport::LaterFragment => format!("part of protocol {} {source} > {destination}", ip.protocol),
         Transport::IcmpEcho { request, identifier } => {
             let kind = if request { "request" } else { "reply" };
@@ -191,6 +204,19 @@ pub fn describe(frame: &[u8]) -> String {
 /// Address and port, for people: `192.0.2.1:53`, `[2001:db8::1]:53`.
 pub fn endpoint(address: IpAddr, port: u16) -> String {
     SocketAddr::new(address, port).to_string()
+}
+
+fn sctp_chunks(chunks: &Chunks) -> String {
+    let Chunks { init, init_ack, cookie_echo, cookie_ack, shutdown, end, .. } = *chunks;
+    let names = [
+        (init, " init"),
+        (init_ack, " init-ack"),
+        (cookie_echo, " cookie-echo"),
+        (cookie_ack, " cookie-ack"),
+        (shutdown, " shutdown"),
+        (end, " end"),
+    ];
+    names.iter().filter(|(is_there, _)| *is_there).map(|(_, name)| *name).collect()
 }
 
 fn tcp_flags(flags: u8) -> String {

@@ -15,6 +15,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::mapping_table::{External, Internal, Mapping, MappingTable};
 use super::port_set::{PortSet, Wanted, first_free};
+use crate::wire::has_selectors;
 
 /// Most released ports that rest; above it they are free at once.
 const RESTING_MAX: usize = 1 << 20;
@@ -205,11 +206,13 @@ impl PortAllocator {
     /// that `random` chooses on. None when all that the workload may have are in use.
     pub fn find(&self, policy: &PortPolicy, request: &Request) -> Option<Allocation> {
         let Internal { in_port, protocol, .. } = request.internal;
+        // Without ports one inside host has an address towards a remote one.
+        let is_independent = policy.is_independent && has_selectors(protocol);
         let allocation = |external: u32, port: u16| {
             let endpoint =
                 Endpoint { external, remote: request.remote, remote_port: request.remote_port, protocol };
             Allocation {
-                endpoint: if policy.is_independent { endpoint.independent() } else { endpoint },
+                endpoint: if is_independent { endpoint.independent() } else { endpoint },
                 port,
                 internal: request.internal,
                 remote: request.remote,
@@ -217,7 +220,7 @@ impl PortAllocator {
                 high_water_ports: policy.high_water_ports,
             }
         };
-        if policy.is_independent
+        if is_independent
             && let Some(External { address, port, .. }) = self.mappings.of(&request.internal)
             && policy.addresses.contains(&address)
             && !policy.is_reserved(address, protocol, port)
@@ -252,6 +255,9 @@ impl PortAllocator {
     fn free_port(&self, policy: &PortPolicy, request: &Request, endpoint: &Endpoint) -> Option<u16> {
         let empty = PortSet::default();
         let used = |endpoint: &Endpoint| self.used.get(endpoint).unwrap_or(&empty);
+        if !has_selectors(endpoint.protocol) {
+            return (!used(endpoint).contains(0)).then_some(0);
+        }
         let key = (endpoint.external, endpoint.protocol);
         let sets =
             [used(endpoint), used(&endpoint.independent()), policy.reserved.get(&key).unwrap_or(&empty)];

@@ -10,8 +10,9 @@ use edgestack_abi::{DropReason, FlowKey};
 
 use super::{
     ETHER_TYPE_ARP, ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH,
-    PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, icmp,
-    internet_checksum, ipv6_checksum, read_ipv4, read_ipv6, read_mac, read_u16,
+    PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_UDP_LITE, TCP_ACK,
+    TCP_FIN, TCP_RST, TCP_SYN, has_ports, icmp, internet_checksum, ipv6_checksum, read_ipv4, read_ipv6,
+    read_mac, read_u16, sctp,
 };
 use crate::address::MacAddress;
 use crate::tuple::Tuple;
@@ -105,6 +106,17 @@ pub enum Transport {
         /// Destination port.
         destination_port: u16,
     },
+    /// A UDP-Lite datagram (RFC 3828).
+    UdpLite {
+        /// Source port.
+        source_port: u16,
+        /// Destination port.
+        destination_port: u16,
+    },
+    /// An SCTP packet.
+    Sctp(sctp::Packet),
+    /// Anything else: a protocol that the gateway knows nothing of but its number.
+    Other,
     /// An ICMP echo request or reply.
     IcmpEcho {
         /// Request, or reply.
@@ -155,7 +167,12 @@ impl Ip {
     pub fn tuple(&self, in_port: u16) -> Option<Tuple> {
         let (source_port, destination_port) = match self.transport {
             Transport::Tcp { source_port, destination_port, .. }
-            | Transport::Udp { source_port, destination_port } => (source_port, destination_port),
+            | Transport::Udp { source_port, destination_port }
+            | Transport::UdpLite { source_port, destination_port } => (source_port, destination_port),
+            Transport::Sctp(sctp::Packet { source_port, destination_port, .. }) => {
+                (source_port, destination_port)
+            }
+            Transport::Other => (0, 0),
             Transport::IcmpEcho { request: true, identifier } => (identifier, 0),
             Transport::IcmpEcho { request: false, identifier } => (0, identifier),
             Transport::IcmpError { .. } | Transport::LaterFragment => return None,
@@ -337,12 +354,16 @@ fn parse_ipv4(packet: &[u8]) -> Result<Ip, DropReason> {
         (_, Some(fragment)) if fragment.offset != 0 => Transport::LaterFragment,
         (PROTOCOL_TCP, _) => parse_tcp(payload)?,
         (PROTOCOL_UDP, _) => parse_udp(payload, fragment.is_some())?,
+        (PROTOCOL_SCTP, _) => parse_sctp(payload, fragment.is_some())?,
+        (PROTOCOL_UDP_LITE, _) => parse_udp_lite(payload)?,
         // Only all parts together have the checksum.
         (PROTOCOL_ICMP, None) if internet_checksum(payload) != 0 => {
             return Err(DropReason::MalformedTransport);
         }
         (PROTOCOL_ICMP, _) => parse_icmp(payload, header_length)?,
-        _ => return Err(DropReason::UnknownProtocol),
+        // These belong to IPv6.
+        (HOP_BY_HOP | PROTOCOL_ICMPV6, _) => return Err(DropReason::UnknownProtocol),
+        _ => Transport::Other,
     };
     Ok(Ip {
         header_length,
@@ -391,6 +412,8 @@ fn parse_ipv6(packet: &[u8]) -> Result<Network, DropReason> {
         (_, Some(fragment)) if fragment.offset != 0 => Transport::LaterFragment,
         (PROTOCOL_TCP, _) => parse_tcp(payload)?,
         (PROTOCOL_UDP, _) => parse_udp(payload, fragment.is_some())?,
+        (PROTOCOL_SCTP, _) => parse_sctp(payload, fragment.is_some())?,
+        (PROTOCOL_UDP_LITE, _) => parse_udp_lite(payload)?,
         (PROTOCOL_ICMPV6, _) => {
             // Only all parts together have the checksum.
             if fragment.is_none() && ipv6_checksum(source, destination, protocol, payload) != 0 {
@@ -412,7 +435,8 @@ fn parse_ipv6(packet: &[u8]) -> Result<Network, DropReason> {
             }
             parse_icmpv6(payload, header_length)?
         }
-        _ => return Err(DropReason::UnknownProtocol),
+        (PROTOCOL_ICMP, _) => return Err(DropReason::UnknownProtocol),
+        _ => Transport::Other,
     };
     Ok(Network::Ip(Ip {
         header_length,
@@ -518,6 +542,25 @@ fn parse_udp(datagram: &[u8], is_fragment: bool) -> Result<Transport, DropReason
     Ok(Transport::Udp { source_port: read_u16(datagram, 0), destination_port: read_u16(datagram, 2) })
 }
 
+/// RFC 3828: as UDP, with the length of what the checksum covers in place of the length.
+fn parse_udp_lite(datagram: &[u8]) -> Result<Transport, DropReason> {
+    let covered = if datagram.len() < 8 { 1 } else { usize::from(read_u16(datagram, 4)) };
+    // What it covers is not more than there is; 0 is all.
+    if (1..8).contains(&covered) || (covered > datagram.len()) {
+        return Err(DropReason::MalformedTransport);
+    }
+    Ok(Transport::UdpLite { source_port: read_u16(datagram, 0), destination_port: read_u16(datagram, 2) })
+}
+
+/// New ports change a checksum that only all parts together have, so SCTP in parts is not forwarded. Its endpoints know the
+/// path's MTU (RFC 9260, section 7.3).
+fn parse_sctp(packet: &[u8], is_fragment: bool) -> Result<Transport, DropReason> {
+    if is_fragment {
+        return Err(DropReason::Fragment);
+    }
+    sctp::parse(packet).map(Transport::Sctp).ok_or(DropReason::MalformedTransport)
+}
+
 /// RFC 792. The caller has checked the checksum (RFC 5508, REQ-3).
 fn parse_icmp(message: &[u8], ip_header_length: usize) -> Result<Transport, DropReason> {
     if message.len() < 8 {
@@ -566,10 +609,11 @@ fn parse_inner_ipv6(quote: &[u8], offset: usize) -> Result<Inner, DropReason> {
     }
     let transport = quote.get(header_length..header_length + 8).ok_or(DropReason::MalformedTransport)?;
     let (source_port, destination_port) = match (protocol, transport[0]) {
-        (PROTOCOL_TCP | PROTOCOL_UDP, _) => (read_u16(transport, 0), read_u16(transport, 2)),
+        (protocol, _) if has_ports(protocol) => (read_u16(transport, 0), read_u16(transport, 2)),
         (PROTOCOL_ICMPV6, icmp::ECHO_REQUEST_IPV6) => (read_u16(transport, 4), 0),
         (PROTOCOL_ICMPV6, icmp::ECHO_REPLY_IPV6) => (0, read_u16(transport, 4)),
-        _ => return Err(DropReason::RelatedUnknown),
+        (PROTOCOL_ICMP | PROTOCOL_ICMPV6, _) => return Err(DropReason::RelatedUnknown),
+        _ => (0, 0),
     };
     Ok(Inner {
         offset,
@@ -602,10 +646,11 @@ fn parse_inner(quote: &[u8], offset: usize) -> Result<Inner, DropReason> {
     let protocol = quote[9];
     let transport = &quote[header_length..];
     let (source_port, destination_port) = match (protocol, transport[0]) {
-        (PROTOCOL_TCP | PROTOCOL_UDP, _) => (read_u16(transport, 0), read_u16(transport, 2)),
+        (protocol, _) if has_ports(protocol) => (read_u16(transport, 0), read_u16(transport, 2)),
         (PROTOCOL_ICMP, icmp::ECHO_REQUEST) => (read_u16(transport, 4), 0),
         (PROTOCOL_ICMP, icmp::ECHO_REPLY) => (0, read_u16(transport, 4)),
-        _ => return Err(DropReason::RelatedUnknown),
+        (PROTOCOL_ICMP | PROTOCOL_ICMPV6, _) => return Err(DropReason::RelatedUnknown),
+        _ => (0, 0),
     };
     Ok(Inner {
         offset,

@@ -4,7 +4,7 @@
 //! hands them a buffer that is too short, which is a bug of the caller.
 //!
 //! RFCs to read first: 791 (IPv4), 792 (ICMP), 826 (ARP), 8200 (IPv6), 4443 (ICMPv6), 4861 (neighbour discovery), 768 (UDP),
-//! 9293 (TCP), 2131 (DHCP), 8415 (DHCPv6).
+//! 9293 (TCP), 9260 (SCTP), 2131 (DHCP), 8415 (DHCPv6).
 
 pub mod arp;
 pub mod dhcp4;
@@ -15,6 +15,7 @@ pub mod headers;
 pub mod icmp;
 pub mod neighbour;
 pub mod router_discovery;
+pub mod sctp;
 pub mod tcp;
 pub mod tunnel;
 pub mod udp;
@@ -48,6 +49,42 @@ pub const PROTOCOL_SCTP: u8 = 132;
 /// IP protocol number of UDP-Lite.
 pub const PROTOCOL_UDP_LITE: u8 = 136;
 
+/// The protocols that have a name here.
+const PROTOCOL_NAMES: [(u8, &str); 10] = [
+    (PROTOCOL_ICMP, "icmp"),
+    (PROTOCOL_TCP, "tcp"),
+    (PROTOCOL_UDP, "udp"),
+    (PROTOCOL_ICMPV6, "icmpv6"),
+    (PROTOCOL_SCTP, "sctp"),
+    (PROTOCOL_UDP_LITE, "udplite"),
+    (4, "ipip"),
+    (47, "gre"),
+    (50, "esp"),
+    (51, "ah"),
+];
+
+/// The name of a protocol, else its number.
+pub fn protocol_name(protocol: u8) -> String {
+    let known = PROTOCOL_NAMES.iter().find(|(number, _)| *number == protocol);
+    known.map_or_else(|| protocol.to_string(), |(_, name)| (*name).to_owned())
+}
+
+/// The number of a protocol by its name, or written out.
+pub fn protocol_number(text: &str) -> Option<u8> {
+    let named = PROTOCOL_NAMES.iter().find(|(_, name)| name.eq_ignore_ascii_case(text));
+    named.map(|(number, _)| *number).or_else(|| text.parse().ok())
+}
+
+/// Whether packets of a protocol start with a source and a destination port.
+pub const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_SCTP | PROTOCOL_UDP_LITE)
+}
+
+/// Whether connections of a protocol are told apart by ports, or by an identifier; those of others by their addresses alone.
+pub const fn has_selectors(protocol: u8) -> bool {
+    has_ports(protocol) || matches!(protocol, PROTOCOL_ICMP | PROTOCOL_ICMPV6)
+}
+
 /// TCP flag FIN (RFC 9293, section 3.1).
 pub const TCP_FIN: u8 = 0x01;
 /// TCP flag SYN.
@@ -61,6 +98,12 @@ pub const TCP_ACK: u8 = 0x10;
 #[inline]
 pub fn read_u16(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// The 32-bit number at `at`, network byte order. Panics past the end.
+#[inline]
+pub fn read_u32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// The IPv4 address at `at`. Panics past the end.

@@ -1,7 +1,7 @@
 //! Names, sizes and single-record contents of the maps.
 
 /// Raised with every change of a layout in this crate; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 /// Length of a tick in milliseconds. All times in shared memory are 32-bit counts of ticks.
 pub const TICK_MS: u32 = 100;
 /// Ports of one host; port 0 is none. Each costs 64 bytes in [`PORTS`], 8 in [`DEVICES`] and 64 for each CPU in

@@ -50,8 +50,8 @@ pub struct Session {
     /// IPv4 address of the next hop of the original direction, network byte order; of IPv6 a hash of it. 0 where the next
     /// hop is a workload.
     pub next_hop: u32,
-    /// Always 0.
-    pub reserved: [u32; 2],
+    /// SCTP: the verification tags of packets of the original direction and of replies; 0 where they are not known.
+    pub verification_tags: [u32; 2],
 }
 
 /// The IPv6 addresses of a session, by its number: 64 bytes, one cache line. Of an IPv4 session it says nothing.

@@ -17,6 +17,8 @@ use changes::Changes;
 use random::Random;
 use traffic::Traffic;
 
+use edgestack_dataplane::engine::EngineSettings;
+
 use crate::compare::Frames;
 use crate::mode::Mode;
 use crate::site::Site;
@@ -75,7 +77,10 @@ pub(crate) fn run(root: &Path, mode: Mode) -> Result<Summary, String> {
 fn round(root: &Path, mode: Mode, seed: u64, last: u64, summary: &mut Summary) -> Result<(), String> {
     let mut random = Random::new(seed);
     let mut changes = Changes::load(root).map_err(|error| error.to_string())?;
-    let mut pair = Pair { alone: Site::new(Mode::Engine)?, behind: Site::new(mode)? };
+    let mut pair = Pair {
+        alone: Site::new(Mode::Engine, EngineSettings::default())?,
+        behind: Site::new(mode, EngineSettings::default())?,
+    };
     pair.apply(&changes)?;
     let mut traffic = Traffic::new(changes.config(), changes.hosts());
     while summary.packets < last {

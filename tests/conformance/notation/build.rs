@@ -75,6 +75,7 @@ impl Builder<'_> {
             "ipv6" => self.ipv6(layer, rest, place),
             "tcp" => self.tcp(layer, rest, place),
             "udp" => self.udp(layer, rest, place),
+            "sctp" => super::sctp::build(self, layer, rest, place),
             "icmp" => self.icmp(layer, rest, place),
             "icmpv6" => self.icmpv6(layer, rest, place),
             "neighbour" => self.neighbour(layer, rest, place),
@@ -335,7 +336,7 @@ impl Builder<'_> {
         Ok(bytes)
     }
 
-    fn port(&self, layer: &Layer, text: &str, at: usize) -> Result<u16, NotationError> {
+    pub(super) fn port(&self, layer: &Layer, text: &str, at: usize) -> Result<u16, NotationError> {
         let value = match text {
             "*" => self.observe(layer, "port", at, 2)?,
             _ if text.starts_with('$') => self.variable(layer, text, at, 2)?,
@@ -388,6 +389,7 @@ pub(super) fn protocol_of(rest: &[Layer]) -> u64 {
         Some("icmpv6" | "neighbour" | "router") => 58,
         Some("tcp") => 6,
         Some("udp") => 17,
+        Some("sctp") => 132,
         _ => 253, // RFC 3692: for experiments.
     }
 }

@@ -1,7 +1,7 @@
 //! The layers of IPv6: its header, ICMPv6 and neighbour discovery, from text to bytes and back.
 
 use super::build::{Builder, Place, hex, number, one, protocol_of};
-use super::print::{Shown, be16, checksum_text, payload, tcp, trailer, udp};
+use super::print::{Shown, be16, checksum_text, payload, sctp, tcp, trailer, udp};
 use super::{Addresses, Layer, NotationError, internet_checksum, pseudo_header};
 
 /// The ICMPv6 messages that have a name.
@@ -164,6 +164,7 @@ pub(super) fn read(bytes: &[u8], names: &super::names::Names, layers: &mut Vec<S
     match header[6] {
         6 if body.len() >= 20 => tcp(body, addresses, length, layers),
         17 if body.len() >= 8 => udp(body, addresses, names, layers),
+        132 if body.len() >= 12 => sctp(body, layers),
         58 if body.len() >= 8 => icmpv6(body, addresses, names, layers),
         _ => layers.push(payload(body)),
     }

@@ -18,6 +18,7 @@ mod discovery;
 mod ipv6;
 pub(crate) mod names;
 pub(crate) mod print;
+mod sctp;
 mod tunnel;
 
 /// Why a packet's text was refused.

@@ -155,7 +155,7 @@ fn ipv4(bytes: &[u8], names: &Names, layers: &mut Vec<Shown>) {
     let fragment_offset = flags & 0x1fff;
     layer.field("frag", fragment_offset, fragment_offset == 0);
     layer.field("ttl", header[8], header[8] == 64);
-    layer.field("proto", header[9], matches!(header[9], 1 | 6 | 17));
+    layer.field("proto", header[9], matches!(header[9], 1 | 6 | 17 | 132));
     let good = internet_checksum(&[header]) == 0;
     layer.field("checksum", checksum_text(be16(header, 10), good), good);
     if header_length > 20 {
@@ -170,6 +170,7 @@ fn ipv4(bytes: &[u8], names: &Names, layers: &mut Vec<Shown>) {
         1 if body.len() >= 8 => icmp(body, names, layers),
         6 if body.len() >= 20 => tcp(body, addresses, length - header_length, layers),
         17 if body.len() >= 8 => udp(body, addresses, names, layers),
+        132 if body.len() >= 12 => sctp(body, layers),
         _ => layers.push(payload(body)),
     }
     trailer(after, layers);
@@ -203,6 +204,15 @@ pub(super) fn tcp(body: &[u8], addresses: Addresses, length: usize, layers: &mut
     if end < body.len() {
         layers.push(payload(&body[end..]));
     }
+}
+
+/// Ports, tag and checksum; the chunks as they are.
+pub(super) fn sctp(body: &[u8], layers: &mut Vec<Shown>) {
+    let mut layer = Shown::new("sctp", format!("{} > {}", be16(body, 0), be16(body, 2)));
+    layer.field("vtag", be32(body, 4), be32(body, 4) == 0);
+    layer.field("checksum", format!("{:#010x}", be32(body, 8)), false);
+    layers.push(layer);
+    layers.push(payload(&body[12..]));
 }
 
 pub(super) fn udp(body: &[u8], addresses: Addresses, names: &Names, layers: &mut Vec<Shown>) {

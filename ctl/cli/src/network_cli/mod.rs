@@ -1,8 +1,9 @@
-//! `edgectl network-cli`: what the dataplane does, seen from outside. It asks and never changes anything.
+//! `edgectl network-cli`: what the dataplane does, seen from outside. It changes nothing, but that `clear` ends connections.
 //!
 //! One command line, or a prompt that takes the same commands ([`prompt`]).
 
 mod capture;
+mod clear;
 mod prompt;
 mod show;
 mod trace;
@@ -30,6 +31,8 @@ pub(crate) struct NetworkCliArgs {
 pub(crate) enum NetworkCommand {
     /// Show a table of the dataplane
     Show(show::ShowArgs),
+    /// End connections
+    Clear(clear::ClearArgs),
     /// Follow a described packet through the pipeline without sending it
     Trace(trace::TraceArgs),
     /// Write the packets of a port to a pcap file
@@ -49,6 +52,7 @@ impl Action for NetworkCliArgs {
 async fn run_command(session: &Session, command: NetworkCommand) -> Result<(), CliError> {
     match command {
         NetworkCommand::Show(args) => show::run(session, &args).await,
+        NetworkCommand::Clear(args) => clear::run(session, &args).await,
         NetworkCommand::Trace(args) => trace::run(session, args).await,
         NetworkCommand::Capture(args) => capture::run(session, &args).await,
     }

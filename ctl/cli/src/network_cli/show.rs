@@ -9,6 +9,7 @@ use edgestack_dataplane::inspect::{
 use serde::Serialize;
 use serde_json::json;
 
+use super::clear::FilterArgs;
 use crate::error::CliError;
 use crate::output::{Table, print, to_yaml};
 use crate::session::Session;
@@ -16,8 +17,6 @@ use crate::value::{age, bytes, count, percent};
 
 /// Flows asked for unless the user says otherwise.
 const FLOWS_DEFAULT: usize = 1000;
-/// Flows asked for where they are filtered here: the filter should see them all.
-const FLOWS_FILTERED: usize = 50_000;
 
 /// A table of the dataplane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,15 +50,8 @@ pub(crate) struct ShowArgs {
     /// Table
     #[arg(value_enum)]
     pub table: TableName,
-    /// Flows: only those in or out of this port
-    #[arg(long, value_name = "NAME")]
-    pub port: Option<String>,
-    /// Flows: only this protocol
-    #[arg(long, value_name = "tcp|udp|icmp")]
-    pub protocol: Option<String>,
-    /// Flows: only those with this address on any side
-    #[arg(long, value_name = "IP[:PORT]")]
-    pub address: Option<String>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// Flows: at most this many
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<usize>,
@@ -152,24 +144,10 @@ fn list_text<T: Serialize>(
 }
 
 async fn flows(session: &Session, args: &ShowArgs) -> Result<Vec<FlowView>, CliError> {
-    let filtered = args.port.is_some() || args.protocol.is_some() || args.address.is_some();
-    let asked = if filtered { FLOWS_FILTERED } else { args.limit.unwrap_or(FLOWS_DEFAULT) };
-    let mut flows = session.client.flows(asked).await?;
-    flows.retain(|flow| is_wanted(flow, args));
-    flows.truncate(args.limit.unwrap_or(FLOWS_DEFAULT));
+    let limit = args.limit.unwrap_or(FLOWS_DEFAULT);
+    let mut flows = session.client.flows(&args.filter.filter()?, limit).await?;
+    flows.truncate(limit);
     Ok(flows)
-}
-
-fn is_wanted(flow: &FlowView, args: &ShowArgs) -> bool {
-    let port = args.port.as_ref().is_none_or(|port| flow.in_port == *port || flow.out_port == *port);
-    let protocol = args.protocol.as_ref().is_none_or(|protocol| flow.protocol.eq_ignore_ascii_case(protocol));
-    let sides = [&flow.source, &flow.destination, &flow.translated_source, &flow.translated_destination];
-    let address = args.address.as_ref().is_none_or(|address| {
-        sides.iter().any(|side| {
-            *side == address || side.rsplit_once(':').is_some_and(|(without_port, _)| without_port == address)
-        })
-    });
-    port && protocol && address
 }
 
 fn ports_table(ports: &[PortView], wide: bool) -> Table {
@@ -384,7 +362,7 @@ fn counters_text(counters: &CountersView) -> String {
 mod tests {
     use edgestack_dataplane::inspect::FlowView;
 
-    use super::{ShowArgs, TableName, flows_table, is_wanted};
+    use super::flows_table;
 
     fn flow() -> FlowView {
         FlowView {
@@ -413,34 +391,5 @@ mod tests {
             "7  original  tcp  established  web-1  10.0.0.5:4000  198.51.100.9:80  from 203.0.113.2:4000  wan  20.0k  \
              100.0%  3.00 MiB  0.1s\n"
         );
-    }
-
-    #[test]
-    fn flows_are_found_by_port_protocol_and_address() {
-        let args = |port: &str, protocol: &str, address: &str| {
-            let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-            ShowArgs {
-                table: TableName::Flows,
-                port: some(port),
-                protocol: some(protocol),
-                address: some(address),
-                limit: None,
-                all: false,
-                watch: None,
-            }
-        };
-        for wanted in [
-            args("", "", ""),
-            args("wan", "TCP", ""),
-            args("web-1", "", "10.0.0.5"),
-            args("", "", "203.0.113.2:4000"),
-        ] {
-            assert!(is_wanted(&flow(), &wanted), "{wanted:?}");
-        }
-        for other in
-            [args("web-2", "", ""), args("", "udp", ""), args("", "", "10.0.0.50"), args("", "", "10.0.0")]
-        {
-            assert!(!is_wanted(&flow(), &other), "{other:?}");
-        }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use edgestack_dataplane::inspect::{CountersView, DropView, FlowView, PortView};
+use edgestack_dataplane::inspect::{CountersView, DropView, FlowFilter, FlowView, PortView};
 
 use crate::error::CliError;
 use crate::session::Session;
@@ -26,7 +26,7 @@ impl Sample {
     pub(super) async fn take(session: &Session) -> Result<Self, CliError> {
         let client = &session.client;
         let ports = client.ports().await?;
-        let flows = client.flows(FLOWS_MAX).await?;
+        let flows = client.flows(&FlowFilter::default(), FLOWS_MAX).await?;
         let (drops, counters) = (client.drops().await?, client.counters().await?);
         Ok(Self { at: Instant::now(), ports, flows, drops, counters })
     }

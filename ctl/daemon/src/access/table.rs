@@ -140,7 +140,7 @@ impl Resource {
             Self::Events                      => ["r",    "r",     "r",    "",     "",     "",     "r"],
             Self::Operations                  => ["rd",   "rd",    "",     "",     "",     "",     "r"],
             Self::Backups                     => ["rcd",  "",      "",     "",     "",     "",     "" ],
-            Self::Traffic                     => ["r",    "r",     "r",    "",     "",     "",     "" ],
+            Self::Traffic                     => ["rd",   "rd",    "rd",   "",     "",     "",     "" ],
             Self::Metrics                     => ["r",    "r",     "r",    "",     "",     "",     "r"],
             Self::Version                     => ["r",    "r",     "r",    "r",    "r",    "r",    "r"],
             Self::Health                      => ["r",    "r",     "r",    "r",    "r",    "r",    "r"],

@@ -49,6 +49,8 @@ pub struct Dataplane {
     pub log_denied: bool,
     /// Denied packets that are logged in a second; the others are counted.
     pub denied_logs_per_second: u32,
+    /// TCP segments of connections that nothing is known of open them, as far as rules allow; false: only SYN does.
+    pub tcp_pickup: bool,
     /// Idle times after which connections end.
     pub timeouts: Timeouts,
 }
@@ -78,6 +80,47 @@ pub struct Timeouts {
     pub udp_seconds: Spanned<u32>,
     /// ICMP queries.
     pub icmp_seconds: Spanned<u32>,
+    /// SCTP before the handshake is complete.
+    pub sctp_half_open_seconds: Spanned<u32>,
+    /// SCTP established.
+    pub sctp_established_seconds: Spanned<u32>,
+    /// SCTP after a SHUTDOWN or ABORT.
+    pub sctp_closing_seconds: Spanned<u32>,
+    /// Protocols without ports and states.
+    pub other_seconds: Spanned<u32>,
+}
+
+/// A timeout with its name, and the least that an RFC on NAT permits, where one does.
+type Named<'a> = (&'static str, &'a Spanned<u32>, Option<(u32, &'static str)>);
+
+impl Timeouts {
+    /// Every timeout.
+    fn all(&self) -> [Named<'_>; 9] {
+        [
+            ("tcp_half_open_seconds", &self.tcp_half_open_seconds, Some((240, "RFC 5382, REQ-5"))),
+            ("tcp_established_seconds", &self.tcp_established_seconds, Some((7440, "RFC 5382, REQ-5"))),
+            ("tcp_closing_seconds", &self.tcp_closing_seconds, Some((240, "RFC 5382, REQ-5"))),
+            ("udp_seconds", &self.udp_seconds, Some((120, "RFC 4787, REQ-5"))),
+            ("icmp_seconds", &self.icmp_seconds, Some((60, "RFC 5508, REQ-2"))),
+            ("sctp_half_open_seconds", &self.sctp_half_open_seconds, None),
+            ("sctp_established_seconds", &self.sctp_established_seconds, None),
+            ("sctp_closing_seconds", &self.sctp_closing_seconds, None),
+            ("other_seconds", &self.other_seconds, None),
+        ]
+    }
+
+    /// What is below what the RFCs permit: it works, and breaks applications that count on them.
+    pub fn warnings(&self) -> Vec<String> {
+        let below = self.all().into_iter().filter_map(|(name, timeout, minimum)| {
+            let (seconds, (least, source)) = (*timeout.get_ref(), minimum?);
+            (seconds < least).then(|| {
+                format!(
+                    "dataplane.timeouts.{name} = {seconds} is less than the {least} that {source} asks for"
+                )
+            })
+        });
+        below.collect()
+    }
 }
 
 impl Default for Dataplane {
@@ -99,6 +142,7 @@ impl Default for Dataplane {
             icmp_errors_per_second: 1000,
             log_denied: false,
             denied_logs_per_second: 10,
+            tcp_pickup: false,
             timeouts: Timeouts::default(),
         }
     }
@@ -112,6 +156,10 @@ impl Default for Timeouts {
             tcp_closing_seconds: spanless(240),
             udp_seconds: spanless(300),
             icmp_seconds: spanless(60),
+            sctp_half_open_seconds: spanless(240),
+            sctp_established_seconds: spanless(7440),
+            sctp_closing_seconds: spanless(240),
+            other_seconds: spanless(600),
         }
     }
 }
@@ -142,22 +190,9 @@ impl Check<'_> {
         if !(1024..=1 << 22).contains(dataplane.frames.get_ref()) {
             self.refuse("dataplane.frames", &dataplane.frames, "from 1024 to 4194304");
         }
-        let Timeouts {
-            tcp_half_open_seconds,
-            tcp_established_seconds,
-            tcp_closing_seconds,
-            udp_seconds,
-            icmp_seconds,
-        } = &dataplane.timeouts;
-        for (field, timeout) in [
-            ("dataplane.timeouts.tcp_half_open_seconds", tcp_half_open_seconds),
-            ("dataplane.timeouts.tcp_established_seconds", tcp_established_seconds),
-            ("dataplane.timeouts.tcp_closing_seconds", tcp_closing_seconds),
-            ("dataplane.timeouts.udp_seconds", udp_seconds),
-            ("dataplane.timeouts.icmp_seconds", icmp_seconds),
-        ] {
+        for (name, timeout, _) in dataplane.timeouts.all() {
             if !(1..=86_400 * 7).contains(timeout.get_ref()) {
-                self.refuse(field, timeout, "from 1 second to 7 days");
+                self.refuse(&format!("dataplane.timeouts.{name}"), timeout, "from 1 second to 7 days");
             }
         }
     }

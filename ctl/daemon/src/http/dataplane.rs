@@ -1,5 +1,6 @@
 //! Paths that look into the dataplane: what is plugged in, what flows, what was dropped and why.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
@@ -8,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgestack_dataplane::capture::{Capture, CaptureError, SNAP_LENGTH_MAX};
 use edgestack_dataplane::engine::TraceError;
-use edgestack_dataplane::inspect::{LiveTraceRequest, TraceRequest};
+use edgestack_dataplane::inspect::{FlowFilter, LiveTraceRequest, TraceRequest};
 use edgestack_dataplane::io::pcap_file;
 use edgestack_dataplane::live_trace::{
     LIVE_TRACE_LASTS_MAX, LIVE_TRACE_PACKETS_DEFAULT, LiveTrace, LiveTraceError,
@@ -40,6 +41,7 @@ pub(super) fn routes() -> Routes {
     Routes::default()
         .read(&path("ports"), traffic, ports)
         .read(&path("flows"), traffic, flows)
+        .delete(&path("flows"), traffic, clear_flows)
         .read(&path("nat"), traffic, nat)
         .read(&path("load_balancers"), traffic, load_balancers)
         .read(&path("neighbours"), traffic, neighbours)
@@ -75,6 +77,9 @@ impl From<GatewayError> for Failure {
             | GatewayError::Capture(CaptureError::UnknownPort(_)) => {
                 Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such port", detail)
             }
+            GatewayError::Filter(_) => {
+                Self::new(StatusCode::BAD_REQUEST, "invalid", "The filter means no connections", detail)
+            }
             GatewayError::LiveTrace(LiveTraceError::TooMany) => {
                 let title = "The live trace cannot be started";
                 Self::new(StatusCode::CONFLICT, "conflict", title, detail)
@@ -100,6 +105,21 @@ async fn ports(api: Api) -> Result<Response, Failure> {
 #[serde(deny_unknown_fields)]
 struct FlowsQuery {
     limit: Option<usize>,
+    protocol: Option<String>,
+    address: Option<IpAddr>,
+    transport_port: Option<u16>,
+    state: Option<String>,
+    port: Option<String>,
+    project: Option<String>,
+    /// Of a removal without a filter: that this is meant.
+    all: Option<bool>,
+}
+
+impl FlowsQuery {
+    fn filter(self) -> FlowFilter {
+        let Self { limit: _, protocol, address, transport_port, state, port, project, all: _ } = self;
+        FlowFilter { protocol, address, transport_port, state, port, project }
+    }
 }
 
 async fn flows(
@@ -108,8 +128,25 @@ async fn flows(
 ) -> Result<Response, Failure> {
     let Query(query) = query.map_err(|error| Failure::malformed(error.body_text()))?;
     let limit = query.limit.unwrap_or(FLOWS_LIMIT_DEFAULT).min(FLOWS_LIMIT_MAX);
-    let flows = ask(&api, move |gateway| gateway.flows(limit)).await?;
+    let filter = query.filter();
+    let flows = ask(&api, move |gateway| gateway.flows(&filter, limit)).await?;
     Ok(axum::Json(json!({ "flows": flows })).into_response())
+}
+
+/// Ends connections: those that a filter means, or all of them when that is said.
+async fn clear_flows(
+    api: Api,
+    query: Result<Query<FlowsQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(query) = query.map_err(|error| Failure::malformed(error.body_text()))?;
+    let (is_limited, is_all) = (query.limit.is_some(), query.all.unwrap_or(false));
+    let filter = query.filter();
+    if is_limited || is_all != (filter == FlowFilter::default()) {
+        let detail = "name what to end by protocol, address, transport_port, state, port or project, or write all=true alone";
+        return Err(Failure::malformed(detail.to_owned()));
+    }
+    let ended = ask(&api, move |gateway| gateway.clear_flows(&filter)).await?;
+    Ok(axum::Json(json!({ "message": "OK", "connections": ended })).into_response())
 }
 
 async fn nat(api: Api) -> Result<Response, Failure> {

@@ -15,7 +15,7 @@ use edgestack_dataplane::config::{
     FloatingIpTarget, LoadBalancer, LoadBalancerMember, LoadBalancerRule, Network, Port, PortKind, Remote,
     Router, RouterExternal, SecurityGroup, SecurityGroupRule, Services, StaticRoute, Workload,
 };
-use edgestack_dataplane::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
+use edgestack_dataplane::wire::has_selectors;
 use edgestack_model::floating_ip::InstanceType;
 use edgestack_model::security_group_rule::{Direction as RuleDirection, EthernetType};
 use edgestack_model::{
@@ -569,12 +569,9 @@ fn security_group(
     }
 }
 
-/// Whether the dataplane carries what the rule allows. Packets of other protocols do not pass, with or without it.
+/// Whether the dataplane can follow the rule: it knows the ports of some protocols only.
 pub fn is_carried(rule: &Record<SecurityGroupRuleSpec>) -> bool {
-    matches!(
-        rule.spec.protocol.number(),
-        None | Some(PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_ICMP | PROTOCOL_ICMPV6)
-    )
+    rule.spec.port_range_min.is_none() || rule.spec.protocol.number().is_none_or(has_selectors)
 }
 
 fn rule(record: &Record<SecurityGroupRuleSpec>) -> SecurityGroupRule {

@@ -219,8 +219,11 @@ fn rule_condition(
     if is_carried(rule) {
         return realized(situation);
     }
-    let message = format!("packets of the protocol {} are not carried in this version", rule.spec.protocol);
-    Finding::pending("UnsupportedProtocol", message)
+    let message = format!(
+        "the ports of the protocol {} are not known in this version; a rule without ports allows it",
+        rule.spec.protocol
+    );
+    Finding::pending("UnsupportedPorts", message)
 }
 
 /// The state of a load balancer, and a condition for each of its members.

@@ -277,7 +277,9 @@ fn rules_are_carried_over_and_those_that_cannot_be_are_left_out() {
     );
     rule(json!({"protocol": "icmp", "port_range_min": 8, "port_range_max": 0, "remote_group_id": "web"}));
     rule(json!({"remote_ip_prefix": "0.0.0.0/0"}));
-    let sctp = rule(json!({"protocol": "sctp", "port_range_min": 1, "port_range_max": 2}));
+    rule(json!({"protocol": "sctp", "port_range_min": 1, "port_range_max": 2}));
+    rule(json!({"protocol": "47"}));
+    let dccp = rule(json!({"protocol": "33", "port_range_min": 1, "port_range_max": 2}));
     let mirror = mirror(&app);
     let config = build(&mirror, &[], &ServiceSettings::default(), &mut Built::default());
     accepted(&config);
@@ -290,7 +292,9 @@ fn rules_are_carried_over_and_those_that_cannot_be_are_left_out() {
         [
             (Some(6), Some(80), Some(90), &tens),
             (Some(1), Some(8), Some(0), &own),
-            (None, None, None, &Remote::Any)
+            (None, None, None, &Remote::Any),
+            (Some(132), Some(1), Some(2), &Remote::Any),
+            (Some(47), None, None, &Remote::Any)
         ]
     );
     let situation = Situation {
@@ -301,8 +305,8 @@ fn rules_are_carried_over_and_those_that_cannot_be_are_left_out() {
         load_balancers: Vec::new(),
         board: &Board::default(),
     };
-    let status = &compute(&mirror, &situation)[&format!("status/security_group_rules/{sctp}")];
-    assert_eq!(reason(status), (Phase::Pending, "UnsupportedProtocol"));
+    let status = &compute(&mirror, &situation)[&format!("status/security_group_rules/{dccp}")];
+    assert_eq!(reason(status), (Phase::Pending, "UnsupportedPorts"));
 }
 
 fn reason(status: &Status) -> (Phase, &str) {

@@ -83,7 +83,7 @@ pub(super) fn mapped(
 fn is_alive(context: &Context<'_>, protocol: u8, mapping: &Mapping) -> bool {
     let state = if protocol == PROTOCOL_TCP { ConnectionState::Established } else { ConnectionState::Udp };
     let idle_ticks = context.now_ticks.wrapping_sub(mapping.heard_ticks);
-    idle_ticks < state.timeout_seconds(context.timeouts).saturating_mul(TICKS_PER_SECOND)
+    idle_ticks < state.timeout_seconds(protocol, context.timeouts).saturating_mul(TICKS_PER_SECOND)
 }
 
 /// The external address that a workload would send to another's mapping with, network byte order.

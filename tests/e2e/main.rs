@@ -13,6 +13,7 @@ mod isolation;
 mod lab;
 mod overlay;
 mod restart;
+mod router_legs;
 mod services;
 mod vlan;
 mod workload_services;

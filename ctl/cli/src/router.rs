@@ -11,11 +11,17 @@ use serde_json::{Map, Value, json};
 use crate::command::Action;
 use crate::error::CliError;
 use crate::fields::{Fields, parse_ip_and_mac, parse_route};
-use crate::load_balancer::whole;
+use crate::load_balancer::{parse_ports, whole};
 use crate::nat::{self, POOL_FIELDS, parse_pool};
 use crate::noun::{Column, Create, NoFilter, Noun, Section, Update, Verb, World};
+use crate::output::Table;
 use crate::session::Session;
 use crate::value::{age_since, list, name, text};
+
+/// How an exemption from translation is written.
+const EXEMPTION: &str = "CIDR[:PROTOCOL[:PORT[-PORT]]]";
+/// How a leg in a further external network is written.
+const LEG: &str = "NETWORK[,ip=IP][,ipv6=IP][,routed][,exempt=CIDR..]";
 
 /// Arguments of create-router.
 #[derive(Debug, Args)]
@@ -38,6 +44,15 @@ pub(crate) struct CreateArgs {
     /// [,ports=N][,block=N][,blocks=N][,hold=S][,high-water=PERCENT][,unpaired][,random][,parity][,class]
     #[arg(long, value_name = "POOL", value_parser = parse_pool, requires = "external")]
     pub snat_pool: Option<Value>,
+    /// By the external network workloads leave with addresses of their own, and are reached by these
+    #[arg(long, requires = "external", conflicts_with_all = ["snat_pool", "exemptions"])]
+    pub routed: bool,
+    /// Destination towards which workloads keep their addresses (may be repeated)
+    #[arg(long = "snat-exempt", value_name = EXEMPTION, value_parser = parse_exemption, requires = "external")]
+    pub exemptions: Vec<Value>,
+    /// Further external network, for what static routes lead there (may be repeated)
+    #[arg(long = "further-external", value_name = LEG, value_parser = parse_leg, requires = "external")]
+    pub further: Vec<Value>,
     /// Workloads without a floating IP do not reach the external network
     #[arg(long)]
     pub no_snat: bool,
@@ -45,7 +60,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "IP[,MAC]", value_parser = parse_peer)]
     pub peer: Option<Value>,
     /// Static route (may be repeated)
-    #[arg(long = "route", value_name = "CIDR,NEXTHOP|blackhole", value_parser = parse_static_route)]
+    #[arg(long = "route", value_name = "CIDR,NEXTHOP|blackhole|reject", value_parser = parse_static_route)]
     pub routes: Vec<Value>,
     /// MAC address of the router; made up where left out
     #[arg(long, value_name = "MAC")]
@@ -76,11 +91,30 @@ pub(crate) struct UpdateArgs {
     /// Addresses that sources leave with, and how, as for create-router; none: the router's address
     #[arg(long, value_name = "POOL|none", value_parser = parse_pool)]
     pub snat_pool: Option<Value>,
+    /// By the external network workloads leave with addresses of their own, and are reached by these
+    #[arg(long)]
+    pub routed: bool,
+    /// By the external network workloads leave with the router's address, or that of its pool
+    #[arg(long, conflicts_with = "routed")]
+    pub not_routed: bool,
+    /// Destination towards which workloads keep their addresses, to add (may be repeated)
+    #[arg(long = "add-snat-exempt", value_name = EXEMPTION, value_parser = parse_exemption)]
+    pub add_exemptions: Vec<Value>,
+    /// Destination towards which workloads keep their addresses no more (may be repeated)
+    #[arg(long = "remove-snat-exempt", value_name = EXEMPTION, value_parser = parse_exemption)]
+    pub remove_exemptions: Vec<Value>,
+    /// Further external network to add, or to replace what there is of it (may be repeated)
+    #[arg(long = "add-further-external", value_name = LEG, value_parser = parse_leg)]
+    pub add_further: Vec<Value>,
+    /// Further external network to leave (may be repeated)
+    #[arg(long = "remove-further-external", value_name = "NETWORK")]
+    pub remove_further: Vec<String>,
     /// No external network
-    #[arg(long, conflicts_with_all = ["external", "external_ip", "external_ipv6", "snat_pool"])]
+    #[arg(long, conflicts_with_all = ["external", "external_ip", "external_ipv6", "snat_pool", "routed", "not_routed",
+        "add_exemptions", "remove_exemptions", "add_further"])]
     pub clear_external: bool,
     /// Static route to add, in place of one to the same destination (may be repeated)
-    #[arg(long = "add-route", value_name = "CIDR,NEXTHOP|blackhole", value_parser = parse_static_route)]
+    #[arg(long = "add-route", value_name = "CIDR,NEXTHOP|blackhole|reject", value_parser = parse_static_route)]
     pub add_routes: Vec<Value>,
     /// Static route to take away (may be repeated)
     #[arg(long = "remove-route", value_name = "CIDR")]
@@ -148,8 +182,11 @@ pub(crate) static NOUN: Noun = Noun {
     address_field: None,
     summary: external_name,
     sections: |router, _| {
-        let title = "Forwarded ports";
-        vec![Section { title, replaces: Some("port_forwards"), table: nat::table(router) }]
+        let legs = legs_table(router);
+        vec![
+            Section { title: "Further external networks", replaces: Some("further_externals"), table: legs },
+            Section { title: "Forwarded ports", replaces: Some("port_forwards"), table: nat::table(router) },
+        ]
     },
     verbs: &[
         Verb::create::<CreateArgs>("Create a router"),
@@ -190,17 +227,21 @@ pub(crate) static PEER_NOUN: Noun = Noun {
 
 impl Create for CreateArgs {
     fn fields(self) -> Map<String, Value> {
+        let external = External {
+            network: self.external,
+            ip: self.external_ip,
+            ipv6: self.external_ipv6,
+            snat_pool: self.snat_pool,
+            routed: self.routed.then_some(true),
+            exemptions: Some(self.exemptions).filter(|exemptions| !exemptions.is_empty()),
+        };
         Fields::new()
             .set("name", Some(self.name))
             .set("mac", self.mac.map(|mac| mac.to_string()))
             .set("enable_snat", self.no_snat.then_some(false))
             .set_list("internal", self.networks)
-            .set(
-                "external",
-                self.external.map(|network| {
-                    external(Some(network), self.external_ip, self.external_ipv6, self.snat_pool)
-                }),
-            )
+            .set("external", external.short())
+            .set_list("further_externals", self.further)
             .set("peer_router", self.peer)
             .set_list("routes", self.routes)
             .set("description", self.description)
@@ -214,27 +255,52 @@ impl Update for UpdateArgs {
             .set("enable_snat", (self.snat || self.no_snat).then_some(self.snat))
             .set("description", self.description);
         if self.clear_external {
-            fields = fields.set("external", Some(Value::Null));
+            fields = fields.set("external", Some(Value::Null)).set("further_externals", Some(Value::Null));
         }
+        let lists = [&self.add_networks, &self.remove_networks, &self.remove_routes, &self.remove_further];
+        let values = [&self.add_routes, &self.add_exemptions, &self.remove_exemptions, &self.add_further];
+        // Read only where a list is changed in part.
+        let is_partial =
+            lists.iter().any(|list| !list.is_empty()) || values.iter().any(|list| !list.is_empty());
+        let router: Value =
+            if is_partial { session.client.get(Kind::Router, name).await? } else { Value::Null };
         if !(self.add_networks.is_empty() && self.remove_networks.is_empty()) {
-            let router: Value = session.client.get(Kind::Router, name).await?;
             let internal = list(&router, "/internal");
             let (add, remove) = (&self.add_networks, &self.remove_networks);
             let internal = session.changed_names(Kind::Network, internal, add, remove).await?;
             fields = fields.set("internal", Some(internal));
         }
         if !(self.add_routes.is_empty() && self.remove_routes.is_empty()) {
-            let router: Value = session.client.get(Kind::Router, name).await?;
-            let routes = changed_routes(list(&router, "/routes"), &self.add_routes, &self.remove_routes)?;
+            let routes = changed(
+                list(&router, "/routes"),
+                "destination",
+                "route to",
+                &self.add_routes,
+                &self.remove_routes,
+            )?;
             fields = fields.set("routes", Some(routes));
         }
-        let is_given = self.external.is_some()
-            || self.external_ip.is_some()
-            || self.external_ipv6.is_some()
-            || self.snat_pool.is_some();
-        let external =
-            is_given.then(|| external(self.external, self.external_ip, self.external_ipv6, self.snat_pool));
-        Ok(fields.set("external", external).done())
+        if !(self.add_further.is_empty() && self.remove_further.is_empty()) {
+            let (add, remove) = (&self.add_further, &self.remove_further);
+            let further = list(&router, "/further_externals");
+            let further = changed(further, "network", "further external network", add, remove)?;
+            fields = fields.set("further_externals", Some(further));
+        }
+        let exemptions = (!(self.add_exemptions.is_empty() && self.remove_exemptions.is_empty()))
+            .then(|| {
+                let known = list(&router, "/external/snat_exemptions");
+                changed_exemptions(known, &self.add_exemptions, &self.remove_exemptions)
+            })
+            .transpose()?;
+        let external = External {
+            network: self.external,
+            ip: self.external_ip,
+            ipv6: self.external_ipv6,
+            snat_pool: self.snat_pool,
+            routed: (self.routed || self.not_routed).then_some(self.routed),
+            exemptions,
+        };
+        Ok(fields.set("external", external.short()).done())
     }
 }
 
@@ -291,53 +357,124 @@ async fn only_peer(session: &Session, router: &str) -> Result<String, CliError> 
     }
 }
 
-/// The routes with some more and some less.
-fn changed_routes(routes: &[Value], add: &[Value], remove: &[String]) -> Result<Vec<Value>, CliError> {
-    let mut routes = routes.to_vec();
-    for destination in remove {
-        let before = routes.len();
-        routes.retain(|route| route["destination"] != **destination);
-        if routes.len() == before {
-            return Err(CliError::NotFound(format!("the router has no route to {destination}")));
+/// A list of objects that `key` tells apart, with some more and some less.
+fn changed(
+    known: &[Value],
+    key: &str,
+    what: &str,
+    add: &[Value],
+    remove: &[String],
+) -> Result<Vec<Value>, CliError> {
+    let mut known = known.to_vec();
+    for name in remove {
+        let before = known.len();
+        known.retain(|one| one[key] != **name);
+        if known.len() == before {
+            return Err(CliError::NotFound(format!("the router has no {what} {name}")));
         }
     }
-    for route in add {
-        routes.retain(|other| other["destination"] != route["destination"]);
-        routes.push(route.clone());
+    for one in add {
+        known.retain(|other| other[key] != one[key]);
+        known.push(one.clone());
     }
-    Ok(routes)
+    Ok(known)
 }
 
-/// `destination,nexthop` or `destination,blackhole`, as the API has it.
+/// The exemptions with some more and some less; all fields tell them apart.
+fn changed_exemptions(known: &[Value], add: &[Value], remove: &[Value]) -> Result<Vec<Value>, CliError> {
+    let mut known = known.to_vec();
+    let same = |left: &Value, right: &Value| {
+        let part = |value: &Value, key: &str| value[key].as_str().unwrap_or("all").to_owned();
+        ["destination", "protocol"].iter().all(|key| part(left, key) == part(right, key))
+            && ["port_range_min", "port_range_max"].iter().all(|key| left[*key] == right[*key])
+    };
+    for one in remove {
+        let before = known.len();
+        known.retain(|other| !same(one, other));
+        if known.len() == before {
+            let destination = text(one, "/destination");
+            return Err(CliError::NotFound(format!("the router has no such exemption for {destination}")));
+        }
+    }
+    let new: Vec<Value> =
+        add.iter().filter(|one| !known.iter().any(|other| same(one, other))).cloned().collect();
+    known.extend(new);
+    Ok(known)
+}
+
+/// `destination,nexthop`, `destination,blackhole` or `destination,reject`, as the API has it.
 fn parse_static_route(text: &str) -> Result<Value, String> {
     match text.split_once(',') {
         Some((destination, "blackhole")) => {
             Ok(json!({ "destination": destination.trim(), "blackhole": true }))
         }
+        Some((destination, "reject")) => {
+            Ok(json!({ "destination": destination.trim(), "blackhole": true, "reject": true }))
+        }
         _ => parse_route(text),
     }
+}
+
+/// `198.51.100.0/24`, `198.51.100.0/24:icmp` or `198.51.100.0/24:udp:53-54`, as the API has it.
+fn parse_exemption(text: &str) -> Result<Value, String> {
+    let mut parts = text.splitn(3, ':').map(str::trim);
+    let ports = |text: &str| parse_ports(text).map_err(|error| format!("{error} in `{EXEMPTION}`"));
+    let mut exemption = Fields::new().set("destination", parts.next()).set("protocol", parts.next());
+    if let Some((first, last)) = parts.next().map(ports).transpose()? {
+        exemption = exemption.set("port_range_min", Some(first)).set("port_range_max", Some(last));
+    }
+    Ok(exemption.done().into())
+}
+
+/// `mpls,ip=192.0.2.2,routed`, as the API has it.
+fn parse_leg(text: &str) -> Result<Value, String> {
+    let mut parts = text.split(',').map(str::trim);
+    let mut leg = Fields::new().set("network", parts.next().filter(|network| !network.is_empty()));
+    let mut exemptions = Vec::new();
+    for part in parts {
+        leg = match part.split_once('=') {
+            None if part == "routed" => leg.set("routed", Some(true)),
+            Some((key @ ("ip" | "ipv6"), value)) => leg.set(key, Some(value)),
+            Some(("exempt", value)) => {
+                exemptions.push(parse_exemption(value)?);
+                leg
+            }
+            _ => return Err(format!("`{part}` is none of ip=IP, ipv6=IP, routed, exempt={EXEMPTION}")),
+        };
+    }
+    Ok(leg.set_list("snat_exemptions", exemptions).done().into())
 }
 
 fn parse_peer(text: &str) -> Result<Value, String> {
     parse_ip_and_mac(text, "ip", "mac")
 }
 
-/// A router's leg in an external network, as the API has it.
-fn external(
+/// What is said of a router's leg in its external network.
+struct External {
     network: Option<String>,
     ip: Option<Ipv4Addr>,
     ipv6: Option<Ipv6Addr>,
     snat_pool: Option<Value>,
-) -> Value {
-    match network {
-        Some(network) if ip.is_none() && ipv6.is_none() && snat_pool.is_none() => network.into(),
-        network => Fields::new()
-            .set("network", network)
-            .set("ip", ip.map(|ip| ip.to_string()))
-            .set("ipv6", ipv6.map(|ipv6| ipv6.to_string()))
-            .set("snat_pool", snat_pool.map(|pool| whole(pool, POOL_FIELDS)))
-            .done()
-            .into(),
+    routed: Option<bool>,
+    exemptions: Option<Vec<Value>>,
+}
+
+impl External {
+    /// As the API has it: the name alone where nothing else is said; none where nothing is.
+    fn short(self) -> Option<Value> {
+        let name = self.network.clone();
+        let fields = Fields::new()
+            .set("network", self.network)
+            .set("ip", self.ip.map(|ip| ip.to_string()))
+            .set("ipv6", self.ipv6.map(|ipv6| ipv6.to_string()))
+            .set("snat_pool", self.snat_pool.map(|pool| whole(pool, POOL_FIELDS)))
+            .set("routed", self.routed)
+            .set("snat_exemptions", self.exemptions)
+            .done();
+        match name {
+            Some(name) if fields.len() == 1 => Some(name.into()),
+            _ => (!fields.is_empty()).then(|| fields.into()),
+        }
     }
 }
 
@@ -345,4 +482,61 @@ fn external(
 fn external_name(router: &Value) -> String {
     let (network, ip) = (text(router, "/external/network"), text(router, "/external/ip"));
     [network, ip].join(" ").trim().to_owned()
+}
+
+/// The legs in further external networks as a table.
+fn legs_table(router: &Value) -> Table {
+    let mut table = Table::new(["NETWORK", "IP", "IPV6", "ROUTED", "EXEMPT"]);
+    for leg in list(router, "/further_externals") {
+        let exempt: Vec<String> =
+            list(leg, "/snat_exemptions").iter().map(|exemption| text(exemption, "/destination")).collect();
+        table.row([
+            text(leg, "/network"),
+            text(leg, "/ip"),
+            text(leg, "/ipv6"),
+            text(leg, "/routed"),
+            exempt.join(","),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{changed, changed_exemptions, parse_exemption, parse_leg, parse_static_route};
+
+    #[test]
+    fn legs_and_routes_are_written_short() {
+        let leg = parse_leg("mpls,ip=192.0.2.2,routed").unwrap();
+        assert_eq!(leg, json!({"network": "mpls", "ip": "192.0.2.2", "routed": true}));
+        let leg = parse_leg("mpls,exempt=10.0.0.0/8,exempt=198.51.100.0/24:udp:53").unwrap();
+        let exemptions = json!([{"destination": "10.0.0.0/8"}, {"destination": "198.51.100.0/24",
+            "protocol": "udp", "port_range_min": 53, "port_range_max": 53}]);
+        assert_eq!(leg, json!({"network": "mpls", "snat_exemptions": exemptions}));
+        for wrong in ["mpls,natted", "mpls,mac=02:00:00:00:00:01", "mpls,exempt=10.0.0.0/8:udp:x"] {
+            assert!(parse_leg(wrong).is_err(), "{wrong}");
+        }
+        let route = json!({"destination": "10.9.0.0/16", "blackhole": true, "reject": true});
+        assert_eq!(parse_static_route("10.9.0.0/16,reject"), Ok(route));
+    }
+
+    #[test]
+    fn lists_are_changed_in_part() {
+        let known = [json!({"network": "mpls", "ip": "192.0.2.2"}), json!({"network": "lab"})];
+        let add = [json!({"network": "mpls", "routed": true})];
+        let now = changed(&known, "network", "leg", &add, &["lab".to_owned()]).unwrap();
+        assert_eq!(now, add);
+        assert!(changed(&known, "network", "leg", &[], &["wan".to_owned()]).is_err());
+
+        let known = [json!({"destination": "10.0.0.0/8", "protocol": "all"})];
+        let some = |text: &str| vec![parse_exemption(text).unwrap()];
+        assert_eq!(changed_exemptions(&known, &some("10.0.0.0/8"), &[]).unwrap(), known, "it is there");
+        assert_eq!(
+            changed_exemptions(&known, &[], &some("10.0.0.0/8")).unwrap(),
+            Vec::<serde_json::Value>::new()
+        );
+        assert!(changed_exemptions(&known, &[], &some("10.0.0.0/8:tcp")).is_err());
+    }
 }

@@ -177,7 +177,7 @@ impl Protocol {
         }
     }
 
-    const fn has_ports(self) -> bool {
+    pub(crate) const fn has_ports(self) -> bool {
         matches!(self, Self::Tcp | Self::Udp | Self::Sctp)
     }
 }

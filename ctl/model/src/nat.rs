@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,6 +17,8 @@ use crate::value;
 pub const POOL_ADDRESSES_MAX: usize = 256;
 /// Forwarded ports, or ranges of them, of one router.
 pub const PORT_FORWARDS_MAX: usize = 256;
+/// Destinations of one leg towards which sources keep their addresses.
+pub const SNAT_EXEMPTIONS_MAX: usize = 64;
 /// Longest time that a released port may rest.
 const PORT_HOLD_SECONDS_MAX: u64 = 3600;
 /// Smallest and largest block of ports.
@@ -125,6 +128,21 @@ pub struct PortForward {
     pub target_port: Option<u16>,
 }
 
+/// A destination towards which sources keep their own addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnatExemption {
+    /// Addresses outside.
+    pub destination: Ipv4Net,
+    /// Protocol: tcp, udp, sctp or icmp; all where left out.
+    pub protocol: Protocol,
+    /// First port there; any where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_range_min: Option<u16>,
+    /// Last port there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_range_max: Option<u16>,
+}
+
 impl Mapping {
     /// The words on the wire.
     pub const WORDS: [(&'static str, Self); 2] = [
@@ -228,6 +246,27 @@ impl SnatPool {
             let hint = "`endpoint_independent` as the mapping, or leave filtering out";
             reader.refuse("filtering", Refusal::new("not_allowed", message, hint));
         }
+    }
+}
+
+impl SnatExemption {
+    /// Reads the fields of an exemption.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let destination = reader.required("destination", "`198.51.100.0/24`", value::cidr);
+        let protocol = reader.optional("protocol", |word| value::word(word, &Protocol::WORDS));
+        let protocol = protocol.unwrap_or(Protocol::All);
+        let first = reader.optional("port_range_min", port);
+        let last = reader.optional("port_range_max", port);
+        let (first, last) = (first.or(last), last.or(first));
+        if first.is_some() && !protocol.has_ports() {
+            let message = format!("{} has no ports", protocol.word());
+            let hint = "name tcp, udp or sctp as the protocol, or leave ports out";
+            reader.refuse("port_range_min", Refusal::new("not_allowed", message, hint));
+        } else if first > last {
+            let message = "the last port is below the first".to_owned();
+            reader.refuse("port_range_max", Refusal::new("invalid_range", message, "exchange the two"));
+        }
+        Some(Self { destination: destination?, protocol, port_range_min: first, port_range_max: last })
     }
 }
 

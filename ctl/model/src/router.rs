@@ -1,4 +1,4 @@
-//! Routers: connect the networks of a tenant to each other and to an external network.
+//! Routers: connect the networks of a tenant to each other and to external networks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,13 +8,16 @@ use serde_json::Value;
 
 use crate::address::MacAddress;
 use crate::meta::{Kind, Object, Spec};
-use crate::nat::{PORT_FORWARDS_MAX, PortForward, SnatPool};
+use crate::nat::{PORT_FORWARDS_MAX, PortForward, SNAT_EXEMPTIONS_MAX, SnatExemption, SnatPool};
 use crate::port::refuse_repeated;
 use crate::reader::{Reader, Refusal};
 use crate::value;
 
 /// Networks of one router.
 pub const INTERNAL_NETWORKS_MAX: usize = 256;
+
+/// External networks of one router beside the one of its default route.
+pub const FURTHER_EXTERNALS_MAX: usize = 15;
 
 /// Static routes of one router.
 pub const ROUTES_MAX: usize = 256;
@@ -33,9 +36,12 @@ pub struct RouterSpec {
     /// Names of the networks that it connects; ids are accepted too.
     #[serde(default)]
     pub internal: Vec<String>,
-    /// The way out.
+    /// The way out, and the default route.
     #[serde(default)]
     pub external: Option<RouterExternal>,
+    /// Legs in further external networks. Their hosts are reached directly, others by `routes`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_externals: Vec<RouterExternal>,
     /// The upstream router; the external network's gateway where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_router: Option<PeerRouter>,
@@ -65,6 +71,34 @@ pub struct RouterExternal {
     /// With which addresses and ports sources leave; with the router's address and any port where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snat_pool: Option<SnatPool>,
+    /// By this leg sources leave with addresses of their own, whatever `enable_snat` says, and are reached by these: outside must
+    /// send what is for the internal networks to `ip`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub routed: bool,
+    /// Towards these destinations sources keep their own addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snat_exemptions: Vec<SnatExemption>,
+}
+
+impl RouterExternal {
+    /// A leg in a network, with the defaults for all else.
+    pub fn new(network: String) -> Self {
+        Self { network, ip: None, ipv6: None, snat_pool: None, routed: false, snat_exemptions: Vec::new() }
+    }
+}
+
+impl RouterSpec {
+    /// Its legs in external networks, that of the default route first, each with its field.
+    pub fn legs(&self) -> impl Iterator<Item = (String, &RouterExternal)> {
+        let further = self.further_externals.iter().enumerate();
+        let further = further.map(|(index, leg)| (format!("further_externals/{index}"), leg));
+        self.external.iter().map(|leg| ("external".to_owned(), leg)).chain(further)
+    }
+
+    /// Its leg in the external network of this name.
+    pub fn leg_in(&self, network: &str) -> Option<&RouterExternal> {
+        self.external.iter().chain(&self.further_externals).find(|leg| leg.network == network)
+    }
 }
 
 /// A static route: by a host of one of the router's networks, or nowhere.
@@ -78,13 +112,22 @@ pub struct StaticRoute {
     /// Packets are dropped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub blackhole: bool,
+    /// Of a black hole: senders are told by ICMP.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reject: bool,
 }
 
 impl StaticRoute {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let destination = reader.required("destination", "`10.9.0.0/16`", value::any_cidr);
         let blackhole = reader.optional("blackhole", value::boolean).unwrap_or(false);
+        let reject = reader.optional("reject", value::boolean).unwrap_or(false);
         let nexthop = reader.optional("nexthop", value::ip);
+        if reject && !blackhole {
+            let message = "only what goes nowhere is rejected";
+            let hint = "set blackhole to true, or leave reject out";
+            reader.refuse("reject", Refusal::new("not_allowed", message, hint));
+        }
         if blackhole && nexthop.is_some() {
             let message = "packets to a black hole have no next hop";
             reader.refuse("nexthop", Refusal::new("not_allowed", message, "leave nexthop or blackhole out"));
@@ -101,7 +144,7 @@ impl StaticRoute {
             let hint = "destination and nexthop are both IPv4 or both IPv6";
             reader.refuse("nexthop", Refusal::new("mismatch", message, hint));
         }
-        Some(Self { destination, nexthop, blackhole })
+        Some(Self { destination, nexthop, blackhole, reject })
     }
 }
 
@@ -133,6 +176,13 @@ impl Spec for RouterSpec {
         let internal = reader.list("internal", INTERNAL_NETWORKS_MAX, value::reference).unwrap_or_default();
         refuse_repeated(reader, "internal", &internal);
         let external = read_external(reader);
+        let further_externals = reader.objects("further_externals", FURTHER_EXTERNALS_MAX, read_leg);
+        let further_externals = further_externals.unwrap_or_default();
+        if !further_externals.is_empty() && !reader.has("external") {
+            let hint = "name the one of the default route in `external`";
+            let refusal = Refusal::new("not_allowed", "a router with one leg has it in `external`", hint);
+            reader.refuse("further_externals", refusal);
+        }
         let peer_router = reader.object("peer_router", PeerRouter::read);
         if peer_router.is_some() && !reader.has("external") {
             let hint = "set `external`, or leave `peer_router` out";
@@ -156,8 +206,17 @@ impl Spec for RouterSpec {
             reader.refuse("port_forwards", refusal);
         }
         let description = reader.optional("description", value::description).unwrap_or_default();
-        let spec =
-            Self { mac, enable_snat, internal, external, peer_router, routes, port_forwards, description };
+        let spec = Self {
+            mac,
+            enable_snat,
+            internal,
+            external,
+            further_externals,
+            peer_router,
+            routes,
+            port_forwards,
+            description,
+        };
         reader.is_clean().then_some(spec)
     }
 }
@@ -169,7 +228,7 @@ fn read_external(reader: &mut Reader<'_>) -> Option<RouterExternal> {
         Value::String(text) if text.is_empty() => None,
         Value::String(_) => {
             let network = reader.optional("external", value::reference)?;
-            Some(RouterExternal { network, ip: None, ipv6: None, snat_pool: None })
+            Some(RouterExternal::new(network))
         }
         Value::Array(_) => reader.objects("external", 1, read_leg)?.pop(),
         _ => reader.object("external", read_leg),
@@ -181,7 +240,19 @@ fn read_leg(reader: &mut Reader<'_>) -> Option<RouterExternal> {
     let ip = reader.optional("ip", value::ipv4);
     let ipv6 = reader.optional("ipv6", value::ipv6);
     let snat_pool = reader.object("snat_pool", |reader| Some(SnatPool::read(reader)));
-    Some(RouterExternal { network: network?, ip, ipv6, snat_pool })
+    let routed = reader.optional("routed", value::boolean).unwrap_or(false);
+    let snat_exemptions = reader.objects("snat_exemptions", SNAT_EXEMPTIONS_MAX, SnatExemption::read);
+    let snat_exemptions = snat_exemptions.unwrap_or_default();
+    for (field, is_given) in
+        [("snat_pool", snat_pool.is_some()), ("snat_exemptions", !snat_exemptions.is_empty())]
+    {
+        if routed && is_given {
+            let message = "by a leg that is routed nothing is translated";
+            let hint = format!("leave routed or {field} out");
+            reader.refuse(field, Refusal::new("not_allowed", message, hint));
+        }
+    }
+    Some(RouterExternal { network: network?, ip, ipv6, snat_pool, routed, snat_exemptions })
 }
 
 #[cfg(test)]
@@ -228,6 +299,48 @@ mod tests {
             ("/router/routes/2/destination", "duplicate"),
         ];
         assert_eq!(found, wanted.map(|(pointer, code)| (pointer.to_owned(), code.to_owned())));
+    }
+
+    #[test]
+    fn legs_say_what_is_translated() {
+        let read = |router: &Value| {
+            let mut body = json!({"router": {"name": "r"}});
+            body["router"].as_object_mut().unwrap().extend(router.as_object().unwrap().clone());
+            body
+        };
+        let legs = json!({"external": {"network": "wan", "ip": null, "snat_exemptions": [
+            {"destination": "198.51.100.0/24", "protocol": "udp", "port_range_min": 53, "port_range_max": 53},
+            {"destination": "100.64.0.0/10", "protocol": "all"}]},
+            "further_externals": [{"network": "mpls", "ip": "192.0.2.2", "routed": true}],
+            "routes": [{"destination": "10.9.0.0/16", "blackhole": true, "reject": true}]});
+        let spec = accepted::<RouterSpec>(&read(&legs)).spec;
+        let shown = serde_json::to_value(&spec).unwrap();
+        for field in ["external", "further_externals", "routes"] {
+            assert_eq!(shown[field], legs[field], "as it was written");
+        }
+        let found = refusals::<RouterSpec>(&read(&json!({
+            "external": {"network": "wan", "routed": true, "snat_pool": {}, "snat_exemptions": [
+                {"destination": "10.0.0.1/8"}, {"destination": "10.0.0.0/8", "port_range_min": 1},
+                {"destination": "10.0.0.0/8", "protocol": "tcp", "port_range_min": 9, "port_range_max": 8},
+                {"destination": "fd00::/8"}]},
+            "further_externals": [{"ip": "x", "routed": "yes"}],
+            "routes": [{"destination": "10.9.0.0/16", "nexthop": "10.0.0.9", "reject": true}]
+        })));
+        let wanted = [
+            ("/router/external/snat_exemptions/0/destination", "invalid_cidr"),
+            ("/router/external/snat_exemptions/1/port_range_min", "not_allowed"),
+            ("/router/external/snat_exemptions/2/port_range_max", "invalid_range"),
+            ("/router/external/snat_exemptions/3/destination", "unsupported"),
+            ("/router/external/snat_pool", "not_allowed"),
+            ("/router/external/snat_exemptions", "not_allowed"),
+            ("/router/further_externals/0/network", "missing"),
+            ("/router/further_externals/0/ip", "invalid_address"),
+            ("/router/further_externals/0/routed", "wrong_type"),
+            ("/router/routes/0/reject", "not_allowed"),
+        ];
+        assert_eq!(found, wanted.map(|(pointer, code)| (pointer.to_owned(), code.to_owned())));
+        let alone = refusals::<RouterSpec>(&read(&json!({"further_externals": [{"network": "mpls"}]})));
+        assert_eq!(alone, [("/router/further_externals".to_owned(), "not_allowed".to_owned())]);
     }
 
     #[test]

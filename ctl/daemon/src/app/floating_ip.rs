@@ -168,10 +168,7 @@ fn find_router(
         Some(id) => write.refer::<RouterSpec>("router", &id)?,
         None => None,
     };
-    let joins = router.filter(|router| {
-        let external = router.record.spec.external.as_ref();
-        external.is_some_and(|external| external.network == spec.network)
-    });
+    let joins = router.filter(|router| router.record.spec.leg_in(&spec.network).is_some());
     let Some(router) = joins else {
         let message = format!("no router joins the network `{}` to `{}`", network.record.name, spec.network);
         let hint = format!(

@@ -113,8 +113,7 @@ fn resolve_router(
     };
     let Some(reference) = reference else { return Ok(None) };
     let Some(router) = write.refer::<RouterSpec>("router", &reference)? else { return Ok(None) };
-    let external = router.record.spec.external.as_ref();
-    if external.is_none_or(|external| external.network != spec.network) {
+    if router.record.spec.leg_in(&spec.network).is_none() {
         let message = format!("the router `{}` does not lead to `{}`", router.record.name, spec.network);
         write.refuse("router", Refusal::new("mismatch", message, "name one that does"));
     }
@@ -128,10 +127,7 @@ fn only_router(spec: &LoadBalancerSpec, write: &mut Write<'_>) -> Result<Option<
     let mut joined = Vec::new();
     for stored in write.store().list(&object_prefix::<RouterSpec>())?.entries {
         let router = Entry::<RouterSpec>::decode(&stored)?.record;
-        let external = router.spec.external.as_ref();
-        if router.project.as_deref() == project
-            && external.is_some_and(|external| external.network == spec.network)
-        {
+        if router.project.as_deref() == project && router.spec.leg_in(&spec.network).is_some() {
             joined.push(router.id);
         }
     }

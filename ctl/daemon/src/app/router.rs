@@ -26,11 +26,13 @@ impl Noun for RouterSpec {
             self.mac = Some(kept.unwrap_or_else(|| MacAddress::generated(write.id(), 0)));
         }
         let networks = resolve_internal(self, write)?;
-        let external = resolve_external(self, previous, write)?;
-        claim_mac(self, networks.iter().map(|(_, network)| network).chain(&external), write);
-        refuse_overlaps(&networks, external.as_ref(), write);
-        check_peer(self, external.as_ref(), write)?;
-        check_routes(self, &networks, external.as_ref(), write);
+        let legs = resolve_legs(self, previous, write)?;
+        let outside: Vec<&Entry<NetworkSpec>> = legs.iter().map(|(_, network)| network).collect();
+        claim_mac(self, networks.iter().map(|(_, network)| network).chain(outside.iter().copied()), write);
+        refuse_overlaps(&networks, &legs, write);
+        let default = legs.first().filter(|(field, _)| field == "external").map(|(_, network)| network);
+        check_peer(self, default, write)?;
+        check_routes(self, &networks, &outside, write);
         identify(&mut self.port_forwards, previous.map_or(&[], |previous| &previous.port_forwards));
         check_port_forwards(self, &networks, write);
         if let Some(previous) = previous
@@ -82,47 +84,73 @@ fn resolve_internal(
     Ok(networks)
 }
 
-fn resolve_external(
+/// The networks of the router's legs, each with the leg's field.
+fn resolve_legs(
     spec: &mut RouterSpec,
     previous: Option<&RouterSpec>,
     write: &mut Write<'_>,
+) -> Result<Vec<(String, Entry<NetworkSpec>)>, AppError> {
+    let mut legs: Vec<(String, Entry<NetworkSpec>)> = Vec::new();
+    let fields: Vec<String> = spec.legs().map(|(field, _)| field).collect();
+    for (field, leg) in fields.into_iter().zip(spec.external.iter_mut().chain(&mut spec.further_externals)) {
+        let Some(network) = resolve_leg(leg, &field, previous, write)? else { continue };
+        if legs.iter().any(|(_, other)| other.record.id == network.record.id) {
+            let message = format!("the router has a leg in the network `{}` already", network.record.name);
+            write.refuse(&format!("{field}/network"), Refusal::new("duplicate", message, "leave one out"));
+        }
+        legs.push((field, network));
+    }
+    Ok(legs)
+}
+
+fn resolve_leg(
+    leg: &mut RouterExternal,
+    field: &str,
+    previous: Option<&RouterSpec>,
+    write: &mut Write<'_>,
 ) -> Result<Option<Entry<NetworkSpec>>, AppError> {
-    let Some(external) = &mut spec.external else { return Ok(None) };
-    let Some(network) = write.refer::<NetworkSpec>("external/network", &external.network)? else {
+    let at = |name: &str| format!("{field}/{name}");
+    let Some(network) = write.refer::<NetworkSpec>(&at("network"), &leg.network)? else {
         return Ok(None);
     };
-    external.network.clone_from(&network.record.name);
-    require_external(&network.record.spec, true, "external/network", &network.record.name, write);
-    let kept = previous.and_then(|previous| previous.external.as_ref());
-    let kept = kept.filter(|kept| kept.network == external.network);
+    leg.network.clone_from(&network.record.name);
+    require_external(&network.record.spec, true, &at("network"), &network.record.name, write);
+    let kept = previous.and_then(|previous| previous.leg_in(&leg.network));
+    if leg.routed && !kept.is_some_and(|kept| kept.routed) {
+        write.require_host(&at("routed"), "access without translation");
+    }
+    let exempt = kept.map_or(&[][..], |kept| &kept.snat_exemptions);
+    if !leg.snat_exemptions.is_empty() && leg.snat_exemptions != exempt {
+        write.require_host(&at("snat_exemptions"), "what is not translated");
+    }
     let kept_ipv6 = kept.and_then(|kept| kept.ipv6);
-    external.ipv6 = external.ipv6.or(kept_ipv6);
+    leg.ipv6 = leg.ipv6.or(kept_ipv6);
     let kept_pool: Vec<Ipv4Addr> =
         kept.and_then(|kept| kept.snat_pool.as_ref()).into_iter().flat_map(SnatPool::each_address).collect();
     let kept = kept.and_then(|kept| kept.ip);
-    if external.ip.is_none() {
-        external.ip = kept;
+    if leg.ip.is_none() {
+        leg.ip = kept;
     }
     let pool = network.record.spec.effective_pool();
-    if external.ip.is_some_and(|address| Some(address) != kept && !pool.contains(address)) {
-        write.require_host("external/ip", "an address outside of the network's pool");
+    if leg.ip.is_some_and(|address| Some(address) != kept && !pool.contains(address)) {
+        write.require_host(&at("ip"), "an address outside of the network's pool");
     }
-    let refusal = external.ip.and_then(|address| network.record.spec.refuse_host(address));
+    let refusal = leg.ip.and_then(|address| network.record.spec.refuse_host(address));
     match refusal {
-        Some(refusal) => write.refuse("external/ip", refusal),
-        None => external.ip = write.claim_address(&network, external.ip, "external/ip")?,
+        Some(refusal) => write.refuse(&at("ip"), refusal),
+        None => leg.ip = write.claim_address(&network, leg.ip, &at("ip"))?,
     }
-    claim_pool(external, &kept_pool, &network, write)?;
-    if network.record.spec.ipv6_cidr.is_some() || external.ipv6.is_some() {
+    claim_pool((leg, field), &kept_pool, &network, write)?;
+    if network.record.spec.ipv6_cidr.is_some() || leg.ipv6.is_some() {
         let pool = network.record.spec.effective_ipv6_pool();
         let is_outside = |address| pool.is_none_or(|pool| !pool.contains(address));
-        if external.ipv6.is_some_and(|address| Some(address) != kept_ipv6 && is_outside(address)) {
-            write.require_host("external/ipv6", "an address outside of the network's pool");
+        if leg.ipv6.is_some_and(|address| Some(address) != kept_ipv6 && is_outside(address)) {
+            write.require_host(&at("ipv6"), "an address outside of the network's pool");
         }
-        let refusal = external.ipv6.and_then(|address| network.record.spec.refuse_host(address));
+        let refusal = leg.ipv6.and_then(|address| network.record.spec.refuse_host(address));
         match refusal {
-            Some(refusal) => write.refuse("external/ipv6", refusal),
-            None => external.ipv6 = write.claim_ipv6_address(&network, external.ipv6, "external/ipv6")?,
+            Some(refusal) => write.refuse(&at("ipv6"), refusal),
+            None => leg.ipv6 = write.claim_ipv6_address(&network, leg.ipv6, &at("ipv6"))?,
         }
     }
     Ok(Some(network))
@@ -132,11 +160,11 @@ fn resolve_external(
 fn check_routes(
     spec: &RouterSpec,
     networks: &[(usize, Entry<NetworkSpec>)],
-    external: Option<&Entry<NetworkSpec>>,
+    outside: &[&Entry<NetworkSpec>],
     write: &mut Write<'_>,
 ) {
     let connected: Vec<&Entry<NetworkSpec>> =
-        networks.iter().map(|(_, network)| network).chain(external).collect();
+        networks.iter().map(|(_, network)| network).chain(outside.iter().copied()).collect();
     for (index, route) in spec.routes.iter().enumerate() {
         let subnets = |network: &&Entry<NetworkSpec>| {
             let spec = &network.record.spec;
@@ -155,15 +183,12 @@ fn check_routes(
             .find(|network| subnets(network).iter().flatten().any(|subnet| subnet.contains(&nexthop)));
         let Some(network) = network else {
             let message = format!("{nexthop} is in none of the router's networks");
-            let hint = "a host of a network in `internal`, or of the external network";
+            let hint = "a host of a network in `internal`, or of an external network of the router";
             write.refuse(&field, Refusal::new("nexthop_unreachable", message, hint));
             continue;
         };
         let is_own = |own: Option<IpAddr>| own == Some(nexthop);
-        let leg = spec.external.as_ref();
-        if is_own(leg.and_then(|leg| leg.ip).map(IpAddr::V4))
-            || is_own(leg.and_then(|leg| leg.ipv6).map(IpAddr::V6))
-        {
+        if spec.legs().any(|(_, leg)| is_own(leg.ip.map(IpAddr::V4)) || is_own(leg.ipv6.map(IpAddr::V6))) {
             let message = format!("{nexthop} is the router's own address");
             write.refuse(&field, Refusal { code: "nexthop_unreachable", message, hint: None });
         } else if !network.record.spec.external
@@ -179,16 +204,16 @@ fn check_routes(
 
 /// Every address of a pool is the router's alone. More than the one that every router has are for the site to give.
 fn claim_pool(
-    external: &RouterExternal,
+    (leg, field): (&RouterExternal, &str),
     kept: &[Ipv4Addr],
     network: &Entry<NetworkSpec>,
     write: &mut Write<'_>,
 ) -> Result<(), AppError> {
-    let Some(pool) = &external.snat_pool else { return Ok(()) };
+    let Some(pool) = &leg.snat_pool else { return Ok(()) };
     for (index, range) in pool.addresses.iter().enumerate() {
-        let field = format!("external/snat_pool/addresses/{index}");
+        let field = format!("{field}/snat_pool/addresses/{index}");
         for address in (range.first.to_bits()..=range.last.to_bits()).map(Ipv4Addr::from_bits) {
-            if Some(address) == external.ip {
+            if Some(address) == leg.ip {
                 continue;
             }
             if !kept.contains(&address) {
@@ -216,16 +241,17 @@ fn identify(forwards: &mut [PortForward], previous: &[PortForward]) {
 
 /// Forwarded ports are of the router's addresses, and lead behind it.
 fn check_port_forwards(spec: &RouterSpec, networks: &[(usize, Entry<NetworkSpec>)], write: &mut Write<'_>) {
-    let external = spec.external.as_ref();
-    let own = external.and_then(|external| external.ip);
-    let pool = external.and_then(|external| external.snat_pool.as_ref());
+    let own = spec.external.as_ref().and_then(|external| external.ip);
     for (index, forward) in spec.port_forwards.iter().enumerate() {
         let field = format!("port_forwards/{index}");
-        let is_other =
-            |address: &Ipv4Addr| Some(*address) != own && pool.is_none_or(|pool| !pool.has(*address));
+        let is_other = |address: &Ipv4Addr| {
+            !spec.legs().any(|(_, leg)| {
+                leg.ip == Some(*address) || leg.snat_pool.as_ref().is_some_and(|pool| pool.has(*address))
+            })
+        };
         if let Some(address) = forward.external_ip.filter(is_other) {
             let message = format!("{address} is neither the router's address nor of its pool");
-            let hint = "leave it out for the router's address";
+            let hint = "leave it out for the router's address in `external`";
             write.refuse(&format!("{field}/external_ip"), Refusal::new("mismatch", message, hint));
         }
         let is_behind = networks.iter().any(|(_, network)| {
@@ -281,26 +307,32 @@ fn keep_floating_ips(
 ) -> Result<(), AppError> {
     let lost: Vec<&String> =
         previous.internal.iter().filter(|network| !spec.internal.contains(network)).collect();
-    let external = |spec: &RouterSpec| spec.external.as_ref().map(|external| external.network.clone());
-    let moved = external(previous) != external(spec);
-    if lost.is_empty() && !moved {
+    let left = |network: &str| spec.leg_in(network).is_none().then(|| previous.leg_in(network)).flatten();
+    if lost.is_empty() && previous.legs().all(|(_, leg)| left(&leg.network).is_none()) {
         return Ok(());
     }
+    // The field of the leg that the network is left by.
+    let leg_field = |network: &str| {
+        let leg = left(network)?;
+        let is_default = previous.external.as_ref() == Some(leg);
+        Some(if is_default { "external" } else { "further_externals" })
+    };
     let users = write.store().list(&uses_prefix::<RouterSpec>(write.id()))?;
     for user in users.entries {
         let Some((plural, id, name)) = parse_owner(&user.value) else { continue };
-        if plural == LoadBalancerSpec::KIND.plural() && moved {
-            let message = format!("the load balancer {name} is reached through this router");
-            write.conflict("external", Refusal::new("in_use", message, "remove it first"));
+        if plural == LoadBalancerSpec::KIND.plural() {
+            let Some(stored) = write.store().get(&object_key::<LoadBalancerSpec>(id))? else { continue };
+            let network = Entry::<LoadBalancerSpec>::decode(&stored)?.record.spec.network;
+            if let Some(field) = leg_field(&network) {
+                let message = format!("the load balancer {name} is reached through this router");
+                write.conflict(field, Refusal::new("in_use", message, "remove it first"));
+            }
+            continue;
         }
         let Some(stored) = write.store().get(&object_key::<FloatingIpSpec>(id))? else { continue };
         let spec = Entry::<FloatingIpSpec>::decode(&stored)?.record.spec;
         let through = spec.target_network.as_ref().filter(|network| lost.contains(network));
-        let field = match through {
-            Some(_) => "internal",
-            None if moved => "external",
-            None => continue,
-        };
+        let Some(field) = through.map(|_| "internal").or_else(|| leg_field(&spec.network)) else { continue };
         let message = format!("the floating ip {name} is reached through this router");
         write.conflict(field, Refusal::new("in_use", message, "disassociate it first"));
     }
@@ -323,21 +355,37 @@ fn claim_mac<'a>(
 /// A router tells its networks apart by their addresses.
 fn refuse_overlaps(
     networks: &[(usize, Entry<NetworkSpec>)],
-    external: Option<&Entry<NetworkSpec>>,
+    legs: &[(String, Entry<NetworkSpec>)],
     write: &mut Write<'_>,
 ) {
-    for (position, (index, network)) in networks.iter().enumerate() {
-        let earlier = networks[..position].iter().map(|(_, other)| other);
-        for other in earlier.chain(external) {
-            let (ours, theirs) = (network.record.spec.cidr, other.record.spec.cidr);
-            if other.record.id != network.record.id && (ours.contains(&theirs) || theirs.contains(&ours)) {
+    let mut seen: Vec<&Entry<NetworkSpec>> = Vec::new();
+    let outside = legs.iter().map(|(field, network)| (format!("{field}/network"), network));
+    let inside = networks.iter().map(|(index, network)| (format!("internal/{index}"), network));
+    for (field, network) in outside.chain(inside) {
+        for other in &seen {
+            let (ours, theirs) = (&network.record.spec, &other.record.spec);
+            if other.record.id != network.record.id
+                && let Some((ours, theirs)) = overlap(ours, theirs)
+            {
                 let message = format!(
                     "{ours} of the network `{}` overlaps {theirs} of the network `{}`",
                     network.record.name, other.record.name
                 );
                 let hint = "networks of one router must not overlap";
-                write.refuse(&format!("internal/{index}"), Refusal::new("overlapping_cidr", message, hint));
+                write.refuse(&field, Refusal::new("overlapping_cidr", message, hint));
             }
         }
+        seen.push(network);
     }
+}
+
+/// Subnets of two networks that overlap.
+fn overlap(ours: &NetworkSpec, theirs: &NetworkSpec) -> Option<(IpNet, IpNet)> {
+    let subnets = |network: &NetworkSpec| {
+        [Some(IpNet::V4(network.cidr)), network.ipv6_cidr.map(IpNet::V6)].into_iter().flatten()
+    };
+    subnets(ours).find_map(|ours| {
+        let overlaps = |theirs: &IpNet| ours.contains(theirs) || theirs.contains(&ours);
+        subnets(theirs).find(overlaps).map(|theirs| (ours, theirs))
+    })
 }

@@ -5,20 +5,33 @@ use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use edgestack_dataplane::config::{NatFiltering, NatMapping, NatPool, PortForward};
-use edgestack_model::nat::{Filtering, Mapping, SnatPool};
+use edgestack_dataplane::config::{NatFiltering, NatMapping, NatPool, PortForward, SnatExemption};
+use edgestack_model::nat::{self, Filtering, Mapping, SnatPool};
+use edgestack_model::router::RouterExternal;
 use edgestack_model::{PortSpec, RouterSpec};
 
 use super::mirror::Mirror;
-use super::network::{Names, id};
+use super::network::{Names, any_cidr, id};
 use crate::app::record::Record;
 
 /// Ids of ports by the id of their network and their address.
 type Places<'a> = HashMap<(String, Ipv4Addr), &'a str>;
 
-/// Id of a router's pool in the dataplane.
-pub(super) fn pool_id(router: &str) -> String {
-    format!("snat-{router}")
+/// Id in the dataplane of the pool of a router's leg in a network.
+pub(super) fn pool_id(router: &Record<RouterSpec>, leg: &RouterExternal, network: &str) -> String {
+    let is_default = router.spec.external.as_ref() == Some(leg);
+    let id = &router.id;
+    if is_default { format!("snat-{id}") } else { format!("snat-{id}-{network}") }
+}
+
+/// A destination that is not translated towards.
+pub(super) fn exemption(exemption: &nat::SnatExemption) -> SnatExemption {
+    SnatExemption {
+        destination: any_cidr(exemption.destination.into()),
+        protocol: exemption.protocol.number(),
+        port_min: exemption.port_range_min,
+        port_max: exemption.port_range_max,
+    }
 }
 
 /// The pools and the forwarded ports of all routers. A port whose workload is not there is not forwarded yet.
@@ -26,9 +39,12 @@ pub(super) fn of_routers<'a>(
     mirror: &'a Mirror,
     names: &impl Deref<Target = Names<'a>>,
 ) -> (Vec<Arc<NatPool>>, Vec<Arc<PortForward>>) {
-    let pools = mirror.routers.values().filter_map(|router| {
-        let external = router.spec.external.as_ref()?;
-        Some(Arc::new(pool(router, external.snat_pool.as_ref()?, external.ip?)))
+    let pools = mirror.routers.values().flat_map(|router| {
+        router.spec.legs().filter_map(|(_, leg)| {
+            let snat_pool = leg.snat_pool.as_ref()?;
+            let id = pool_id(router, leg, &id(&names.networks, router, &leg.network)?);
+            Some(Arc::new(pool(router, snat_pool, id, leg.ip?)))
+        })
     });
     // Few sites forward ports: the ports are not indexed for nothing.
     let forwards = if mirror.routers.values().any(|router| !router.spec.port_forwards.is_empty()) {
@@ -52,7 +68,7 @@ fn places<'a>(mirror: &'a Mirror, names: &Names<'_>) -> Places<'a> {
 fn forwards(router: &Record<RouterSpec>, names: &Names<'_>, places: &Places<'_>) -> Vec<PortForward> {
     let networks: Vec<String> =
         router.spec.internal.iter().filter_map(|network| id(&names.networks, router, network)).collect();
-    let forward = |forward: &edgestack_model::nat::PortForward| {
+    let forward = |forward: &nat::PortForward| {
         let target = networks.iter().find_map(|network| places.get(&(network.clone(), forward.target_ip)))?;
         Some(PortForward {
             id: forward.id.clone(),
@@ -68,7 +84,7 @@ fn forwards(router: &Record<RouterSpec>, names: &Names<'_>, places: &Places<'_>)
     router.spec.port_forwards.iter().filter_map(forward).collect()
 }
 
-fn pool(router: &Record<RouterSpec>, pool: &SnatPool, own: Ipv4Addr) -> NatPool {
+fn pool(router: &Record<RouterSpec>, pool: &SnatPool, id: String, own: Ipv4Addr) -> NatPool {
     let addresses: Vec<Ipv4Addr> = pool.each_address().collect();
     NatPool {
         name: router.shown_name(),
@@ -92,6 +108,6 @@ fn pool(router: &Record<RouterSpec>, pool: &SnatPool, own: Ipv4Addr) -> NatPool 
         port_blocks_per_workload: pool.port_blocks_per_workload,
         port_hold_seconds: pool.port_hold_seconds,
         high_water_percent: pool.high_water_percent,
-        ..NatPool::new(pool_id(&router.id), if addresses.is_empty() { vec![own] } else { addresses })
+        ..NatPool::new(id, if addresses.is_empty() { vec![own] } else { addresses })
     }
 }

@@ -478,30 +478,39 @@ fn router(record: &Record<RouterSpec>, names: &Names<'_>) -> Router {
         enable_snat,
         internal,
         external,
+        further_externals,
         peer_router,
         routes,
         port_forwards: _,
         description: _,
     } = &record.spec;
-    let external = external.as_ref().and_then(|external| {
+    let leg = |leg: &edgestack_model::router::RouterExternal| {
+        let network = id(&names.networks, record, &leg.network)?;
         Some(RouterExternal {
-            enable_snat: *enable_snat,
-            snat_pool: external.snat_pool.as_ref().map(|_| nat::pool_id(&record.id)),
-            peer_ip: peer_router.as_ref().map(|peer| peer.ip),
-            peer_mac: peer_router.as_ref().and_then(|peer| peer.mac).map(|mac| MacAddress(mac.0)),
-            ipv6_address: external.ipv6,
-            ..RouterExternal::new(id(&names.networks, record, &external.network)?, external.ip?)
+            enable_snat: *enable_snat && !leg.routed,
+            routed: leg.routed,
+            snat_exemptions: leg.snat_exemptions.iter().map(nat::exemption).collect(),
+            snat_pool: leg.snat_pool.as_ref().map(|_| nat::pool_id(record, leg, &network)),
+            ipv6_address: leg.ipv6,
+            ..RouterExternal::new(network, leg.ip?)
         })
+    };
+    let external = external.as_ref().and_then(leg).map(|external| RouterExternal {
+        peer_ip: peer_router.as_ref().map(|peer| peer.ip),
+        peer_mac: peer_router.as_ref().and_then(|peer| peer.mac).map(|mac| MacAddress(mac.0)),
+        ..external
     });
     let mac_address = mac.map_or_else(MacAddress::default, |mac| MacAddress(mac.0));
     let networks = internal.iter().filter_map(|network| id(&names.networks, record, network)).collect();
     let routes = routes.iter().map(|route| StaticRoute {
         destination: any_cidr(route.destination),
         next_hop: route.nexthop,
-        reject: false,
+        reject: route.reject,
     });
     Router {
         name: record.shown_name(),
+        // Without the first leg there are no further ones.
+        further_externals: external.iter().flat_map(|_| further_externals.iter().filter_map(leg)).collect(),
         external,
         routes: routes.collect(),
         ..Router::new(record.id.clone(), mac_address, networks)

@@ -9,7 +9,7 @@ use edgestack_dataplane::inspect::{LoadBalancerView, MemberView, PortView};
 use edgestack_dataplane::snapshot::load_balancer::Health;
 use edgestack_model::floating_ip::InstanceType;
 use edgestack_model::network::NetworkType;
-use edgestack_model::{Condition, ConditionStatus, Kind, LoadBalancerSpec, Phase, Spec, Status};
+use edgestack_model::{Condition, ConditionStatus, Kind, LoadBalancerSpec, NetworkSpec, Phase, Spec, Status};
 
 use super::mirror::Mirror;
 use super::network::{Uplink, is_carried};
@@ -277,7 +277,6 @@ fn router_condition(
     mirror: &Mirror,
     situation: &Situation<'_>,
 ) -> Finding {
-    let Some(external) = &router.spec.external else { return realized(situation) };
     let pool = format!("NAT pool {}", router.shown_name());
     let is_forward = |object: &str| {
         let id = object.strip_prefix("port forward ");
@@ -288,14 +287,17 @@ fn router_condition(
         let message = format!("{object}: {message}");
         return Finding { phase: Phase::Error, ready: false, reason: "Refused", message };
     }
-    let network =
-        mirror.networks.values().find(|network| network.spec.external && network.name == external.network);
-    match network.map(|network| network_condition(network, situation)) {
-        Some(Finding { ready: false, message, reason, .. }) => {
-            Finding::pending(reason, format!("the external network `{}`: {message}", external.network))
+    for (_, leg) in router.spec.legs() {
+        let is_outside =
+            |network: &&Arc<Record<NetworkSpec>>| network.spec.external && network.name == leg.network;
+        let network = mirror.networks.values().find(is_outside);
+        if let Some(Finding { ready: false, message, reason, .. }) =
+            network.map(|network| network_condition(network, situation))
+        {
+            return Finding::pending(reason, format!("the external network `{}`: {message}", leg.network));
         }
-        _ => realized(situation),
     }
+    realized(situation)
 }
 
 /// A condition for each forwarded port whose workload is not there.

@@ -108,6 +108,48 @@ fn stored_objects_become_the_dataplanes_configuration() {
     assert_eq!(config.floating_ips[1].target, None);
 }
 
+#[test]
+fn legs_of_routers_reach_the_dataplane() {
+    let app = site();
+    let mpls = json!({"network": {"name": "mpls", "type": "FLAT", "external": true, "physnet_name": "leased",
+        "cidr": "192.0.2.0/24"}});
+    create::<NetworkSpec>(&app, mpls);
+    let lab = json!({"network": {"name": "lab", "type": "FLAT", "external": true, "physnet_name": "lab",
+        "cidr": "198.51.100.0/24"}});
+    create::<NetworkSpec>(&app, lab);
+    create::<NetworkSpec>(&app, json!({"network": {"name": "c", "cidr": "10.0.7.0/24"}}));
+    let exemption = json!({"destination": "100.64.0.0/10", "protocol": "udp", "port_range_min": 53,
+        "port_range_max": 54});
+    let id = create::<RouterSpec>(
+        &app,
+        json!({"router": {"name": "rc", "internal": ["c"],
+            "external": {"network": "wan", "snat_exemptions": [exemption, {"destination": "10.9.0.0/16"}],
+                "snat_pool": {"addresses": ["203.0.113.50"]}},
+            "further_externals": [{"network": "mpls", "routed": true},
+                {"network": "lab", "snat_pool": {"addresses": ["198.51.100.50"]}}],
+            "routes": [{"destination": "172.16.0.0/16", "nexthop": "192.0.2.9"},
+                {"destination": "10.66.0.0/16", "blackhole": true, "reject": true},
+                {"destination": "10.67.0.0/16", "blackhole": true}]}}),
+    );
+    let config = build(&mirror(&app), &uplinks(), &ServiceSettings::default(), &mut Built::default());
+    accepted(&config);
+    let router = config.routers.iter().find(|router| router.id == id).unwrap();
+    let name = |id: &str| config.networks.iter().find(|network| network.id == id).unwrap().name.as_str();
+    let legs: Vec<_> = router
+        .legs()
+        .map(|leg| (name(&leg.network), leg.enable_snat, leg.routed, leg.snat_pool.is_some()))
+        .collect();
+    let wanted = [("wan", true, false, true), ("mpls", false, true, false), ("lab", true, false, true)];
+    assert_eq!(legs, wanted);
+    let exempt = &router.external.as_ref().unwrap().snat_exemptions;
+    assert_eq!((exempt[0].protocol, exempt[0].port_min, exempt[0].port_max), (Some(17), Some(53), Some(54)));
+    assert_eq!((exempt[1].protocol, exempt[1].port_min), (None, None));
+    assert_eq!(router.routes.iter().map(|route| route.reject).collect::<Vec<_>>(), [false, true, false]);
+    let pools: Vec<_> = config.nat_pools.iter().map(|pool| pool.id.as_str()).collect();
+    let wanted: Vec<_> = router.legs().filter_map(|leg| leg.snat_pool.as_deref()).collect();
+    assert_eq!(pools, wanted);
+}
+
 /// Follows writes as the reconciler does: by events, with what was built before.
 struct Follower {
     watch: Watch,
@@ -541,6 +583,13 @@ async fn changes_are_followed_and_statuses_written_once() {
     let id = create::<NetworkSpec>(&app, json!({"network": {"name": "a", "cidr": "10.0.0.0/24"}}));
     seen(id.clone(), 1).await;
     assert_eq!(progress.not_ready(), None);
+    // Statuses are written first, what is left over goes after them.
+    for _ in 0..500 {
+        if store.get(orphan).unwrap().is_none() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert_eq!(store.get(orphan).unwrap(), None, "what is of no object is removed");
     let draft =
         edgestack_model::read_draft(&json!({"network": {"name": "a", "cidr": "10.0.0.0/24", "mtu": 1400}}));

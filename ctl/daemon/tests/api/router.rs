@@ -174,3 +174,92 @@ fn an_address_stays_the_routers_own_until_it_leaves() {
     assert_eq!(daemon.patch("routers/r1", &json!({"router": {"external": ""}})).status, 200);
     daemon.create("floating_ips", &port);
 }
+
+/// A site whose router may have a second way out.
+fn with_second_way_out() -> Daemon {
+    let daemon = site();
+    let mut mpls = network("mpls", "192.0.2.0/24");
+    mpls["network"]["type"] = json!("FLAT");
+    mpls["network"]["physnet_name"] = json!("physnet2");
+    mpls["network"]["external"] = json!(true);
+    daemon.create("networks", &mpls);
+    daemon
+}
+
+#[test]
+fn a_router_has_legs_in_further_external_networks() {
+    let daemon = with_second_way_out();
+    let change = |router: serde_json::Value| daemon.patch("routers/r1", &json!({ "router": router }));
+    let legs = json!([{"network": "mpls", "routed": true}]);
+    let route = json!([{"destination": "172.16.0.0/16", "nexthop": "192.0.2.9"}]);
+    change(json!({"routes": route})).refused(
+        400,
+        "invalid",
+        &[("/router/routes/0/nexthop", "nexthop_unreachable")],
+    );
+    let changed = change(json!({"further_externals": legs, "routes": route}));
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    let router = daemon.get("routers/r1").body["router"].clone();
+    assert_eq!(router["further_externals"], json!([{"network": "mpls", "ip": "192.0.2.2", "routed": true}]));
+    // What was shown can be written again, and the address is the router's alone.
+    let again = change(json!({"further_externals": router["further_externals"]}));
+    assert_eq!(again.body["generation"], changed.body["generation"]);
+    let taken = json!({"floating_ip": {"network": "mpls", "floating_ip": "192.0.2.2"}});
+    daemon.post("floating_ips", &taken).refused(
+        409,
+        "conflict",
+        &[("/floating_ip/floating_ip", "address_in_use")],
+    );
+
+    change(json!({"further_externals": [{"network": "mpls"}, {"network": "wan"}, {"network": "tenant"}, {"network": "x"}]}))
+        .refused(
+            400,
+            "invalid",
+            &[
+                ("/router/further_externals/1/network", "duplicate"),
+                ("/router/further_externals/2/network", "wrong_network"),
+                ("/router/further_externals/3/network", "not_found"),
+            ],
+        );
+    let own = json!({"routes": [{"destination": "10.9.0.0/16", "nexthop": "192.0.2.2"}]});
+    change(own).refused(400, "invalid", &[("/router/routes/0/nexthop", "nexthop_unreachable")]);
+    change(json!({"external": null, "port_forwards": null})).refused(
+        400,
+        "invalid",
+        &[("/router/further_externals", "not_allowed")],
+    );
+}
+
+#[test]
+fn a_floating_ip_is_of_any_external_network_of_the_router_and_keeps_its_leg() {
+    let daemon = with_second_way_out();
+    let change = |router: serde_json::Value| daemon.patch("routers/r1", &json!({ "router": router }));
+    let fip = json!({"floating_ip": {"network": "mpls", "floating_ip": "192.0.2.50", "instance_type": "vm",
+        "instance_name": "web"}});
+    daemon.post("floating_ips", &fip).refused(400, "invalid", &[("/floating_ip/instance_name", "no_router")]);
+    assert_eq!(change(json!({"further_externals": [{"network": "mpls"}]})).status, 200);
+    let id = daemon.create("floating_ips", &fip)["id"].as_str().unwrap().to_owned();
+    let left = change(json!({"further_externals": null}));
+    left.refused(409, "conflict", &[("/router/further_externals", "in_use")]);
+    assert_eq!(daemon.delete(&format!("floating_ips/{id}")).status, 200);
+    assert_eq!(change(json!({"further_externals": null})).status, 200);
+    assert_eq!(daemon.get("networks/mpls/allocations").body["allocations"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn what_is_not_translated_is_said_leg_by_leg() {
+    let daemon = site();
+    let change =
+        |external: serde_json::Value| daemon.patch("routers/r1", &json!({"router": {"external": external}}));
+    let exemptions = json!([{"destination": "198.51.100.0/24", "protocol": "udp", "port_range_min": 53, "port_range_max": 53}]);
+    assert_eq!(change(json!({"snat_exemptions": exemptions})).status, 200);
+    assert_eq!(daemon.get("routers/r1").body["router"]["external"]["snat_exemptions"], exemptions);
+    change(json!({"routed": true})).refused(
+        400,
+        "invalid",
+        &[("/router/external/snat_exemptions", "not_allowed")],
+    );
+    assert_eq!(change(json!({"routed": true, "snat_exemptions": null})).status, 200);
+    let shown = daemon.get("routers/r1").body["router"]["external"].clone();
+    assert_eq!((&shown["routed"], shown.get("snat_exemptions")), (&json!(true), None));
+}

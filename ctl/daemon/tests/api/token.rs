@@ -137,6 +137,14 @@ fn what_is_the_host_s_is_not_a_member_s() {
         ("/router/external/ip", "not_permitted"),
     ];
     send("POST", "routers", &router).refused(400, "invalid", &wanted);
+    // What leaves untranslated has addresses that the tenant chose.
+    let routed = json!({"router": {"name": "r", "external": {"network": "wan", "routed": true}}});
+    let wanted = [("/router/external/routed", "not_permitted")];
+    send("POST", "routers", &routed).refused(400, "invalid", &wanted);
+    let exempt = json!({"router": {"name": "r", "external": {"network": "wan",
+        "snat_exemptions": [{"destination": "198.51.100.0/24"}]}}});
+    let wanted = [("/router/external/snat_exemptions", "not_permitted")];
+    send("POST", "routers", &exempt).refused(400, "invalid", &wanted);
     let router = json!({"router": {"name": "r", "external": {"network": "wan", "ip": "203.0.113.12"}}});
     assert_eq!(send("POST", "routers", &router).status, 201);
     for (method, body) in [("PATCH", json!({"network": {"mtu": 1400}})), ("DELETE", Value::Null)] {

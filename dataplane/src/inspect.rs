@@ -167,8 +167,38 @@ pub struct LoadBalancerView {
     pub network: String,
     /// The virtual address.
     pub vip: IpAddr,
+    /// The rules.
+    #[serde(default)]
+    pub rules: Vec<BalancerRuleView>,
     /// The members.
     pub members: Vec<MemberView>,
+}
+
+/// A rule of a load balancer, and what it has balanced since the engine started, of connections that have ended too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalancerRuleView {
+    /// Identifier in the configuration.
+    pub id: String,
+    /// Name or number of the protocol, or `all`.
+    pub protocol: String,
+    /// First port, where ports matter.
+    pub port_range_min: Option<u16>,
+    /// Last port.
+    pub port_range_max: Option<u16>,
+    /// The members' port for the first, where it is another.
+    pub target_port: Option<u16>,
+    /// Sessions now.
+    pub sessions: u64,
+    /// Connections that were opened.
+    pub connections: u64,
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Packets to clients.
+    pub packets_out: u64,
+    /// Bytes of those from clients.
+    pub bytes_in: u64,
+    /// Bytes of those to clients.
+    pub bytes_out: u64,
 }
 
 /// A member of a load balancer.
@@ -306,7 +336,7 @@ pub struct DenialView {
 pub struct TraceRequest {
     /// Name or id of the ingress port.
     pub port: String,
-    /// `tcp`, `udp` or `icmp`.
+    /// Name or number of the protocol. Of SCTP it is an INIT.
     pub protocol: String,
     /// Source address; the port's own where left out.
     #[serde(default)]
@@ -344,7 +374,7 @@ pub struct LiveTraceRequest {
     /// Name or id of the port that they come in by.
     #[serde(default)]
     pub port: Option<String>,
-    /// `tcp`, `udp`, `icmp` or `sctp`.
+    /// Name or number of the protocol; `icmp` is that of both versions.
     #[serde(default)]
     pub protocol: Option<String>,
     /// Source address as received.

@@ -16,7 +16,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use crate::engine::TICKS_PER_SECOND;
 use crate::inspect::{LiveTraceRequest, LiveTraceView};
 use crate::wire::headers::{self, Network, Transport};
-use crate::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, protocol_number};
 
 /// Live traces at one time.
 pub const LIVE_TRACES_MAX: usize = 4;
@@ -37,8 +37,8 @@ pub enum LiveTraceError {
     /// No such port.
     #[error("port: there is no port `{0}`")]
     UnknownPort(String),
-    /// The protocol is none of those that can be asked for.
-    #[error("protocol: `{0}` is none of tcp, udp, icmp, sctp")]
+    /// The protocol is none.
+    #[error("protocol: `{0}` is no protocol that has a name here; write its number, 0 to 255")]
     UnknownProtocol(String),
     /// The number of packets is out of bounds.
     #[error("count: {0} is not between 1 and {LIVE_TRACE_PACKETS_MAX}")]
@@ -203,11 +203,11 @@ impl Filter {
     fn new(request: &LiveTraceRequest) -> Result<Self, LiveTraceError> {
         let protocols = match request.protocol.as_deref() {
             None => Vec::new(),
-            Some("tcp") => vec![PROTOCOL_TCP],
-            Some("udp") => vec![PROTOCOL_UDP],
-            Some("sctp") => vec![PROTOCOL_SCTP],
-            Some("icmp") => vec![PROTOCOL_ICMP, PROTOCOL_ICMPV6],
-            Some(other) => return Err(LiveTraceError::UnknownProtocol(other.to_owned())),
+            Some(name) => match protocol_number(name) {
+                Some(PROTOCOL_ICMP) => vec![PROTOCOL_ICMP, PROTOCOL_ICMPV6],
+                Some(number) => vec![number],
+                None => return Err(LiveTraceError::UnknownProtocol(name.to_owned())),
+            },
         };
         Ok(Self {
             in_port: None,

@@ -198,7 +198,7 @@ pub enum Decision {
     Drop(Stage, DropReason),
     /// It ends at a stage, and the gateway tells its sender, from this address.
     Tell(Stage, DropReason, IcmpError, (IpAddr, MacAddress)),
-    /// It ends at a stage, and its sender gets a RST of the address that it was for.
+    /// It ends at a stage, and its sender gets a RST, of SCTP an ABORT, of the address that it was for.
     Reset(Stage, DropReason),
     /// It waits for its next hop.
     Hold(NeighbourKey, Asker),
@@ -410,19 +410,18 @@ fn later_part(
     }
 }
 
-/// The answer of a host that nobody listens at: a RST, or an error from the address that the packet was for.
+/// The answer of a host that nobody listens at: a RST, an ABORT, or an error from the address that the packet was for.
 fn refuse(stage: Stage, reason: DropReason, headers: &Headers, ip: &Ip) -> Decision {
     let own = (ip.destination, headers.ethernet_destination);
     match ip.transport {
         Transport::Tcp { flags, .. } if flags & TCP_RST != 0 => Decision::Drop(stage, reason),
-        Transport::Tcp { .. } => Decision::Reset(stage, reason),
+        Transport::Sctp(packet) if packet.chunks.end => Decision::Drop(stage, reason),
+        Transport::Tcp { .. } | Transport::Sctp(_) => Decision::Reset(stage, reason),
         // RFC 1122, section 3.2.2: no error about an error, or about a later part of a datagram.
         Transport::IcmpError { .. } | Transport::LaterFragment => Decision::Drop(stage, reason),
-        Transport::Udp { .. }
-        | Transport::UdpLite { .. }
-        | Transport::Sctp(_)
-        | Transport::Other
-        | Transport::IcmpEcho { .. } => Decision::Tell(stage, reason, IcmpError::PortUnreachable, own),
+        Transport::Udp { .. } | Transport::UdpLite { .. } | Transport::Other | Transport::IcmpEcho { .. } => {
+            Decision::Tell(stage, reason, IcmpError::PortUnreachable, own)
+        }
     }
 }
 

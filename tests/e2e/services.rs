@@ -128,6 +128,8 @@ fn a_trace_says_what_a_packet_meets() -> Result<(), LabError> {
     let denied = edgectl.json("network-cli trace red-web1 'tcp 10.0.2.21:80'")?.to_string();
     assert!(denied.contains("firewall_ingress") && denied.contains("red-db"), "{denied}");
     edgectl.run("network-cli trace red-web1 'tcp 10.0.2.21:5432' --expect forward")?;
+    let denied = edgectl.json("network-cli trace red-web1 'sctp > 10.0.2.21:5432'")?.to_string();
+    assert!(denied.contains("firewall_ingress") && denied.contains("red-db"), "{denied}");
     let counters = inspect::counters(&edgectl)?;
     assert_eq!(counters.sessions, 0, "a trace leaves nothing behind: {counters:?}");
     Ok(())

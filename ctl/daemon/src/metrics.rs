@@ -1,7 +1,7 @@
 //! Prometheus metrics: what the daemon counts itself, and what it reads from the dataplane when asked.
 //!
 //! Names start with `edgestack_`. Labels have closed sets of values, but for ports, which are bounded by the port
-//! table, and rules of security groups, members of load balancers and external addresses, which are bounded by the
+//! table, and rules of security groups, rules and members of load balancers and external addresses, which are bounded by the
 //! configuration.
 
 use std::fmt;
@@ -100,7 +100,8 @@ impl Collector for Readings {
         self.encode_drops(&mut encoder)?;
         self.encode_rules(&mut encoder)?;
         self.encode_translations(&mut encoder)?;
-        self.encode_members(&mut encoder)
+        self.encode_members(&mut encoder)?;
+        self.encode_balanced(&mut encoder)
     }
 }
 
@@ -278,6 +279,36 @@ impl Readings {
                     [member.sessions as i64, i64::from(member.takes), i64::from(member.health == "healthy")];
                 let labels = [("lb", balancer), ("member", member.name.as_str())];
                 ConstGauge::new(values[index]).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_balanced(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Ok(balancers) = self.gateway.load_balancers() else { return Ok(()) };
+        let rules = || {
+            balancers
+                .iter()
+                .flat_map(|balancer| balancer.rules.iter().map(move |rule| (balancer.name.as_str(), rule)))
+        };
+        let help = "Connections that a rule of a load balancer has balanced";
+        let mut family = encoder.encode_descriptor("lb_rule_connections", help, None, MetricType::Counter)?;
+        for (balancer, rule) in rules() {
+            let labels = [("lb", balancer), ("rule", rule.id.as_str())];
+            Count::new(rule.connections).encode(family.encode_family(&labels)?)?;
+        }
+        let columns = [
+            ("lb_rule_packets", "Packets of connections that a rule balances, by direction"),
+            ("lb_rule_bytes", "Bytes of those"),
+        ];
+        for (index, (name, help)) in columns.into_iter().enumerate() {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (balancer, rule) in rules() {
+                let values = [[rule.packets_in, rule.packets_out], [rule.bytes_in, rule.bytes_out]][index];
+                for (direction, value) in ["in", "out"].into_iter().zip(values) {
+                    let labels = [("lb", balancer), ("rule", rule.id.as_str()), ("direction", direction)];
+                    Count::new(value).encode(family.encode_family(&labels)?)?;
+                }
             }
         }
         Ok(())

@@ -66,7 +66,7 @@ impl Engine {
             }
         }
         if !removed.is_empty() {
-            self.end_sessions_of(slow, &removed);
+            self.end_sessions_of(slow, old, &removed);
         }
         slow.forget_neighbours(new);
         self.sync_tunnels(slow, new);
@@ -179,7 +179,8 @@ impl Engine {
         });
     }
 
-    fn end_sessions_of(&self, slow: &mut SlowPath, ports: &HashSet<u16>) {
+    /// Ends the sessions of ports that are gone, which `old` has.
+    fn end_sessions_of(&self, slow: &mut SlowPath, old: &Snapshot, ports: &HashSet<u16>) {
         let ended: Vec<u32> = slow
             .sessions
             .iter()
@@ -190,7 +191,7 @@ impl Engine {
             .collect();
         slow.revoked += ended.len() as u64;
         for index in ended {
-            self.end_session(slow, index, self.control.now_ticks());
+            self.end_session_of(slow, old, index, self.control.now_ticks());
         }
     }
 

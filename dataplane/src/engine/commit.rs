@@ -19,6 +19,7 @@ use crate::connection::{ConnectionState, tier0_directions};
 use crate::packet::{FRAME_SIZE, FramePool, Packet};
 use crate::pipeline::{Decided, Decision, Known, NewSession, Related, Response, Stage};
 use crate::rewrite;
+use crate::snapshot::Snapshot;
 use crate::stages::next_hop_word;
 use crate::tables::flow_table::EntryIndex;
 use crate::tables::fragment_table::Forwarded;
@@ -29,7 +30,7 @@ use crate::wire::fragment;
 use crate::wire::headers::{self, Ip, Network};
 use crate::wire::icmp::{self, IcmpError};
 use crate::wire::neighbour::{self, Neighbour};
-use crate::wire::tcp;
+use crate::wire::{PROTOCOL_SCTP, sctp, tcp};
 
 /// A UDP flow that was used within this time does not give way to a new flow.
 const UDP_SAFE_TICKS: u32 = 300;
@@ -128,13 +129,20 @@ impl Hands<'_> {
             && self.slow.icmp_errors.admit(self.now_ticks, limit)
     }
 
-    /// Turns a segment that opens a connection into the RST that refuses it; it counts as dropped.
+    /// Turns a packet of TCP or SCTP into the RST or ABORT that refuses it; it counts as dropped.
     fn reset(&mut self, mut packet: Packet, stage: Stage, reason: DropReason) {
         self.worker.counters.dropped(stage, reason, packet.in_port);
         if !self.may_tell(packet.in_port) {
             return self.discard(packet, Stage::Output, DropReason::IcmpRate);
         }
-        let length = self.ip(&packet).and_then(|ip| tcp::reset_in_place(self.pool.data_mut(&packet), &ip));
+        let length = self.ip(&packet).and_then(|ip| {
+            let frame = self.pool.data_mut(&packet);
+            if ip.protocol == PROTOCOL_SCTP {
+                sctp::abort_in_place(frame, &ip)
+            } else {
+                tcp::reset_in_place(frame, &ip)
+            }
+        });
         let Some(length) = length else { return self.pool.free(packet) };
         packet.length = length as u16;
         self.worker.counters.responses.add(1);
@@ -457,6 +465,7 @@ impl Hands<'_> {
             *count += 1;
         }
         self.slow.created += 1;
+        self.engine.count_balanced(&session, &new.tuples.original);
         Ok(original_entry)
     }
 
@@ -577,14 +586,26 @@ fn identification_mask(source: Ipv4Addr, seed: u64) -> u16 {
 impl Engine {
     /// Ends a session: its flows, its translated port, its number.
     pub(super) fn end_session(&self, slow: &mut SlowPath, index: u32, now_ticks: u32) {
+        self.end_session_of(slow, &self.snapshot.load(), index, now_ticks);
+    }
+
+    /// As [`Self::end_session`], of a session whose ports are in this snapshot.
+    pub(super) fn end_session_of(
+        &self,
+        slow: &mut SlowPath,
+        snapshot: &Snapshot,
+        index: u32,
+        now_ticks: u32,
+    ) {
         let Some(session) = slow.sessions.get(index) else { return };
         slow.ended_traffic.add(&self.flows, index, &session);
+        self.add_balanced(snapshot, index, &session);
         for entry in [session.original_entry, session.reply_entry] {
             if self.flows.entry(entry).session == index {
                 self.flows.remove(entry, now_ticks);
             }
         }
-        self.release_ports(slow, &session, now_ticks);
+        slow.release_ports(snapshot, &session, now_ticks);
         if let Some(count) = slow.sessions_by_port.get_mut(usize::from(session.original.in_port)) {
             *count = count.saturating_sub(1);
         }

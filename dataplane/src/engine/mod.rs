@@ -10,6 +10,7 @@
 mod adopt;
 mod advertise;
 mod apply;
+mod balanced;
 mod commit;
 mod denials;
 mod dhcp;

@@ -86,16 +86,6 @@ fn pool_of(snapshot: &Snapshot, in_port: u16, address: u32) -> Option<&Pool> {
 }
 
 impl Engine {
-    /// Takes the ports of a session that ends out of use.
-    pub(super) fn release_ports(&self, slow: &mut SlowPath, session: &Session, now_ticks: u32) {
-        for allocation in [source_allocation(session), inbound_allocation(session)].into_iter().flatten() {
-            let snapshot = self.snapshot.load();
-            let pool = pool_of(&snapshot, allocation.internal.in_port, allocation.endpoint.external);
-            let hold_ticks = pool.map_or(0, |pool| pool.policy.hold_ticks);
-            slow.allocator.release(&allocation, hold_ticks, now_ticks);
-        }
-    }
-
     /// Notes for a session's mappings when something was heard from inside.
     pub(super) fn hear_mappings(&self, slow: &mut SlowPath, session: &Session) {
         let is_closed = ConnectionState::from_number(session.state) == ConnectionState::Closed;
@@ -148,6 +138,15 @@ impl Engine {
 }
 
 impl SlowPath {
+    /// Takes the ports of a session that ends out of use.
+    pub(super) fn release_ports(&mut self, snapshot: &Snapshot, session: &Session, now_ticks: u32) {
+        for allocation in [source_allocation(session), inbound_allocation(session)].into_iter().flatten() {
+            let pool = pool_of(snapshot, allocation.internal.in_port, allocation.endpoint.external);
+            let hold_ticks = pool.map_or(0, |pool| pool.policy.hold_ticks);
+            self.allocator.release(&allocation, hold_ticks, now_ticks);
+        }
+    }
+
     /// Gives used ports to their blocks, where pools have come to have others than before.
     pub(super) fn recover_blocks(&mut self, old: &Snapshot, new: &Snapshot) {
         let sizes = |snapshot: &Snapshot| -> HashMap<u32, u16> {

@@ -40,7 +40,7 @@ impl Traffic {
         self.bytes_in += other.bytes_in;
     }
 
-    fn reversed(self) -> Self {
+    pub(super) fn reversed(self) -> Self {
         Self {
             packets_out: self.packets_in,
             packets_in: self.packets_out,
@@ -90,19 +90,20 @@ pub(super) fn of_session(
     };
     let outside = outside.map(|is_snat| ExternalAddress { is_snat, address: reply.destination });
     let inside = inside.map(|is_snat| ExternalAddress { is_snat, address: original.destination });
+    let is_counted = is_ipv4 && (outside.is_some() || inside.is_some());
+    let traffic = if is_counted { of_flows(flows, index, session) } else { Traffic::default() };
+    // The first direction of a connection to the external address comes from outside.
+    let both = [(outside, traffic), (inside, traffic.reversed())];
+    both.into_iter().filter_map(move |(address, traffic)| Some((address.filter(|_| is_counted)?, traffic)))
+}
+
+/// What a session has carried, the first packet's direction as the one to the outside.
+pub(super) fn of_flows(flows: &FlowTable, index: u32, session: &Session) -> Traffic {
     let counted = |entry| {
         let entry = flows.entry(entry);
         // Another's, where a crash left half a session.
         if entry.session == index { (entry.packets(), entry.bytes) } else { (0, 0) }
     };
-    let is_counted = is_ipv4 && (outside.is_some() || inside.is_some());
-    let traffic = if is_counted {
-        let (first, answers) = (counted(session.original_entry), counted(session.reply_entry));
-        Traffic { packets_out: first.0, bytes_out: first.1, packets_in: answers.0, bytes_in: answers.1 }
-    } else {
-        Traffic::default()
-    };
-    // The first direction of a connection to the external address comes from outside.
-    let both = [(outside, traffic), (inside, traffic.reversed())];
-    both.into_iter().filter_map(move |(address, traffic)| Some((address.filter(|_| is_counted)?, traffic)))
+    let (first, answers) = (counted(session.original_entry), counted(session.reply_entry));
+    Traffic { packets_out: first.0, bytes_out: first.1, packets_in: answers.0, bytes_in: answers.1 }
 }

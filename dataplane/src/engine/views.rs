@@ -4,19 +4,15 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
 use edgestack_abi::flow::{REPLY, TRANSLATE};
-use edgestack_abi::session::SESSION_LOAD_BALANCED;
 use edgestack_abi::{DropReason, FlowEntry, Session};
-use hashbrown::HashMap;
 
 use super::{Engine, FlowFilterError, timers};
 use crate::connection::ConnectionState;
 use crate::inspect::{
-    CountersView, DropView, FlowFilter, FlowView, LoadBalancerView, MemberView, NeighbourView,
-    PortCountersView, RuleHitsView,
+    CountersView, DropView, FlowFilter, FlowView, NeighbourView, PortCountersView, RuleHitsView,
 };
 use crate::pipeline::Stage;
 use crate::snapshot::Snapshot;
-use crate::snapshot::load_balancer::{Health, LoadBalancer};
 use crate::snapshot::security_group::{Rule, SecurityGroup};
 use crate::stages::output::endpoint;
 use crate::tables::flow_table::is_tier0;
@@ -68,66 +64,6 @@ impl Engine {
             bytes: entry.bytes,
             idle_seconds: f64::from(idle_ticks) / f64::from(timers::TICKS_PER_SECOND),
         }
-    }
-
-    /// The load balancers and their members.
-    pub fn load_balancers_view(&self) -> Vec<LoadBalancerView> {
-        let snapshot = self.snapshot.load();
-        let mut sessions: HashMap<(u16, IpAddr, IpAddr), u64> = HashMap::new();
-        if !snapshot.load_balancers.is_empty() {
-            for (index, session) in self.slow().sessions.iter() {
-                if session.kind & SESSION_LOAD_BALANCED != 0 {
-                    let tuples = self.flows.tuples(index, &session);
-                    let key = (tuples.reply.in_port, tuples.original.destination, tuples.reply.source);
-                    *sessions.entry(key).or_default() += 1;
-                }
-            }
-        }
-        let view = |(index, load_balancer): (usize, &LoadBalancer)| {
-            let selection = load_balancer.selection();
-            let floating_ips = snapshot.floating_ips.iter().filter(|floating_ip| {
-                floating_ip.load_balancer.is_some_and(|(stands_for, _)| stands_for == index)
-            });
-            let addresses: Vec<IpAddr> = floating_ips
-                .map(|floating_ip| floating_ip.address.into())
-                .chain([load_balancer.vip])
-                .collect();
-            let members = load_balancer.members.iter().enumerate().map(|(position, member)| {
-                let port = member.port_number.and_then(|number| snapshot.port(number));
-                let network = port.map(|port| &snapshot.networks[port.network]);
-                let gateway = network.and_then(|network| network.gateway(member.address.is_ipv6()));
-                let count = |address: &IpAddr| {
-                    sessions.get(&(member.port_number?, *address, member.address)).copied()
-                };
-                MemberView {
-                    name: member.name.clone(),
-                    address: member.address,
-                    own_port: member.port,
-                    port: port.map(|port| port.id.clone()),
-                    gateway: gateway.filter(|gateway| {
-                        network.is_some_and(|network| network.services.has_address(*gateway))
-                    }),
-                    weight: member.candidate.weight,
-                    backup: member.backup,
-                    health: match selection.healths.get(position) {
-                        Some(Health::Healthy) => "healthy",
-                        Some(Health::Unhealthy) => "unhealthy",
-                        _ => "unchecked",
-                    }
-                    .to_owned(),
-                    takes: load_balancer.up && selection.has(position),
-                    sessions: addresses.iter().filter_map(count).sum(),
-                }
-            });
-            LoadBalancerView {
-                id: load_balancer.id.clone(),
-                name: load_balancer.name.clone(),
-                network: snapshot.networks[load_balancer.network].name.clone(),
-                vip: load_balancer.vip,
-                members: members.collect(),
-            }
-        };
-        snapshot.load_balancers.iter().enumerate().map(view).collect()
     }
 
     /// The neighbours of external networks.

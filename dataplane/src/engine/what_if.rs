@@ -16,8 +16,8 @@ use crate::trace::Trace;
 use crate::wire::headers::{self, Network};
 use crate::wire::{
     ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH, PROTOCOL_ICMP,
-    PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, TCP_SYN, icmp, write_address, write_ipv4_checksum,
-    write_u16,
+    PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_UDP_LITE, TCP_SYN, has_ports,
+    has_selectors, icmp, protocol_number, sctp, write_address, write_ipv4_checksum, write_u16,
 };
 
 /// Largest packet that can be described.
@@ -32,9 +32,12 @@ pub enum TraceError {
     /// The workload is on another host.
     #[error("port: `{0}` is on another host; trace its packets there")]
     Elsewhere(String),
-    /// The protocol is none of those that can be described.
-    #[error("protocol: `{0}` is none of tcp, udp, icmp")]
+    /// The protocol is none.
+    #[error("protocol: `{0}` is no protocol that has a name here; write its number, 0 to 255")]
     UnknownProtocol(String),
+    /// Ports of a protocol that has none.
+    #[error("source_port, destination_port: protocol {0} has no ports; leave them out")]
+    NoPorts(String),
     /// The flags are none.
     #[error("tcp_flags: `{0}` is none of the letters S, A, F, R, P, U")]
     UnknownFlag(char),
@@ -162,12 +165,7 @@ fn leaves_by(report: &mut TraceReport, snapshot: &Snapshot, out_port: u16) {
 /// The frame that was described, with everything left out filled in as the workload would.
 fn build(snapshot: &Snapshot, port: &Port, request: &TraceRequest) -> Result<Vec<u8>, TraceError> {
     let is_ipv6 = request.destination.is_ipv6();
-    let (protocol, transport_length) = match request.protocol.as_str() {
-        "tcp" => (PROTOCOL_TCP, 20),
-        "udp" => (PROTOCOL_UDP, 8),
-        "icmp" => (if is_ipv6 { PROTOCOL_ICMPV6 } else { PROTOCOL_ICMP }, 8),
-        other => return Err(TraceError::UnknownProtocol(other.to_owned())),
-    };
+    let (protocol, transport_length) = protocol(request)?;
     let header_length = if is_ipv6 { IPV6_LENGTH } else { IPV4_LENGTH };
     let shortest = (header_length + transport_length) as u16;
     let length = request.length.unwrap_or(shortest);
@@ -208,6 +206,25 @@ fn build(snapshot: &Snapshot, port: &Port, request: &TraceRequest) -> Result<Vec
     Ok(frame)
 }
 
+/// The protocol, and the length of its shortest packet.
+fn protocol(request: &TraceRequest) -> Result<(u8, usize), TraceError> {
+    let name = &request.protocol;
+    let protocol = protocol_number(name).ok_or_else(|| TraceError::UnknownProtocol(name.clone()))?;
+    if !has_selectors(protocol) && (request.source_port, request.destination_port) != (0, 0) {
+        return Err(TraceError::NoPorts(name.clone()));
+    }
+    Ok(match protocol {
+        PROTOCOL_TCP => (protocol, 20),
+        PROTOCOL_SCTP => (protocol, sctp::INIT_PACKET_LENGTH),
+        PROTOCOL_UDP | PROTOCOL_UDP_LITE => (protocol, 8),
+        // Of whichever version, the packet's own.
+        PROTOCOL_ICMP | PROTOCOL_ICMPV6 => {
+            (if request.destination.is_ipv6() { PROTOCOL_ICMPV6 } else { PROTOCOL_ICMP }, 8)
+        }
+        _ => (protocol, 0),
+    })
+}
+
 fn write_transport(
     packet: &mut [u8],
     header_length: usize,
@@ -215,8 +232,10 @@ fn write_transport(
     request: &TraceRequest,
 ) -> Result<(), TraceError> {
     let transport = &mut packet[header_length..];
-    write_u16(transport, 0, request.source_port);
-    write_u16(transport, 2, request.destination_port);
+    if has_ports(protocol) {
+        write_u16(transport, 0, request.source_port);
+        write_u16(transport, 2, request.destination_port);
+    }
     match protocol {
         PROTOCOL_TCP => {
             transport[12] = 5 << 4;
@@ -226,12 +245,14 @@ fn write_transport(
             let length = transport.len() as u16;
             write_u16(transport, 4, length);
         }
-        _ => {
+        PROTOCOL_SCTP => sctp::write_init(transport),
+        PROTOCOL_ICMP | PROTOCOL_ICMPV6 => {
             let kind = if protocol == PROTOCOL_ICMP { icmp::ECHO_REQUEST } else { icmp::ECHO_REQUEST_IPV6 };
             transport[..4].copy_from_slice(&[kind, 0, 0, 0]);
             write_u16(transport, 4, request.source_port);
             icmp::write_icmp_checksum(packet, header_length);
         }
+        _ => {}
     }
     Ok(())
 }

@@ -5,12 +5,14 @@
 //! load balancer at a time, and carried over from snapshot to snapshot where nothing concerns them.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
 use super::{Index, Leg, Owner, Port, Snapshot, fingerprint};
 use crate::address::MacAddress;
+use crate::counters::Counter;
 use crate::tables::maglev::{Candidate, MaglevTable};
 use crate::tuple::Tuple;
 use crate::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP};
@@ -44,14 +46,37 @@ pub struct LoadBalancer {
 }
 
 /// What is balanced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
+    /// Identifier in the configuration.
+    pub id: String,
     /// IP protocol number; none is any.
     pub protocol: Option<u8>,
     /// First and last port, where ports matter.
     pub ports: Option<(u16, u16)>,
     /// The members' port for the first.
     pub target_port: Option<u16>,
+    /// What it has balanced.
+    pub totals: Totals,
+}
+
+/// What a rule has balanced. It has the same totals in one snapshot as in the next; they say nothing of whether rules are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Totals(Arc<Counted>);
+
+/// Every connection that was opened, and what those carried that have ended. Written under the slow-path lock.
+#[derive(Debug, Default)]
+pub struct Counted {
+    /// Connections.
+    pub connections: Counter,
+    /// Packets from clients.
+    pub packets_in: Counter,
+    /// Packets to clients.
+    pub packets_out: Counter,
+    /// Bytes of those from clients.
+    pub bytes_in: Counter,
+    /// Bytes of those to clients.
+    pub bytes_out: Counter,
 }
 
 /// A member of a load balancer.
@@ -101,6 +126,20 @@ pub struct Addressed {
     /// The leg of the sender's own router, when that is another than the one that the members are behind: the packet goes through
     /// the external network, and leaves under that router's address.
     pub crosses: Option<Leg>,
+}
+
+impl Deref for Totals {
+    type Target = Counted;
+
+    fn deref(&self) -> &Counted {
+        &self.0
+    }
+}
+
+impl PartialEq for Totals {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// Of what is configured; whom a load balancer chooses now is a matter of health.
@@ -268,12 +307,37 @@ impl Snapshot {
         } else {
             (self.networks[port.network].owner(address)?, Leg { router, network: port.network })
         };
-        let (load_balancer, through) = match owner {
-            Owner::LoadBalancer(index) => (index, self.load_balancers[index].router?),
-            Owner::FloatingIp(index) => self.floating_ips[index].load_balancer?,
-            Owner::Router(_) | Owner::Overlay => return None,
-        };
+        let (load_balancer, through) = self.load_balancer_of(owner)?;
         Some(Addressed { load_balancer, crosses: (is_workload && through != router).then_some(leg) })
+    }
+
+    /// The load balancer of a balanced connection with this first packet, and the rule that it is under.
+    pub fn balanced(&self, first: &Tuple) -> Option<(Index, &Rule)> {
+        let (port, address) = (self.port(first.in_port)?, first.destination);
+        let network = &self.networks[port.network];
+        let index = if port.workload.is_some() {
+            network.load_balancer(address).or_else(|| {
+                let router = network.router?;
+                let outside = || Some(self.load_balancer_of(self.owner_outside(router, address)?.0)?.0);
+                self.load_balancer_behind_router(router, address).or_else(outside)
+            })
+        } else {
+            let owned = network.owner(address).and_then(|owner| Some(self.load_balancer_of(owner)?.0));
+            let routed =
+                || network.routers().find_map(|router| self.load_balancer_behind_router(router, address));
+            owned.or_else(routed)
+        }?;
+        let rule = self.load_balancers[index].rule(first.protocol, first.destination_port)?;
+        Some((index, rule))
+    }
+
+    /// The load balancer that an address of an external network is of or stands for, and the router that its members are behind.
+    fn load_balancer_of(&self, owner: Owner) -> Option<(Index, Index)> {
+        match owner {
+            Owner::LoadBalancer(index) => Some((index, self.load_balancers[index].router?)),
+            Owner::FloatingIp(index) => self.floating_ips[index].load_balancer,
+            Owner::Router(_) | Owner::Overlay => None,
+        }
     }
 
     fn load_balancer_behind_router(&self, router: Index, address: IpAddr) -> Option<Index> {

@@ -18,6 +18,7 @@ pub mod router_discovery;
 pub mod sctp;
 pub mod tcp;
 pub mod tunnel;
+mod turn;
 pub mod udp;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -3,7 +3,8 @@
 //! The checksum is a CRC32c over the whole packet and nothing of the IP header, so only a change of ports changes it. It is not
 //! verified, but updated by what the new ports differ in: a wrong one stays wrong by as much, and the receiver drops it.
 
-use super::{read_u16, read_u32};
+use super::headers::Ip;
+use super::{ETHERNET_LENGTH, read_u16, read_u32, turn, write_u16};
 
 /// Length of the common header.
 pub const HEADER_LENGTH: usize = 12;
@@ -11,6 +12,10 @@ const CHECKSUM_AT: usize = 8;
 const CHUNK_HEADER_LENGTH: usize = 4;
 /// Length of an INIT or INIT ACK chunk without parameters.
 const INIT_LENGTH: usize = 20;
+/// Length of the shortest packet that opens an association.
+pub const INIT_PACKET_LENGTH: usize = HEADER_LENGTH + INIT_LENGTH;
+/// Length of a packet that is nothing but an ABORT.
+const ABORT_LENGTH: usize = HEADER_LENGTH + CHUNK_HEADER_LENGTH;
 
 const INIT: u8 = 1;
 const INIT_ACK: u8 = 2;
@@ -120,6 +125,38 @@ pub fn write_ports(packet: &mut [u8], source_port: u16, destination_port: u16) {
     for (byte, change) in header[CHECKSUM_AT..].iter_mut().zip(difference.to_le_bytes()) {
         *byte ^= change;
     }
+}
+
+/// Makes a packet of zeros behind its ports, at least [`INIT_PACKET_LENGTH`] long, one that opens an association.
+pub fn write_init(packet: &mut [u8]) {
+    let length = (packet.len() - HEADER_LENGTH) as u16;
+    let chunk = &mut packet[HEADER_LENGTH..];
+    chunk[0] = INIT;
+    write_u16(chunk, 2, length);
+    // Tag 1, a window of 64 KiB, one stream each way.
+    chunk[4..INIT_LENGTH].copy_from_slice(&[0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]);
+    let sum = checksum(packet);
+    packet[CHECKSUM_AT..HEADER_LENGTH].copy_from_slice(&sum);
+}
+
+/// Turns the packet in `frame`, which `ip` describes, into the ABORT that refuses it (RFC 9260, section 8.4); the length of the
+/// frame then. None when it is no packet.
+pub fn abort_in_place(frame: &mut [u8], ip: &Ip) -> Option<usize> {
+    let packet = frame.get(ETHERNET_LENGTH..ETHERNET_LENGTH + ip.total_length)?;
+    let refused = parse(packet.get(ip.header_length..)?)?;
+    // An INIT says the tag to answer with; who sends anything else knows no other than that which it has sent.
+    let (tag, flags) = match refused.chunks {
+        Chunks { init: true, initiate_tag, .. } => (initiate_tag, 0),
+        _ => (refused.verification_tag, REFLECTED),
+    };
+    let (header, abort) = turn::back(frame, ip, ABORT_LENGTH)?;
+    write_u16(abort, 0, refused.destination_port);
+    write_u16(abort, 2, refused.source_port);
+    abort[4..8].copy_from_slice(&tag.to_be_bytes());
+    abort[HEADER_LENGTH..].copy_from_slice(&[ABORT, flags, 0, CHUNK_HEADER_LENGTH as u8]);
+    let sum = checksum(abort);
+    abort[CHECKSUM_AT..HEADER_LENGTH].copy_from_slice(&sum);
+    Some(ETHERNET_LENGTH + header.len() + ABORT_LENGTH)
 }
 
 /// The checksum of a packet whose checksum field counts as 0, as the field has it.

@@ -2,12 +2,11 @@
 
 use super::headers::Ip;
 use super::{
-    ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH, PROTOCOL_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN,
-    internet_checksum, ipv6_checksum, read_ipv6, read_u16, write_ipv4_checksum, write_u16,
+    ETHERNET_LENGTH, PROTOCOL_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, internet_checksum, ipv6_checksum,
+    read_ipv6, read_u16, turn, write_u16,
 };
 
 const TCP_LENGTH: usize = 20;
-const TTL: u8 = 64;
 
 /// Turns the TCP segment in `frame`, which `ip` describes and which opens a connection, into the RST that refuses it;
 /// the length of the frame then. None when the segment is shorter than its header.
@@ -20,36 +19,7 @@ pub fn reset_in_place(frame: &mut [u8], ip: &Ip) -> Option<usize> {
     let sequence = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
     let acknowledged = sequence.wrapping_add(data_length).wrapping_add(counted);
 
-    let (destination, source) = frame[..12].split_at_mut(6);
-    destination.swap_with_slice(source);
-    let packet = &mut frame[ETHERNET_LENGTH..];
-    let (header_length, addresses_at, address_length) =
-        if ip.source.is_ipv6() { (IPV6_LENGTH, 8, 16) } else { (IPV4_LENGTH, 12, 4) };
-    let addresses = &mut packet[addresses_at..addresses_at + 2 * address_length];
-    let (source, destination) = addresses.split_at_mut(address_length);
-    source.swap_with_slice(destination);
-    let length = header_length + TCP_LENGTH;
-    if ip.source.is_ipv6() {
-        packet[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, TCP_LENGTH as u8, PROTOCOL_TCP, TTL]);
-    } else {
-        packet[..addresses_at].copy_from_slice(&[
-            0x45,
-            0,
-            0,
-            length as u8,
-            0,
-            0,
-            0x40,
-            0,
-            TTL,
-            PROTOCOL_TCP,
-            0,
-            0,
-        ]);
-        write_ipv4_checksum(packet, IPV4_LENGTH);
-    }
-    let (header, segment) = packet[..length].split_at_mut(header_length);
-    segment.fill(0);
+    let (header, segment) = turn::back(frame, ip, TCP_LENGTH)?;
     write_u16(segment, 0, read_u16(&head, 2));
     write_u16(segment, 2, read_u16(&head, 0));
     segment[8..12].copy_from_slice(&acknowledged.to_be_bytes());
@@ -60,7 +30,7 @@ pub fn reset_in_place(frame: &mut [u8], ip: &Ip) -> Option<usize> {
         ipv4_checksum(header, segment)
     };
     write_u16(segment, 16, checksum);
-    Some(ETHERNET_LENGTH + length)
+    Some(ETHERNET_LENGTH + header.len() + TCP_LENGTH)
 }
 
 /// The checksum of a segment with its pseudo header.

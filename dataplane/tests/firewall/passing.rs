@@ -1,14 +1,15 @@
-//! What is told of packets that pass: live traces, and what external addresses have carried.
+//! What is told of packets that pass: live traces, and what external addresses and rules of load balancers have carried.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use edgestack_dataplane::address::MacAddress;
 use edgestack_dataplane::config::{
-    Attach, FloatingIp, FloatingIpTarget, Network, Port, PortKind, Router, RouterExternal,
+    Attach, FloatingIp, FloatingIpLoadBalancer, FloatingIpTarget, LoadBalancer, LoadBalancerMember,
+    LoadBalancerRule, Network, Port, PortKind, Router, RouterExternal,
 };
-use edgestack_dataplane::engine::EngineSettings;
-use edgestack_dataplane::inspect::{LiveTraceRequest, NatView, TraceRequest};
+use edgestack_dataplane::engine::{EngineSettings, TraceError};
+use edgestack_dataplane::inspect::{BalancerRuleView, LiveTraceRequest, NatView, TraceRequest};
 
 use crate::{Gateway, both, frame_to, ip, mac, two_pairs};
 
@@ -67,6 +68,31 @@ fn packets_that_pass_are_traced_in_the_words_of_described_ones() {
     assert_eq!(record.report.steps.last().expect("steps").stage, "firewall_egress");
     let unknown = LiveTraceRequest { port: Some("nobody".to_owned()), ..LiveTraceRequest::default() };
     assert!(gateway.engine.live_trace(&unknown).is_err());
+}
+
+#[test]
+fn packets_of_every_protocol_can_be_described() {
+    let gateway = two_pairs();
+    let trace = |protocol: &str, port: u16| {
+        let (protocol, source_port, destination_port) = (protocol.to_owned(), port, port);
+        let request = described("port-0", 0, 1);
+        let request = TraceRequest { protocol, source_port, destination_port, length: None, ..request };
+        gateway.engine.trace(&request)
+    };
+    for (protocol, port, words) in [
+        ("sctp", 80, "sctp 10.0.1.0:80 > 10.0.1.1:80 tag 0x00000000 init ttl 64 length 52"),
+        ("132", 81, "sctp 10.0.1.0:81 > 10.0.1.1:81 tag 0x00000000 init ttl 64 length 52"),
+        ("udplite", 80, "udplite 10.0.1.0:80 > 10.0.1.1:80 ttl 64 length 28"),
+        ("gre", 0, "protocol 47 10.0.1.0 > 10.0.1.1 ttl 64 length 20"),
+        ("89", 0, "protocol 89 10.0.1.0 > 10.0.1.1 ttl 64 length 20"),
+    ] {
+        let report = trace(protocol, port).expect("a packet");
+        assert_eq!((report.verdict.as_str(), report.out_port.as_deref()), ("forward", Some("port-1")));
+        let packet = report.packet_out.expect("a packet that leaves");
+        assert!(packet.ends_with(words), "{packet}");
+    }
+    assert_eq!(trace("gre", 80).unwrap_err(), TraceError::NoPorts("gre".to_owned()));
+    assert_eq!(trace("stcp", 80).unwrap_err(), TraceError::UnknownProtocol("stcp".to_owned()));
 }
 
 /// Port 0 behind a router with source translation, port 1 with a floating IP.
@@ -133,4 +159,74 @@ fn external_addresses_tell_what_they_have_carried_also_when_sessions_have_ended(
     gateway.wait_seconds(400);
     assert_eq!(gateway.engine.counters_view().sessions, 0);
     assert_eq!(shown(&gateway), expected(0), "what has ended still counts");
+}
+
+/// A load balancer of the workloads' network, by a rule for this port, whose only member is port 1, with a floating IP.
+fn balance(gateway: &mut Gateway, rule: (&str, u16)) {
+    let rule = LoadBalancerRule {
+        id: rule.0.to_owned(),
+        protocol: Some(crate::UDP),
+        port_range_min: Some(rule.1),
+        port_range_max: None,
+        target_port: None,
+    };
+    gateway.config.load_balancers = vec![Arc::new(LoadBalancer {
+        id: "balancer".to_owned(),
+        name: "balancer".to_owned(),
+        network: "network".to_owned(),
+        vip: VIRTUAL.into(),
+        router: None,
+        rules: vec![rule],
+        members: vec![LoadBalancerMember::new(ip(1).into())],
+        affinity_seconds: None,
+        reject: false,
+        admin_state_up: true,
+    })];
+    let stands_for =
+        FloatingIpLoadBalancer { load_balancer: "balancer".to_owned(), router: "router".to_owned() };
+    gateway.config.floating_ips = vec![Arc::new(FloatingIp {
+        load_balancer: Some(stands_for),
+        ..FloatingIp::new("floating", "outside", Ipv4Addr::new(192, 0, 2, 100))
+    })];
+    gateway.apply();
+}
+
+const VIRTUAL: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
+
+#[test]
+fn rules_of_load_balancers_tell_what_they_have_balanced_also_when_sessions_have_ended() {
+    let mut gateway = translating();
+    balance(&mut gateway, ("dns", 53));
+    let server = Ipv4Addr::new(198, 51, 100, 9);
+    let to = |address, port| frame_to((mac(0), ip(0), port), (ROUTER, address, 53));
+    let back = |mac_address, address| frame_to((mac(1), ip(1), 53), (mac_address, address, 4000));
+    let outside = frame_to((NEXT_HOP, server, 4000), (ROUTER, Ipv4Addr::new(192, 0, 2, 100), 53));
+    let asked = [("port-0", to(VIRTUAL, 4000)), ("port-0", to(VIRTUAL, 4001)), ("wan", outside)];
+    assert_eq!(gateway.send_frames(&asked), 3);
+    let answers = [("port-1", back(mac(0), ip(0))), ("port-1", back(ROUTER, server))];
+    assert_eq!(gateway.send_frames(&answers), 2);
+    let direct = frame_to((mac(0), ip(0), 5000), (mac(1), ip(1), 53));
+    assert_eq!(gateway.send_frames(&[("port-0", direct)]), 1, "not balanced");
+
+    let shown = |gateway: &Gateway| {
+        let rules = gateway.engine.load_balancers_view().remove(0).rules.into_iter();
+        let fields = |rule: BalancerRuleView| {
+            let packets = (rule.packets_in, rule.packets_out);
+            (rule.id, rule.sessions, rule.connections, packets, (rule.bytes_in, rule.bytes_out))
+        };
+        rules.map(fields).collect::<Vec<_>>()
+    };
+    let expected = |sessions| vec![("dns".to_owned(), sessions, 3, (3, 2), (180, 120))];
+    assert_eq!(shown(&gateway), expected(3));
+    gateway.config.load_balancers.iter_mut().for_each(|balancer| Arc::make_mut(balancer).reject = true);
+    gateway.apply();
+    assert_eq!(shown(&gateway), expected(3), "a change of something else");
+    gateway.config.ports.remove(0);
+    gateway.apply();
+    assert_eq!(shown(&gateway), expected(1), "of a client that is gone");
+    gateway.wait_seconds(400);
+    assert_eq!(gateway.engine.counters_view().sessions, 0);
+    assert_eq!(shown(&gateway), expected(0), "what has ended still counts");
+    balance(&mut gateway, ("other", 53));
+    assert_eq!(shown(&gateway), [("other".to_owned(), 0, 0, (0, 0), (0, 0))], "another rule begins anew");
 }

@@ -31,6 +31,8 @@ pub(crate) enum TableName {
     /// Load balancers: their members, who gets connections, and how many each has
     #[value(alias = "lb", alias = "load-balancers")]
     Lbs,
+    /// Rules of load balancers, and what each has balanced
+    LbRules,
     /// Neighbours on external networks
     #[value(alias = "neighbors", alias = "arp")]
     Neighbours,
@@ -98,6 +100,10 @@ async fn text(session: &Session, args: &ShowArgs) -> Result<String, CliError> {
         TableName::Lbs => {
             let balancers = client.load_balancers().await?;
             list_text(session, "load_balancers", &balancers, |one| one.name.clone(), load_balancers_table)
+        }
+        TableName::LbRules => {
+            let balancers = client.load_balancers().await?;
+            list_text(session, "load_balancers", &balancers, |one| one.name.clone(), balancer_rules_table)
         }
         TableName::Neighbours => {
             let neighbours = client.neighbours().await?;
@@ -291,6 +297,35 @@ fn load_balancers_table(balancers: &[LoadBalancerView]) -> Table {
     table
 }
 
+/// A line for each rule.
+fn balancer_rules_table(balancers: &[LoadBalancerView]) -> Table {
+    let titles =
+        ["LB", "VIP", "RULE", "TARGET", "CONNECTIONS", "SESSIONS", "IN", "OUT", "IN-BYTES", "OUT-BYTES"];
+    let mut table = Table::new(titles);
+    for balancer in balancers {
+        for rule in &balancer.rules {
+            let ports = match (rule.port_range_min, rule.port_range_max) {
+                (Some(first), Some(last)) if first != last => format!(":{first}-{last}"),
+                (Some(first), _) => format!(":{first}"),
+                (None, _) => String::new(),
+            };
+            table.row([
+                balancer.name.clone(),
+                balancer.vip.to_string(),
+                format!("{}{ports}", rule.protocol),
+                rule.target_port.map(|port| port.to_string()).unwrap_or_default(),
+                count(rule.connections),
+                count(rule.sessions),
+                count(rule.packets_in),
+                count(rule.packets_out),
+                bytes(rule.bytes_in),
+                bytes(rule.bytes_out),
+            ]);
+        }
+    }
+    table
+}
+
 /// The share of an address's ports in use towards the remote endpoint that has most; `!` from its high-water mark on.
 fn ports(nat: &NatView) -> String {
     if nat.ports_max == 0 {
@@ -360,9 +395,9 @@ fn counters_text(counters: &CountersView) -> String {
 
 #[cfg(test)]
 mod tests {
-    use edgestack_dataplane::inspect::FlowView;
+    use edgestack_dataplane::inspect::{BalancerRuleView, FlowView, LoadBalancerView};
 
-    use super::flows_table;
+    use super::{balancer_rules_table, flows_table};
 
     fn flow() -> FlowView {
         FlowView {
@@ -391,5 +426,34 @@ mod tests {
             "7  original  tcp  established  web-1  10.0.0.5:4000  198.51.100.9:80  from 203.0.113.2:4000  wan  20.0k  \
              100.0%  3.00 MiB  0.1s\n"
         );
+    }
+
+    #[test]
+    fn a_rule_of_a_load_balancer_is_one_line() {
+        let rule = BalancerRuleView {
+            id: "1".into(),
+            protocol: "sctp".into(),
+            port_range_min: Some(38_412),
+            port_range_max: Some(38_413),
+            target_port: Some(2905),
+            sessions: 2,
+            connections: 30,
+            packets_in: 4000,
+            packets_out: 0,
+            bytes_in: 3 << 20,
+            bytes_out: 0,
+        };
+        let balancer = LoadBalancerView {
+            id: String::new(),
+            name: "n2".into(),
+            network: "core".into(),
+            vip: [10, 0, 0, 100].into(),
+            rules: vec![rule],
+            members: Vec::new(),
+        };
+        let line = balancer_rules_table(&[balancer]).render(false, false);
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(words[..6], ["n2", "10.0.0.100", "sctp:38412-38413", "2905", "30", "2"]);
+        assert_eq!(words[6..8], ["4000", "0"]);
     }
 }

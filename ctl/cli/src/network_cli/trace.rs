@@ -18,6 +18,7 @@ use crate::session::Session;
 Examples:
   edgectl network-cli trace web-1 'tcp 10.0.0.5:4000>10.0.0.9:80'
   edgectl network-cli trace web-1 'icmp 8.8.8.8' --ttl 1
+  edgectl network-cli trace web-1 'sctp > 198.51.100.7:443'
   edgectl network-cli trace --live --port web-1 'tcp 10.0.0.9:80' --count 5
 The source is the port's own where left out. With --expect the exit code says whether the verdict is the one expected.")]
 pub(crate) struct TraceArgs {

@@ -1,9 +1,10 @@
 //! The packet of a trace as people write it: `tcp 10.0.0.5:4000>10.0.0.9:80`, `udp >8.8.8.8:53`, `icmp 10.0.0.9`,
-//! `tcp [2001:db8::5]:4000>[2001:db8::9]:80`.
+//! `sctp >10.0.0.9:38412`, `gre 10.0.0.9`, `89 10.0.0.9`, `tcp [2001:db8::5]:4000>[2001:db8::9]:80`.
 
 use std::net::IpAddr;
 
 use edgestack_dataplane::inspect::LiveTraceRequest;
+use edgestack_dataplane::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, has_ports, has_selectors, protocol_number};
 
 /// How a packet is written, for messages.
 pub(crate) const FORM: &str =
@@ -17,15 +18,15 @@ const ICMP_IDENTIFIER_DEFAULT: u16 = 1;
 /// A described packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PacketText {
-    /// `tcp`, `udp` or `icmp`.
+    /// Name or number of the protocol.
     pub protocol: String,
     /// Source address.
     pub source: Option<IpAddr>,
-    /// Source port or ICMP identifier.
+    /// Source port or ICMP identifier; 0 where there is none.
     pub source_port: u16,
     /// Destination address.
     pub destination: IpAddr,
-    /// Destination port; 0 for ICMP.
+    /// Destination port; 0 where there is none.
     pub destination_port: u16,
 }
 
@@ -34,29 +35,50 @@ pub(crate) fn parse(text: &str) -> Result<PacketText, String> {
     let text = text.trim();
     let (protocol, route) =
         text.split_once(char::is_whitespace).ok_or_else(|| format!("`{text}` is no packet; write {FORM}"))?;
-    let protocol = protocol.to_ascii_lowercase();
-    if !matches!(protocol.as_str(), "tcp" | "udp" | "icmp") {
-        return Err(format!("`{protocol}` is not tcp, udp or icmp; write {FORM}"));
-    }
+    let (protocol, number) = parse_protocol(protocol)?;
     let (source, destination) = match route.split_once('>') {
         Some((source, destination)) => (source.trim(), destination.trim()),
         None => ("", route.trim()),
     };
     let (source, source_port) = parse_source(source)?;
     let (destination, destination_port) = parse_end(destination)?;
-    let is_icmp = protocol == "icmp";
+    let is_icmp = is_icmp(number);
     let destination_port = match destination_port {
         Some(port) if is_icmp => {
             return Err(format!(
                 "`:{port}`: ICMP has no ports; a number behind the source is the identifier"
             ));
         }
-        None if !is_icmp => return Err(format!("the destination port is missing: {destination}:PORT")),
-        port => port.unwrap_or(0),
+        None if has_ports(number) => {
+            return Err(format!("the destination port is missing: {destination}:PORT"));
+        }
+        port => port,
     };
-    let source_port =
-        source_port.unwrap_or(if is_icmp { ICMP_IDENTIFIER_DEFAULT } else { SOURCE_PORT_DEFAULT });
+    if !has_selectors(number) && (source_port.is_some() || destination_port.is_some()) {
+        return Err(format!("the protocol {protocol} has no ports; write the addresses alone"));
+    }
+    let source_port = source_port.unwrap_or(match number {
+        _ if is_icmp => ICMP_IDENTIFIER_DEFAULT,
+        _ if has_ports(number) => SOURCE_PORT_DEFAULT,
+        _ => 0,
+    });
+    let destination_port = destination_port.unwrap_or(0);
     Ok(PacketText { protocol, source, source_port, destination, destination_port })
+}
+
+/// A protocol by its name, in any case, or its number; both.
+fn parse_protocol(text: &str) -> Result<(String, u8), String> {
+    let protocol = text.to_ascii_lowercase();
+    let number = protocol_number(&protocol).ok_or_else(|| {
+        format!(
+            "`{protocol}` is not tcp, udp, icmp, sctp or another protocol's number, 0 to 255; write {FORM}"
+        )
+    })?;
+    Ok((protocol, number))
+}
+
+const fn is_icmp(protocol: u8) -> bool {
+    matches!(protocol, PROTOCOL_ICMP | PROTOCOL_ICMPV6)
 }
 
 /// Reads which packets are wanted: nothing, a protocol, or a protocol and what is to hold of addresses and ports, written as
@@ -64,23 +86,18 @@ pub(crate) fn parse(text: &str) -> Result<PacketText, String> {
 pub(crate) fn parse_filter(text: &str) -> Result<LiveTraceRequest, String> {
     let text = text.trim();
     let (protocol, route) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    let protocol = protocol.to_ascii_lowercase();
     if protocol.is_empty() {
         return Ok(LiveTraceRequest::default());
     }
-    if !matches!(protocol.as_str(), "tcp" | "udp" | "icmp" | "sctp") {
-        return Err(format!(
-            "`{protocol}` is not tcp, udp, icmp or sctp; write {FORM}, or the protocol alone"
-        ));
-    }
+    let (protocol, number) = parse_protocol(protocol)?;
     let (source, destination) = match route.split_once('>') {
         Some((source, destination)) => (source.trim(), destination.trim()),
         None => ("", route.trim()),
     };
     let (source, source_port) = parse_source(source)?;
     let (destination, destination_port) = parse_source(destination)?;
-    if protocol == "icmp" && (source_port.is_some() || destination_port.is_some()) {
-        return Err("ICMP has no ports; write the addresses alone".to_owned());
+    if !has_ports(number) && (source_port.is_some() || destination_port.is_some()) {
+        return Err(format!("the protocol {protocol} has no ports; write the addresses alone"));
     }
     let protocol = Some(protocol);
     let request = LiveTraceRequest { protocol, source, destination, ..LiveTraceRequest::default() };
@@ -150,6 +167,10 @@ mod tests {
             ("tcp ::1>[2001:db8::9]:80", packet("tcp", "::1", 40_000, "2001:db8::9", 80)),
             ("udp [::1]:7>[2001:db8::9]:53", packet("udp", "::1", 7, "2001:db8::9", 53)),
             ("icmp 10.0.0.5:77>10.0.0.9", packet("icmp", "10.0.0.5", 77, "10.0.0.9", 0)),
+            ("sctp > 10.0.0.9:443", packet("sctp", "", 40_000, "10.0.0.9", 443)),
+            ("gre 10.0.0.9", packet("gre", "", 0, "10.0.0.9", 0)),
+            ("89 10.0.0.5>10.0.0.9", packet("89", "10.0.0.5", 0, "10.0.0.9", 0)),
+            ("132 10.0.0.9:443", packet("132", "", 40_000, "10.0.0.9", 443)),
         ] {
             assert_eq!(parse(text), Ok(expected), "{text}");
         }
@@ -166,6 +187,7 @@ mod tests {
             (" TCP ", of("tcp")),
             ("icmp 10.0.0.9", to(of("icmp"), "10.0.0.9")),
             ("tcp :80", http.clone()),
+            ("esp", of("esp")),
             ("tcp 10.0.0.9:80", to(http.clone(), "10.0.0.9")),
             ("tcp >[2001:db8::9]:80", to(http.clone(), "2001:db8::9")),
             (
@@ -175,9 +197,12 @@ mod tests {
         ] {
             assert_eq!(parse_filter(text), Ok(expected), "{text}");
         }
-        for (text, part) in
-            [("web-1", "`web-1`"), ("icmp 10.0.0.9:80", "no ports"), ("tcp 10.0.0:1", "`10.0.0`")]
-        {
+        for (text, part) in [
+            ("web-1", "`web-1`"),
+            ("icmp 10.0.0.9:80", "no ports"),
+            ("tcp 10.0.0:1", "`10.0.0`"),
+            ("47 :1", "no ports"),
+        ] {
             let error = parse_filter(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
         }
@@ -188,7 +213,10 @@ mod tests {
         for (text, part) in [
             ("", "is no packet"),
             ("tcp", "is no packet"),
-            ("sctp 10.0.0.1:1", "`sctp`"),
+            ("stcp 10.0.0.1:1", "`stcp`"),
+            ("256 10.0.0.1", "`256`"),
+            ("sctp 10.0.0.1", "destination port is missing"),
+            ("gre 10.0.0.1:1", "gre has no ports"),
             ("tcp 10.0.0.9", "destination port is missing"),
             ("tcp 10.0.0.5:4000>10.0.0:80", "`10.0.0`"),
             ("tcp 10.0.0.5:x>10.0.0.9:80", "`x`"),

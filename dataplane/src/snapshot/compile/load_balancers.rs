@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 
 use super::Compiler;
 use crate::config::{self, LoadBalancerMember, LoadBalancerRule};
 use crate::engine::TICKS_PER_SECOND;
-use crate::snapshot::load_balancer::{LoadBalancer, Member, Rule, has_ports};
+use crate::snapshot::load_balancer::{LoadBalancer, Member, Rule, Totals, has_ports};
 use crate::snapshot::{Index, Owner, fingerprint};
 use crate::tables::maglev::{Candidate, WEIGHT_MAX};
 use crate::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6};
@@ -32,6 +32,9 @@ impl Compiler<'_> {
             self.problem("load balancers".to_owned(), "load_balancers", message);
             return;
         }
+        let before = self.before;
+        let old = before.load_balancers.iter();
+        let old: HashMap<&str, &LoadBalancer> = old.map(|old| (old.id.as_str(), old)).collect();
         for (index, config) in self.config.load_balancers.iter().enumerate() {
             let object = format!("load balancer {}", config.name);
             let mut problems = Vec::new();
@@ -49,7 +52,7 @@ impl Compiler<'_> {
                 compiled.router = self.vip(&object, config, (network, index), &mut problems);
                 compiled.members = self.members(config, (network, compiled.router), &mut problems);
             }
-            compiled.rules = rules(config, &mut problems);
+            compiled.rules = rules(config, old.get(config.id.as_str()).copied(), &mut problems);
             if config.affinity_seconds.is_some_and(|seconds| !(1..=AFFINITY_SECONDS_MAX).contains(&seconds)) {
                 problems
                     .push(("affinity_seconds", format!("it is not between 1 and {AFFINITY_SECONDS_MAX}")));
@@ -200,7 +203,12 @@ impl Compiler<'_> {
     }
 }
 
-fn rules(config: &config::LoadBalancer, problems: &mut Vec<Problem>) -> Vec<Rule> {
+/// The rules; they go on with the totals that they had in `old`.
+fn rules(
+    config: &config::LoadBalancer,
+    old: Option<&LoadBalancer>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Rule> {
     if config.rules.len() > RULES_MAX {
         let message = format!("{} are more than the {RULES_MAX} of one load balancer", config.rules.len());
         problems.push(("rules", message));
@@ -208,7 +216,9 @@ fn rules(config: &config::LoadBalancer, problems: &mut Vec<Problem>) -> Vec<Rule
     let mut rules: Vec<Rule> = Vec::with_capacity(config.rules.len());
     for (position, configured) in config.rules.iter().enumerate() {
         match rule(configured, config.vip.is_ipv6()) {
-            Ok(rule) => {
+            Ok(mut rule) => {
+                let known = old.and_then(|old| old.rules.iter().find(|known| known.id == rule.id));
+                rule.totals = known.map(|known| known.totals.clone()).unwrap_or_default();
                 let other = rules.iter().position(|other| overlap(other, &rule));
                 if let Some(other) = other.filter(|_| position < RULES_MAX) {
                     let message = format!("{} and {} overlap", config.rules[other].id, configured.id);
@@ -257,7 +267,8 @@ fn rule(rule: &LoadBalancerRule, is_ipv6: bool) -> Result<Rule, String> {
             return Err(format!("there are no target ports from {target} for {first} to {last}"));
         }
     }
-    Ok(Rule { protocol, ports, target_port: rule.target_port })
+    let (id, target_port) = (rule.id.clone(), rule.target_port);
+    Ok(Rule { id, protocol, ports, target_port, totals: Totals::default() })
 }
 
 /// Whether a packet could be of two rules. A rule for everything gives way to others.

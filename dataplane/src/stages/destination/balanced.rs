@@ -15,7 +15,7 @@ use crate::snapshot::load_balancer::{Addressed, Health, LoadBalancer, Rule};
 use crate::tables::affinity_table::{Choice, Client};
 use crate::tables::maglev::connection_hash;
 use crate::tuple::Tuple;
-use crate::wire::PROTOCOL_TCP;
+use crate::wire::{PROTOCOL_SCTP, PROTOCOL_TCP};
 
 /// What is settled about a balanced connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +84,10 @@ fn choose(
     let selection = load_balancer.selection();
     if let Some(keep) = subject.keep {
         let position = load_balancer.member_of(rule, tuple, keep.reply.source, keep.reply.source_port)?;
-        // A TCP connection knows itself whether its member still answers; others would go nowhere for ever.
+        // TCP and SCTP know themselves whether their member still answers; others would go nowhere for ever.
+        let knows = matches!(tuple.protocol, PROTOCOL_TCP | PROTOCOL_SCTP);
         let is_ill = selection.healths.get(position) == Some(&Health::Unhealthy);
-        return (tuple.protocol == PROTOCOL_TCP || !is_ill).then_some(position);
+        return (knows || !is_ill).then_some(position);
     }
     let by_client = load_balancer.affinity_ticks.is_some();
     if by_client {

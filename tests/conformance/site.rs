@@ -7,7 +7,7 @@ use edgestack_dataplane::address::MacAddress;
 use edgestack_dataplane::config::{Config, Port, PortKind};
 use edgestack_dataplane::engine::{Engine, EngineSettings, InterfaceBinding, Transmit, Worker};
 #[cfg(feature = "root")]
-use edgestack_dataplane::inspect::{FlowFilter, FlowView};
+use edgestack_dataplane::inspect::{FlowFilter, FlowView, LoadBalancerView};
 use edgestack_dataplane::packet::{BATCH_SIZE, FramePool};
 use edgestack_dataplane::tables::region::Regions;
 
@@ -247,6 +247,12 @@ impl Site {
             flow.tier0_packets = 0;
         }
         flows
+    }
+
+    /// The load balancers, with what their rules have balanced.
+    #[cfg(feature = "root")]
+    pub(crate) fn load_balancers(&self) -> Vec<LoadBalancerView> {
+        self.engine.load_balancers_view()
     }
 
     /// Number of sessions.

@@ -8,6 +8,7 @@ mod changes;
 mod random;
 mod segment;
 mod traffic;
+mod tunnel;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -142,11 +143,15 @@ impl Pair {
         same(alone, &behind)
     }
 
-    /// Holds drops and flows of the two against each other.
+    /// Holds drops, what load balancers have balanced, and flows of the two against each other.
     fn check(&self) -> Result<(), String> {
         let (alone, behind) = (self.alone.drops(), self.behind.drops());
         if alone != behind {
             return Err(format!("drops differ: alone {alone:?}, behind tier 0 {behind:?}"));
+        }
+        let (alone, behind) = (self.alone.load_balancers(), self.behind.load_balancers());
+        if alone != behind {
+            return Err(format!("what is balanced differs: alone {alone:#?}, behind tier 0 {behind:#?}"));
         }
         let (alone, behind) = (self.alone.flows(), self.behind.flows());
         if alone.len() != behind.len() {

@@ -3,9 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::{
-    IcmpEchoHeader, Icmpv4Type, Icmpv6Type, LinkSlice, NetSlice, PacketBuilder, PacketBuilderStep,
+    IcmpEchoHeader, Icmpv4Type, Icmpv6Type, IpNumber, LinkSlice, NetSlice, PacketBuilder, PacketBuilderStep,
     SlicedPacket, TransportSlice,
 };
+
+use super::tunnel::Tunnel;
 
 /// TCP flags, as in the header.
 pub(super) const FIN: u8 = 1;
@@ -14,12 +16,28 @@ pub(super) const RST: u8 = 4;
 pub(super) const PSH: u8 = 8;
 pub(super) const ACK: u8 = 16;
 
+/// Types of chunks of SCTP.
+pub(super) const DATA: u8 = 0;
+pub(super) const INIT: u8 = 1;
+const INIT_ACK: u8 = 2;
+const SACK: u8 = 3;
+pub(super) const ABORT: u8 = 6;
+pub(super) const SHUTDOWN: u8 = 7;
+const SHUTDOWN_ACK: u8 = 8;
+const COOKIE_ECHO: u8 = 10;
+const COOKIE_ACK: u8 = 11;
+const SHUTDOWN_COMPLETE: u8 = 14;
+/// The tag that whoever opens an association announces, and that of the other side.
+const TAGS: [u8; 2] = [1, 2];
+
 /// The part above IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transport {
     Udp { source: u16, destination: u16 },
     Tcp { source: u16, destination: u16, flags: u8 },
     Echo { is_reply: bool, identifier: u16 },
+    Sctp { source: u16, destination: u16, chunk: u8, tag: u8 },
+    Other { protocol: u8 },
 }
 
 /// A packet.
@@ -34,11 +52,18 @@ pub(super) struct Segment {
     pub(super) transport: Transport,
     /// Bytes above the transport header.
     pub(super) payload_length: usize,
+    /// What it comes by from another host.
+    pub(super) tunnel: Option<Tunnel>,
 }
 
 impl Segment {
     /// The frame.
     pub(super) fn encode(&self) -> Vec<u8> {
+        let inner = self.encode_inner();
+        self.tunnel.map_or_else(|| inner.clone(), |tunnel| tunnel.wrap(&inner))
+    }
+
+    fn encode_inner(&self) -> Vec<u8> {
         let ethernet = PacketBuilder::ethernet2(self.ethernet_source, self.ethernet_destination);
         match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -75,6 +100,11 @@ impl Segment {
                 (false, false) => ip.icmpv6_echo_request(identifier, 1).write(&mut frame, &payload),
                 (false, true) => ip.icmpv6_echo_reply(identifier, 1).write(&mut frame, &payload),
             },
+            Transport::Sctp { source, destination, chunk, tag } => {
+                let packet = sctp(source, destination, (chunk, tag), &payload);
+                ip.write(&mut frame, IpNumber::SCTP, &packet)
+            }
+            Transport::Other { protocol } => ip.write(&mut frame, IpNumber(protocol), &payload),
         };
         // Writing to memory fails for payloads beyond 64 KiB, which there are none of.
         written.map_or_else(|_| Vec::new(), |()| frame)
@@ -82,44 +112,68 @@ impl Segment {
 
     /// Reads a frame; none when it is of another kind.
     pub(super) fn decode(frame: &[u8]) -> Option<Self> {
+        match Tunnel::unwrap(frame) {
+            Some((tunnel, inner)) => Some(Self { tunnel: Some(tunnel), ..Self::decode_inner(inner)? }),
+            None => Self::decode_inner(frame),
+        }
+    }
+
+    fn decode_inner(frame: &[u8]) -> Option<Self> {
         let packet = SlicedPacket::from_ethernet(frame).ok()?;
         let Some(LinkSlice::Ethernet2(ethernet)) = packet.link else { return None };
-        let (source, destination, ttl): (IpAddr, IpAddr, u8) = match packet.net? {
+        let (source, destination, ttl, payload): (IpAddr, IpAddr, u8, _) = match packet.net? {
             NetSlice::Ipv4(ip) if ip.is_payload_fragmented() => return None,
             NetSlice::Ipv4(ip) => {
                 let header = ip.header();
-                (header.source_addr().into(), header.destination_addr().into(), header.ttl())
+                (
+                    header.source_addr().into(),
+                    header.destination_addr().into(),
+                    header.ttl(),
+                    ip.payload().clone(),
+                )
             }
             NetSlice::Ipv6(ip) => {
                 let header = ip.header();
-                (header.source_addr().into(), header.destination_addr().into(), header.hop_limit())
+                (
+                    header.source_addr().into(),
+                    header.destination_addr().into(),
+                    header.hop_limit(),
+                    ip.payload().clone(),
+                )
             }
             NetSlice::Arp(_) => return None,
         };
         let echo = |is_reply, header: IcmpEchoHeader| Transport::Echo { is_reply, identifier: header.id };
-        let (transport, payload_length) = match packet.transport? {
-            TransportSlice::Igmp(_) => return None,
-            TransportSlice::Udp(udp) => (
-                Transport::Udp { source: udp.source_port(), destination: udp.destination_port() },
-                udp.payload().len(),
-            ),
-            TransportSlice::Tcp(tcp) => (
-                Transport::Tcp {
-                    source: tcp.source_port(),
-                    destination: tcp.destination_port(),
-                    flags: tcp.slice()[13],
+        let (transport, payload_length) = match packet.transport {
+            None if payload.ip_number == IpNumber::SCTP => {
+                let (transport, length) = read_sctp(payload.payload)?;
+                (transport, length)
+            }
+            None => (Transport::Other { protocol: payload.ip_number.0 }, payload.payload.len()),
+            Some(transport) => match transport {
+                TransportSlice::Igmp(_) => return None,
+                TransportSlice::Udp(udp) => (
+                    Transport::Udp { source: udp.source_port(), destination: udp.destination_port() },
+                    udp.payload().len(),
+                ),
+                TransportSlice::Tcp(tcp) => (
+                    Transport::Tcp {
+                        source: tcp.source_port(),
+                        destination: tcp.destination_port(),
+                        flags: tcp.slice()[13],
+                    },
+                    tcp.payload().len(),
+                ),
+                TransportSlice::Icmpv4(icmp) => match icmp.icmp_type() {
+                    Icmpv4Type::EchoRequest(header) => (echo(false, header), icmp.payload().len()),
+                    Icmpv4Type::EchoReply(header) => (echo(true, header), icmp.payload().len()),
+                    _ => return None,
                 },
-                tcp.payload().len(),
-            ),
-            TransportSlice::Icmpv4(icmp) => match icmp.icmp_type() {
-                Icmpv4Type::EchoRequest(header) => (echo(false, header), icmp.payload().len()),
-                Icmpv4Type::EchoReply(header) => (echo(true, header), icmp.payload().len()),
-                _ => return None,
-            },
-            TransportSlice::Icmpv6(icmp) => match icmp.icmp_type() {
-                Icmpv6Type::EchoRequest(header) => (echo(false, header), icmp.payload().len()),
-                Icmpv6Type::EchoReply(header) => (echo(true, header), icmp.payload().len()),
-                _ => return None,
+                TransportSlice::Icmpv6(icmp) => match icmp.icmp_type() {
+                    Icmpv6Type::EchoRequest(header) => (echo(false, header), icmp.payload().len()),
+                    Icmpv6Type::EchoReply(header) => (echo(true, header), icmp.payload().len()),
+                    _ => return None,
+                },
             },
         };
         Some(Self {
@@ -130,6 +184,7 @@ impl Segment {
             ttl,
             transport,
             payload_length,
+            tunnel: None,
         })
     }
 
@@ -150,6 +205,22 @@ impl Segment {
             }
             Transport::Echo { is_reply: true, .. } => return None,
             Transport::Echo { identifier, .. } => Transport::Echo { is_reply: true, identifier },
+            Transport::Sctp { source, destination, chunk, tag } => {
+                let chunk = match chunk {
+                    INIT => INIT_ACK,
+                    INIT_ACK => COOKIE_ECHO,
+                    COOKIE_ECHO => COOKIE_ACK,
+                    COOKIE_ACK => DATA,
+                    DATA => SACK,
+                    SHUTDOWN => SHUTDOWN_ACK,
+                    SHUTDOWN_ACK => SHUTDOWN_COMPLETE,
+                    _ => return None,
+                };
+                // What is sent has the tag of its receiver; an INIT has none, and its answer that of who sent it.
+                let tag = if tag == TAGS[0] { TAGS[1] } else { TAGS[0] };
+                Transport::Sctp { source: destination, destination: source, chunk, tag }
+            }
+            Transport::Other { .. } => self.transport,
         };
         Some(Self {
             ethernet_source: self.ethernet_destination,
@@ -159,12 +230,13 @@ impl Segment {
             ttl: 64,
             transport,
             payload_length: self.payload_length % 700,
+            tunnel: self.tunnel.map(Tunnel::reversed),
         })
     }
 
     /// An ICMP error about this packet, as its receiver or a router on the way sends it.
     pub(super) fn error(&self, kind: u8, code: u8) -> Vec<u8> {
-        let frame = self.encode();
+        let frame = self.encode_inner();
         let quoted = &frame[14..frame.len().min(14 + 128)];
         let ethernet = PacketBuilder::ethernet2(self.ethernet_destination, self.ethernet_source);
         let mut answer = Vec::new();
@@ -180,8 +252,38 @@ impl Segment {
                 .write(&mut answer, quoted),
             _ => return answer,
         };
-        written.map_or_else(|_| Vec::new(), |()| answer)
+        if written.is_err() {
+            return Vec::new();
+        }
+        self.tunnel.map_or_else(|| answer.clone(), |tunnel| tunnel.reversed().wrap(&answer))
     }
+}
+
+/// A packet of SCTP with one chunk. Its checksum is not looked at on the way, and only kept as wrong as it is.
+fn sctp(source: u16, destination: u16, (chunk, tag): (u8, u8), payload: &[u8]) -> Vec<u8> {
+    let value = match chunk {
+        INIT | INIT_ACK => {
+            let own = if chunk == INIT { TAGS[0] } else { TAGS[1] };
+            vec![0, 0, 0, own, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]
+        }
+        DATA => [&[0; 12], payload].concat(),
+        _ => vec![0; 4],
+    };
+    let mut packet = [source.to_be_bytes(), destination.to_be_bytes()].concat();
+    packet.extend([0, 0, 0, tag, 0, 0, 0, 0, chunk, 3]);
+    packet.extend((value.len() as u16 + 4).to_be_bytes());
+    packet.extend(value);
+    packet.resize(packet.len().next_multiple_of(4), 0);
+    packet
+}
+
+/// Reads what [`sctp`] makes; the length of the payload, too.
+fn read_sctp(packet: &[u8]) -> Option<(Transport, usize)> {
+    let head: &[u8; 16] = packet.first_chunk()?;
+    let number = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+    let transport =
+        Transport::Sctp { source: number(0), destination: number(2), chunk: head[12], tag: head[7] };
+    Some((transport, usize::from(number(14)).saturating_sub(16)))
 }
 
 /// The answer to an ARP request or a neighbour solicitation, by `mac`; none to anything else.

@@ -7,7 +7,10 @@ use std::net::IpAddr;
 use edgestack_dataplane::config::{Config, PortKind};
 
 use super::random::Random;
-use super::segment::{ACK, FIN, NOBODY, PSH, RST, SYN, Segment, Transport, resolved, same_family};
+use super::segment::{
+    ABORT, ACK, DATA, FIN, INIT, NOBODY, PSH, RST, SHUTDOWN, SYN, Segment, Transport, resolved, same_family,
+};
+use super::tunnel::Tunnel;
 use crate::case::Host;
 
 /// Answers that wait to be sent.
@@ -19,6 +22,8 @@ const FIRST_PORT: u64 = 2000;
 const PORTS: u64 = 8;
 /// Bytes above the transport header.
 const PAYLOADS: [usize; 8] = [0, 1, 18, 64, 100, 512, 1253, 1472];
+/// Protocols without ports: GRE, ESP and one without a name.
+const OTHERS: [u8; 3] = [47, 50, 253];
 /// The uplink.
 const UPLINK: &str = "wan";
 
@@ -31,6 +36,8 @@ struct Station {
     addresses: Vec<IpAddr>,
     /// Whom it sends to for other networks, one of them.
     gateways: Vec<[u8; 6]>,
+    /// The way from its host, where that is another.
+    tunnel: Option<Tunnel>,
 }
 
 /// The traffic of a site.
@@ -53,8 +60,11 @@ impl Traffic {
             let mut addresses = vec![IpAddr::V4(workload.ip_address)];
             addresses.extend(workload.ipv6_address.map(IpAddr::V6));
             destinations.extend(&addresses);
+            let tunnel =
+                workload.peer.as_ref().and_then(|peer| tunnel_from(config, hosts, peer, &port.network));
             stations.push(Station {
-                port: port.id.clone(),
+                tunnel,
+                port: if tunnel.is_some() { UPLINK.to_owned() } else { port.id.clone() },
                 network: port.network.clone(),
                 mac: workload.mac_address.0,
                 addresses,
@@ -71,8 +81,12 @@ impl Traffic {
                 mac: host.mac_address.0,
                 addresses,
                 gateways: config.routers.iter().map(|router| router.mac_address.0).collect(),
+                tunnel: None,
             });
         }
+        // What somebody else is the way to.
+        let routes = config.routers.iter().flat_map(|router| &router.routes);
+        destinations.extend(routes.map(|route| within(route.destination.address())));
         destinations.extend(config.networks.iter().filter_map(|network| network.gateway_ip).map(IpAddr::V4));
         destinations
             .extend(config.networks.iter().filter_map(|network| network.ipv6_gateway_ip).map(IpAddr::V6));
@@ -107,7 +121,7 @@ impl Traffic {
         if self.answers.len() >= ANSWERS_MAX {
             self.answers.pop_front();
         }
-        let owner = self.stations.iter().find(|station| station.port == port);
+        let owner = self.stations.iter().find(|station| station.port == port && station.tunnel.is_none());
         if let Some(answer) = owner.and_then(|owner| resolved(frame, owner.mac)) {
             // Sooner than anything else: what is resolved would wait for it.
             self.answers.push_front((port.to_owned(), answer));
@@ -144,9 +158,11 @@ impl Traffic {
         });
         let gateway = || station.gateways.first().map_or([2; 6], |_| *gateway_for(station, destination));
         let port = |random: &mut Random| (FIRST_PORT + random.below(PORTS)) as u16;
-        let transport = match random.below(10) {
-            0..=3 => Transport::Udp { source: port(random), destination: port(random) },
-            4..=8 => Transport::Tcp { source: port(random), destination: port(random), flags: SYN },
+        let transport = match random.below(20) {
+            0..=6 => Transport::Udp { source: port(random), destination: port(random) },
+            7..=15 => Transport::Tcp { source: port(random), destination: port(random), flags: SYN },
+            16 => Transport::Sctp { source: port(random), destination: port(random), chunk: INIT, tag: 0 },
+            17 => Transport::Other { protocol: *random.choose(&OTHERS) },
             _ => Transport::Echo { is_reply: false, identifier: port(random) },
         };
         let segment = Segment {
@@ -157,6 +173,7 @@ impl Traffic {
             ttl: 64,
             transport,
             payload_length: *random.choose(&PAYLOADS),
+            tunnel: station.tunnel,
         };
         (station.port.clone(), segment)
     }
@@ -177,7 +194,31 @@ impl Traffic {
                 _ => ACK,
             };
         }
+        if let Transport::Sctp { chunk, .. } = &mut segment.transport {
+            *chunk = match random.below(60) {
+                0 => INIT,
+                1 => SHUTDOWN,
+                2 => ABORT,
+                3..=30 => DATA,
+                _ => *chunk,
+            };
+        }
         (port, segment)
+    }
+}
+
+/// The way from a peer for a network's packets; the MAC address of every host outside is that of the next hop.
+fn tunnel_from(config: &Config, hosts: &[Host], peer: &str, network: &str) -> Option<Tunnel> {
+    let peer = config.overlay.as_ref()?.peers.iter().find(|candidate| candidate.id == peer)?;
+    let segment = config.networks.iter().find(|candidate| candidate.id == network)?.segment;
+    Tunnel::from_peer(config, peer, segment, hosts.first()?.mac_address.0)
+}
+
+/// An address of a range that is not its first.
+fn within(first: IpAddr) -> IpAddr {
+    match first {
+        IpAddr::V4(address) => IpAddr::V4((address.to_bits() | 5).into()),
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() | 5).into()),
     }
 }
 

@@ -12,6 +12,7 @@ mod ipv6_services;
 mod isolation;
 mod lab;
 mod overlay;
+mod plug;
 mod restart;
 mod router_legs;
 mod services;

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use clap::{ArgAction, Args, ValueEnum};
 use edgestack_client::Kind;
 use edgestack_dataplane::address::MacAddress;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::error::CliError;
 use crate::fields::{Fields, parse_ip_and_mac};
@@ -51,8 +51,8 @@ pub(crate) struct CreateArgs {
 /// Arguments of update-port.
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
-    /// The interface is taken out
-    #[arg(long, conflicts_with = "interface")]
+    /// The interface is taken out, and removed where the daemon has made it
+    #[arg(long, conflicts_with_all = ["interface", "plug"])]
     pub clear_interface: bool,
     /// Security groups, in place of those that the port has (may be repeated)
     #[arg(long = "sg", value_name = "GROUP", value_delimiter = ',')]
@@ -82,6 +82,9 @@ pub(crate) struct CommonArgs {
     /// Other host that the workload is on, a peer of this one's overlay
     #[arg(long, value_name = "NAME", conflicts_with = "interface")]
     pub host: Option<String>,
+    /// Interface that the daemon makes for the workload: a tap, or a veth pair into a network namespace
+    #[arg(long, value_name = "tap|veth:NAMESPACE|veth:pid=PID", value_parser = parse_plug)]
+    pub plug: Option<Value>,
     /// How the kernel's fast path is attached to the interface
     #[arg(long, value_enum, value_name = "HOW")]
     pub attach: Option<Attach>,
@@ -133,6 +136,7 @@ pub(crate) static NOUN: Noun = Noun {
         Column { title: "STATUS", wide: false, text: |port, _| text(port, "/status/phase") },
         Column { title: "IPV6", wide: true, text: |port, _| text(port, "/ipv6_address") },
         Column { title: "HOST", wide: true, text: |port, _| text(port, "/host") },
+        Column { title: "PLUG", wide: true, text: |port, _| text(port, "/plug/type") },
         Column { title: "ATTACH", wide: true, text: |port, _| text(port, "/attach") },
         Column { title: "ADMIN", wide: true, text: |port, _| text(port, "/admin_state_up") },
         Column { title: "SECURITY", wide: true, text: |port, _| text(port, "/port_security") },
@@ -185,6 +189,7 @@ impl CommonArgs {
             .set("ipv6_address", self.ipv6.map(|ipv6| ipv6.to_string()))
             .set("host", self.host)
             .set("interface", self.interface)
+            .set("plug", self.plug)
             .set("attach", attach)
             .set_list("allowed_address_pairs", self.pairs)
             .set("port_security", self.port_security)
@@ -200,7 +205,7 @@ impl Update for UpdateArgs {
     async fn fields(self, session: &Session, name: &str) -> Result<Map<String, Value>, CliError> {
         let mut fields = Fields::new();
         if self.clear_interface {
-            fields = fields.set("interface", Some(Value::Null));
+            fields = fields.set("interface", Some(Value::Null)).set("plug", Some(Value::Null));
         }
         if self.no_sg {
             fields = fields.set("security_groups", Some(Vec::<Value>::new()));
@@ -221,6 +226,26 @@ fn read_file(path: &str) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| error.to_string())
 }
 
+/// Reads `tap`, `veth:NAMESPACE` and `veth:pid=PID`; behind a veth's place, `,INTERFACE` is the name of the far end.
+fn parse_plug(text: &str) -> Result<Value, String> {
+    if text == "tap" {
+        return Ok(json!({ "type": "tap" }));
+    }
+    let place = text.strip_prefix("veth:").ok_or("is `tap`, `veth:NAMESPACE` or `veth:pid=PID`")?;
+    let (place, guest) = place.split_once(',').map_or((place, None), |(place, guest)| (place, Some(guest)));
+    let mut plug = match place.strip_prefix("pid=") {
+        Some(pid) => {
+            let pid: u32 = pid.parse().map_err(|_| format!("`{pid}` is no id of a process"))?;
+            json!({ "type": "veth", "pid": pid })
+        }
+        None => json!({ "type": "veth", "namespace": place }),
+    };
+    if let Some(guest) = guest {
+        plug["guest_interface"] = json!(guest);
+    }
+    Ok(plug)
+}
+
 fn parse_fact(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("is written NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
@@ -228,4 +253,22 @@ fn parse_fact(text: &str) -> Result<(String, String), String> {
 
 fn parse_pair(text: &str) -> Result<Value, String> {
     parse_ip_and_mac(text, "ip_address", "mac_address")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::parse_plug;
+
+    #[test]
+    fn plugs_are_read_from_one_word() {
+        assert_eq!(parse_plug("tap"), Ok(json!({"type": "tap"})));
+        assert_eq!(parse_plug("veth:blue"), Ok(json!({"type": "veth", "namespace": "blue"})));
+        let wanted = json!({"type": "veth", "pid": 7, "guest_interface": "net0"});
+        assert_eq!(parse_plug("veth:pid=7,net0"), Ok(wanted));
+        for wrong in ["bridge", "veth", "veth:pid=x"] {
+            assert!(parse_plug(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -29,6 +29,7 @@ use crate::reconcile::Progress;
 use crate::reconcile::network::{Reconciler, Uplink};
 use crate::reconcile::node::NodeAgent;
 use crate::reconcile::overlay::Overlay;
+use crate::reconcile::plug::Plugger;
 use crate::reconcile::services::ServiceSettings;
 use crate::services;
 use crate::services::directory::Directory;
@@ -110,12 +111,10 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Daem
     let board = Arc::new(Board::default());
     let monitoring = tokio::spawn(Monitor::new(&store, &gateway, &board).run(stop.clone()));
     let reconciler = Reconciler::new(store, gateway, progress, uplinks, board)
-        .serving(ServiceSettings::new(&config), directory);
+        .serving(ServiceSettings::new(&config), directory)
+        .plugging(Plugger::new(config.dataplane.instance.get_ref()));
     let mut reconciling = tokio::spawn(reconciler.run(stop.clone()));
-    let metrics_serving = metrics_listener.map(|listener| {
-        let router = http::service::router(Server::new(api.clone(), Arc::clone(&access)));
-        tokio::spawn(serve_tcp(listener, router, stop.clone()))
-    });
+    let metrics_serving = metrics_listener.map(|listener| serve_metrics(listener, &api, &access, &stop));
     let router = http::router(Server::new(api, Arc::clone(&access)));
     let syncing = tokio::spawn(sync_audit(Arc::clone(&access), stop.clone()));
     let https_serving = api_listener.zip(tls).map(|(listener, tls)| {
@@ -156,6 +155,17 @@ async fn end<const COUNT: usize>(tasks: [(&str, Option<JoinHandle<()>>); COUNT])
             tracing::error!(%error, "{what} failed");
         }
     }
+}
+
+/// Serves what monitoring asks for, without saying who asks.
+fn serve_metrics(
+    listener: TcpListener,
+    api: &Api,
+    access: &Arc<Access>,
+    stop: &watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let router = http::service::router(Server::new(api.clone(), Arc::clone(access)));
+    tokio::spawn(serve_tcp(listener, router, stop.clone()))
 }
 
 /// Serves workloads, where the dataplane runs.

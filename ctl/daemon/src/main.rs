@@ -16,6 +16,7 @@ use edgestackd::config::{Config, DEFAULT_PATH, LogFormat};
 use edgestackd::daemon;
 use edgestackd::gateway::{Gateway, host_findings};
 use edgestackd::http::error::chain;
+use edgestackd::reconcile::plug::Plugger;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -33,7 +34,8 @@ struct Arguments {
     /// Read and check the configuration, say what is wrong with it, and do nothing else.
     #[arg(long)]
     check: bool,
-    /// Detach the kernel programs of this configuration's instance and remove its tables: traffic through it stops.
+    /// Detach the kernel programs of this configuration's instance, remove its tables and the interfaces that it made for
+    /// ports: traffic through it stops.
     #[arg(long, conflicts_with = "check")]
     unpin: bool,
     #[command(subcommand)]
@@ -154,16 +156,16 @@ fn start_log(config: &Config) {
 
 fn unpin(config: &Config) -> ExitCode {
     let instance = config.dataplane.instance.get_ref();
-    match Gateway::unpin(config) {
-        Ok(()) => {
-            tracing::info!(instance, "the programs are detached, the tables removed");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            tracing::error!(instance, error = %chain(&error), "the instance could not be removed");
-            ExitCode::FAILURE
-        }
+    if let Err(error) = Gateway::unpin(config) {
+        tracing::error!(instance, error = %chain(&error), "the instance could not be removed");
+        return ExitCode::FAILURE;
     }
+    if let Err(error) = Plugger::new(instance).remove_all() {
+        tracing::error!(instance, %error, "the interfaces of ports could not be removed");
+        return ExitCode::FAILURE;
+    }
+    tracing::info!(instance, "the programs are detached, the tables and the interfaces of ports removed");
+    ExitCode::SUCCESS
 }
 
 /// Says that the configuration is right, and what the host lacks for it.

@@ -27,6 +27,7 @@ const SHARED: &[&str] = &[
     include_str!("role.rs"),
     include_str!("health_check.rs"),
     include_str!("nat.rs"),
+    include_str!("plug.rs"),
 ];
 /// Deepest nesting of structs.
 const DEPTH_MAX: usize = 4;

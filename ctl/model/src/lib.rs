@@ -28,6 +28,7 @@ pub mod network;
 pub mod node;
 pub mod operation;
 pub mod plan;
+pub mod plug;
 pub mod port;
 pub mod project;
 pub mod reader;

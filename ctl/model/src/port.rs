@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::MacAddress;
 use crate::meta::{Kind, Object, Spec};
 use crate::metadata;
+use crate::plug::Plug;
 use crate::reader::{Reader, Refusal};
 use crate::value;
 
@@ -54,6 +55,10 @@ pub struct PortSpec {
     /// The host's interface that the workload is behind; none while nothing is plugged in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+    /// An interface that the daemon makes for the workload, and removes with the port; it gets the name in `interface`,
+    /// or one of the daemon's choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plug: Option<Plug>,
     /// How the kernel fast path is attached to the interface.
     pub attach: Attach,
     /// What cloud-init or the like is told to do in the workload: served to it by the metadata service.
@@ -117,6 +122,11 @@ impl Spec for PortSpec {
             let message = "a workload on another host is behind no interface of this one";
             reader.refuse("interface", Refusal::new("not_allowed", message, "leave out one of the two"));
         }
+        let plug = reader.object("plug", Plug::read);
+        if host.is_some() && plug.is_some() {
+            let message = "the daemon of another host makes the interfaces there";
+            reader.refuse("plug", Refusal::new("not_allowed", message, "leave out one of the two"));
+        }
         let attach =
             reader.optional("attach", |attach| value::word(attach, &Attach::WORDS)).unwrap_or_default();
         let user_data = reader.optional("user_data", metadata::user_data);
@@ -137,6 +147,7 @@ impl Spec for PortSpec {
             admin_state_up,
             host,
             interface,
+            plug,
             attach,
             user_data,
             metadata,

@@ -11,7 +11,7 @@ mod counters;
 mod diagnose;
 mod error;
 mod link;
-mod netlink;
+pub(crate) mod netlink;
 mod object;
 mod system;
 mod test_run;

@@ -1,4 +1,4 @@
-//! The few requests to the kernel that make, set up and remove the trunk's interfaces.
+//! The few requests to the kernel that make, set up and remove interfaces: the trunk's, and those of workloads (`io/plug.rs`).
 //!
 //! One request, one answer, over a socket of the calling thread's network namespace. Never on the packet path.
 #![expect(unsafe_code, reason = "netlink and ethtool requests that no light library wraps")]
@@ -7,21 +7,24 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Attributes of `RTM_NEWLINK` (include/uapi/linux/if_link.h).
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
+pub(crate) const IFLA_IFNAME: u16 = 3;
+pub(crate) const IFLA_MTU: u16 = 4;
+pub(crate) const IFLA_LINKINFO: u16 = 18;
+pub(crate) const IFLA_INFO_KIND: u16 = 1;
+pub(crate) const IFLA_INFO_DATA: u16 = 2;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
-const VETH_INFO_PEER: u16 = 1;
+pub(crate) const VETH_INFO_PEER: u16 = 1;
+
+/// Bytes of one part of a list: the kernel fills at most so many where they are offered.
+const LIST_BUFFER_BYTES: usize = 32 * 1024;
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 
 /// Settings of an interface that are one ethtool value each (include/uapi/linux/ethtool.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub(super) enum Offload {
+pub(crate) enum Offload {
     /// `ETHTOOL_STXCSUM`: checksums are left to the interface on the way out.
     TransmitChecksum = 0x17,
     /// `ETHTOOL_SGRO`: received packets are merged.
@@ -38,22 +41,22 @@ const RECEIVE_VLAN: u32 = 1 << 8;
 
 /// Sends requests and waits for their answers.
 #[derive(Debug)]
-pub(super) struct Netlink {
+pub(crate) struct Netlink {
     socket: OwnedFd,
     sequence: u32,
 }
 
 /// One end of a veth pair.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct VethEnd<'a> {
-    pub(super) name: &'a str,
-    pub(super) queues: u32,
-    pub(super) mtu: u32,
+pub(crate) struct VethEnd<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) queues: u32,
+    pub(crate) mtu: u32,
 }
 
 impl Netlink {
     /// Opens a socket in the network namespace of the calling thread.
-    pub(super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
         // SAFETY: a plain system call; the result is checked before it is owned.
         let socket = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) };
@@ -65,7 +68,7 @@ impl Netlink {
     }
 
     /// Makes a veth pair, both ends down.
-    pub(super) fn create_veth(&mut self, near: VethEnd, far: VethEnd) -> io::Result<()> {
+    pub(crate) fn create_veth(&mut self, near: VethEnd, far: VethEnd) -> io::Result<()> {
         let mut message =
             Message::new(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &link_header(0, 0, 0));
         message.veth_end(near);
@@ -82,54 +85,85 @@ impl Netlink {
     }
 
     /// Brings the interface up.
-    pub(super) fn set_up(&mut self, interface_index: u32) -> io::Result<()> {
+    pub(crate) fn set_up(&mut self, interface_index: u32) -> io::Result<()> {
         let up = libc::IFF_UP as u32;
         self.request(Message::new(libc::RTM_NEWLINK, 0, &link_header(interface_index, up, up)))
     }
 
     /// Removes the interface, and with one end of a veth pair the other.
-    pub(super) fn delete(&mut self, interface_index: u32) -> io::Result<()> {
+    pub(crate) fn delete(&mut self, interface_index: u32) -> io::Result<()> {
         self.request(Message::new(libc::RTM_DELLINK, 0, &link_header(interface_index, 0, 0)))
     }
 
-    fn request(&mut self, mut message: Message) -> io::Result<()> {
-        self.sequence += 1;
-        let length = message.bytes.len() as u32;
-        message.bytes[..4].copy_from_slice(&length.to_ne_bytes());
-        message.bytes[8..12].copy_from_slice(&self.sequence.to_ne_bytes());
-        let descriptor = self.socket.as_raw_fd();
-        // SAFETY: the kernel reads the message, which outlives the call.
-        let sent = unsafe { libc::send(descriptor, message.bytes.as_ptr().cast(), message.bytes.len(), 0) };
-        if sent < 0 {
-            return Err(io::Error::last_os_error());
-        }
+    /// Sends a request, and waits until it is done.
+    pub(crate) fn request(&mut self, message: Message) -> io::Result<()> {
+        self.send(message)?;
         // The acknowledgement: a header, the error, and the request's header or all of it.
         let mut answer = [0u8; 4096];
-        // SAFETY: the kernel writes at most the buffer's length.
-        let received = unsafe { libc::recv(descriptor, answer.as_mut_ptr().cast(), answer.len(), 0) };
-        if received < 20 {
-            return Err(io::Error::last_os_error());
+        if self.receive(&mut answer)? < 20 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         match i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]) {
             0 => Ok(()),
             error => Err(io::Error::from_raw_os_error(-error)),
         }
     }
+
+    /// Sends a request for a list; `each` gets what follows the header of every message of the answer.
+    pub(crate) fn list(&mut self, message: Message, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+        self.send(message)?;
+        let mut buffer = vec![0u8; LIST_BUFFER_BYTES];
+        loop {
+            let length = self.receive(&mut buffer)?;
+            let mut rest = &buffer[..length];
+            while let Some(header) = rest.first_chunk::<16>() {
+                let size = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
+                let body = rest.get(16..size).ok_or(io::ErrorKind::InvalidData)?;
+                match i32::from(u16::from_ne_bytes([header[4], header[5]])) {
+                    libc::NLMSG_DONE => return Ok(()),
+                    libc::NLMSG_ERROR => {
+                        let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
+                        return Err(io::Error::from_raw_os_error(-code));
+                    }
+                    _ => each(body),
+                }
+                rest = rest.get(size.next_multiple_of(4)..).unwrap_or_default();
+            }
+        }
+    }
+
+    fn send(&mut self, mut message: Message) -> io::Result<()> {
+        self.sequence += 1;
+        let length = message.bytes.len() as u32;
+        message.bytes[..4].copy_from_slice(&length.to_ne_bytes());
+        message.bytes[8..12].copy_from_slice(&self.sequence.to_ne_bytes());
+        let (bytes, length) = (message.bytes.as_ptr().cast(), message.bytes.len());
+        // SAFETY: the kernel reads the message, which outlives the call.
+        let sent = unsafe { libc::send(self.socket.as_raw_fd(), bytes, length, 0) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (bytes, length) = (buffer.as_mut_ptr().cast(), buffer.len());
+        // SAFETY: the kernel writes at most the buffer's length.
+        let received = unsafe { libc::recv(self.socket.as_raw_fd(), bytes, length, 0) };
+        usize::try_from(received).map_err(|_| io::Error::last_os_error())
+    }
 }
 
 /// Sets an offload of the interface with this name.
-pub(super) fn set_offload(name: &str, offload: Offload, on: bool) -> io::Result<()> {
+pub(crate) fn set_offload(name: &str, offload: Offload, on: bool) -> io::Result<()> {
     ethtool(name, offload as u32, u32::from(on)).map(drop)
 }
 
 /// Lets VLAN tags travel within frames, where a program that reads frames sees them.
-pub(super) fn put_vlan_tags_into_frames(name: &str) -> io::Result<()> {
+pub(crate) fn put_vlan_tags_into_frames(name: &str) -> io::Result<()> {
     clear_flags(name, TRANSMIT_VLAN | RECEIVE_VLAN)
 }
 
 /// Leaves VLAN tags in the frames that the interface with this index receives. False when it takes them off all the
 /// same, which some drivers do whatever they are told.
-pub(super) fn leave_vlan_tags_in_received_frames(interface_index: u32) -> io::Result<bool> {
+pub(crate) fn leave_vlan_tags_in_received_frames(interface_index: u32) -> io::Result<bool> {
     let mut name = [0; libc::IF_NAMESIZE];
     // SAFETY: the kernel writes a terminated name of at most the buffer's length.
     if unsafe { libc::if_indextoname(interface_index, name.as_mut_ptr()) }.is_null() {
@@ -174,12 +208,12 @@ fn ethtool(name: &str, command: u32, value: u32) -> io::Result<u32> {
 }
 
 /// A request: `struct nlmsghdr`, a fixed header, attributes.
-struct Message {
-    bytes: Vec<u8>,
+pub(crate) struct Message {
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Message {
-    fn new(kind: u16, flags: i32, header: &[u8]) -> Self {
+    pub(crate) fn new(kind: u16, flags: i32, header: &[u8]) -> Self {
         let mut bytes = vec![0; 16];
         bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
         let flags = (flags | libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
@@ -195,7 +229,7 @@ impl Message {
         self.attribute(IFLA_NUM_RX_QUEUES, &end.queues.to_ne_bytes());
     }
 
-    fn attribute(&mut self, kind: u16, value: &[u8]) {
+    pub(crate) fn attribute(&mut self, kind: u16, value: &[u8]) {
         self.bytes.extend_from_slice(&((value.len() + 4) as u16).to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(value);
@@ -203,20 +237,20 @@ impl Message {
     }
 
     /// Starts an attribute that holds others; [`Message::close`] ends it.
-    fn open(&mut self, kind: u16) -> usize {
+    pub(crate) fn open(&mut self, kind: u16) -> usize {
         let start = self.bytes.len();
         self.attribute(kind, &[]);
         start
     }
 
-    fn close(&mut self, start: usize) {
+    pub(crate) fn close(&mut self, start: usize) {
         let length = (self.bytes.len() - start) as u16;
         self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
     }
 }
 
 /// `struct ifinfomsg`.
-fn link_header(interface_index: u32, flags: u32, change: u32) -> [u8; 16] {
+pub(crate) fn link_header(interface_index: u32, flags: u32, change: u32) -> [u8; 16] {
     let mut header = [0; 16];
     header[4..8].copy_from_slice(&interface_index.to_ne_bytes());
     header[8..12].copy_from_slice(&flags.to_ne_bytes());

@@ -8,6 +8,7 @@ pub mod interface;
 pub mod memory;
 pub mod pcap;
 pub mod pcap_file;
+pub mod plug;
 mod rings;
 mod socket;
 pub mod xsk;

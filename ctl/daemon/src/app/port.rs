@@ -13,9 +13,12 @@ use super::node::all_are_cordoned;
 use super::record::{Entry, names_prefix, parse_owner};
 use super::write::{Write, mac_key};
 use super::{Noun, security_group};
+use crate::reconcile::plug::process_start;
 
 /// Ports of workloads on one host: what the dataplane's port table has beside the uplinks.
 const PORTS_MAX: usize = edgestack_abi::maps::MAX_PORTS as usize - 1 - crate::config::UPLINKS_MAX;
+/// Digits of a port's id in the name of the interface that is made for it.
+const PLUGGED_DIGITS: usize = 12;
 /// Addresses that are tried before a port goes without one of its own making.
 const MAC_ATTEMPTS_MAX: u32 = 16;
 
@@ -41,6 +44,7 @@ impl Noun for PortSpec {
         if self.host != previous.and_then(|previous| previous.host.clone()) {
             write.require_host("host", "a workload on another host");
         }
+        resolve_plug(self, previous, write);
         if self.interface.is_some() && previous.is_none_or(|previous| previous.interface != self.interface) {
             write.require_host("interface", "an interface of this host");
             if !write.is_comparison() {
@@ -64,6 +68,37 @@ impl Noun for PortSpec {
         }
         Ok(())
     }
+}
+
+/// The interface that is to be made has a name, and its process is the one that runs now.
+fn resolve_plug(spec: &mut PortSpec, previous: Option<&PortSpec>, write: &mut Write<'_>) {
+    let Some(plug) = &mut spec.plug else { return };
+    let kept = previous.and_then(|previous| previous.plug.as_ref());
+    plug.pid_started = match (plug.pid, kept) {
+        (None, _) => None,
+        (Some(pid), Some(kept)) if kept.pid == Some(pid) => kept.pid_started,
+        (Some(pid), _) => {
+            let started = process_start(pid);
+            if started.is_none() {
+                let message = format!("there is no process {pid} on this host");
+                write.refuse("plug/pid", Refusal::new("not_found", message, "start the workload first"));
+            }
+            started
+        }
+    };
+    if kept != Some(&*plug) {
+        write.require_host("plug", "an interface of this host");
+    }
+    if spec.interface.is_none() {
+        let kept = previous.and_then(|previous| previous.interface.clone());
+        spec.interface = kept.or_else(|| Some(plugged_name(write.id())));
+    }
+}
+
+/// Name of the interface that is made for a port: the last digits of its id, which no other port has.
+fn plugged_name(id: &str) -> String {
+    let digits = id.len().saturating_sub(PLUGGED_DIGITS);
+    format!("esp{}", id.get(digits..).unwrap_or(id))
 }
 
 /// Whether an interface never is a workload's: loopback, and the trunks of the dataplane's instances

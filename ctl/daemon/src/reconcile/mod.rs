@@ -6,6 +6,7 @@ mod nat;
 pub mod network;
 pub mod node;
 pub mod overlay;
+pub mod plug;
 mod quarantine;
 pub mod services;
 pub mod status;

@@ -29,6 +29,7 @@ use super::built::Built;
 use super::mirror::{Mirror, NameVersions};
 use super::nat;
 use super::overlay::{self, Overlay};
+use super::plug::{self, Plugger};
 use super::services::{self, ServiceSettings};
 use super::status::{self, Situation};
 use super::{Progress, quarantine};
@@ -91,6 +92,10 @@ pub struct Reconciler {
     /// Nothing of what is desired now could be brought into effect.
     blocked: bool,
     refused: Vec<(String, String)>,
+    /// Makes the interfaces that ports ask for.
+    plugger: Plugger,
+    /// What stands in the way of an interface, by the id of its port.
+    unplugged: BTreeMap<String, String>,
     /// What workloads are served.
     settings: ServiceSettings,
     /// Who is who, for the gateway's own servers.
@@ -120,6 +125,8 @@ impl Reconciler {
             effective: None,
             blocked: false,
             refused: Vec::new(),
+            plugger: Plugger::default(),
+            unplugged: BTreeMap::new(),
             settings: ServiceSettings::default(),
             directory: watch::Sender::default(),
         }
@@ -131,6 +138,12 @@ impl Reconciler {
         self.settings = settings;
         self.directory = directory;
         self
+    }
+
+    /// The same, which makes the interfaces that ports ask for, as `plugger` does.
+    #[must_use]
+    pub fn plugging(self, plugger: Plugger) -> Self {
+        Self { plugger, ..self }
     }
 
     /// Runs until `stop` says so.
@@ -245,8 +258,9 @@ impl Reconciler {
         self.observe().await
     }
 
-    /// Writes the statuses that changed.
+    /// Looks after the interfaces of ports, and writes the statuses that changed.
     async fn observe(&mut self) -> Result<(), StoreError> {
+        self.plug().await?;
         let gateway = Arc::clone(&self.gateway);
         let seen = blocking(move || Ok((gateway.ports().ok(), gateway.load_balancers().ok()))).await?;
         let (ports, load_balancers) = seen;
@@ -257,6 +271,7 @@ impl Reconciler {
             load_balancers: load_balancers.unwrap_or_default(),
             board: &self.board,
             refused: &self.refused,
+            unplugged: &self.unplugged,
             blocked: self.blocked,
         };
         let statuses = status::compute(&self.mirror, &situation);
@@ -277,6 +292,21 @@ impl Reconciler {
         let before = std::mem::replace(&mut self.statuses, statuses);
         let gone: Vec<String> = before.into_keys().filter(|key| self.is_left_over(key)).collect();
         self.forget(gone).await
+    }
+
+    /// Makes the interfaces that ports ask for, and removes those that none does. Where packets are not carried, there
+    /// is nobody to serve them.
+    async fn plug(&mut self) -> Result<(), StoreError> {
+        if !self.gateway.is_running() {
+            return Ok(());
+        }
+        let (wanted, mut plugger) = (plug::wanted(&self.mirror), self.plugger.clone());
+        let work = move || {
+            let unplugged = plugger.look(&wanted);
+            Ok((plugger, unplugged))
+        };
+        (self.plugger, self.unplugged) = blocking(work).await?;
+        Ok(())
     }
 
     /// Whether a status is of an object that is no more.
@@ -439,6 +469,8 @@ fn workload(record: &Record<PortSpec>, names: &Names<'_>, uplinks: &[Uplink]) ->
         admin_state_up,
         host,
         interface,
+        // What is behind the interface is `plug.rs`'s to make.
+        plug: _,
         attach: wanted_attach,
         user_data: _,
         metadata: _,

@@ -30,6 +30,8 @@ pub struct Situation<'a> {
     pub board: &'a Board,
     /// What the dataplane refused, by kind and name of the object.
     pub refused: &'a [(String, String)],
+    /// What stands in the way of an interface that a port asks for, by the id of the port.
+    pub unplugged: &'a BTreeMap<String, String>,
     /// Nothing that is new is in effect because of it.
     pub blocked: bool,
 }
@@ -183,7 +185,10 @@ fn port_condition(port: &Record<edgestack_model::PortSpec>, situation: &Situatio
         return realized(situation);
     }
     let Some(interface) = &port.spec.interface else {
-        return Finding::pending("NotPlugged", "no `interface` is set: the port waits for one");
+        return Finding::pending(
+            "NotPlugged",
+            "neither `interface` nor `plug` is set: the port waits for one",
+        );
     };
     if situation.uplinks.iter().any(|uplink| uplink.interface == *interface) {
         return Finding::pending(
@@ -192,6 +197,9 @@ fn port_condition(port: &Record<edgestack_model::PortSpec>, situation: &Situatio
         );
     }
     let Some(ports) = &situation.ports else { return realized(situation) };
+    if let Some(reason) = situation.unplugged.get(&port.id) {
+        return Finding::pending("NotPlugged", reason.clone());
+    }
     match ports.get(&port.id) {
         Some(view) if view.state == "up" => realized(situation),
         Some(view) => {

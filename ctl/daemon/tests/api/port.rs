@@ -179,3 +179,31 @@ fn a_port_says_what_it_waits_for() {
         thread::sleep(std::time::Duration::from_millis(20));
     }
 }
+
+#[test]
+fn plugs_are_for_those_who_run_the_site_and_name_what_is_there() {
+    let daemon = Daemon::start();
+    daemon.create("networks", &network("tenant", "10.0.0.0/24"));
+    let plugged = |plug: Value| {
+        let mut body = port("web", "tenant");
+        body["port"]["plug"] = plug;
+        body
+    };
+    let wrong = daemon.post("ports", &plugged(json!({"type": "veth", "pid": 4_194_304})));
+    wrong.refused(400, "invalid", &[("/port/plug/pid", "not_found")]);
+    let member = daemon.token("member", "default");
+    let path = format!("{}/ports", crate::support::OBJECTS);
+    let tap = plugged(json!({"type": "tap"}));
+    let refused = daemon.request_as(&member, "POST", &path, &tap);
+    let errors = [("/port/plug", "not_permitted"), ("/port/interface", "not_permitted")];
+    refused.refused(400, "invalid", &errors);
+    let created = daemon.create("ports", &tap);
+    let name = created["interface"].as_str().unwrap();
+    assert!(name.starts_with("esp") && name.len() == 15, "{name}");
+    assert_eq!(daemon.post("ports", &tap).status, 200, "asking again is harmless");
+    let own = plugged(json!({"type": "veth", "pid": std::process::id()}));
+    let other = daemon.put("ports/web", &own);
+    assert!(other.body["port"]["plug"]["pid_started"].is_u64(), "{}", other.text);
+    let shown = daemon.get("ports/web").body;
+    assert_eq!(daemon.put("ports/web", &shown).status, 200, "what is shown can be sent back");
+}

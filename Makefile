@@ -11,7 +11,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 # The linker of the kernel programs: its version and the LLVM that it is built against belong together.
 BPF_LINKER_VERSION := 0.13.0
 LLVM_VERSION := 22
-PACKAGES := build-essential pkg-config ca-certificates curl jq \
+PACKAGES := build-essential pkg-config ca-certificates curl jq python3-venv \
 	rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web llvm-$(LLVM_VERSION)-dev zlib1g-dev libzstd-dev \
 	iproute2 iputils-ping iperf3 nftables ethtool tcpdump busybox isc-dhcp-client bind9-dnsutils dnsmasq-base
 
@@ -20,13 +20,17 @@ PREFIX ?= /usr/local
 # Where `install` finds what was built.
 BUILT ?= target/release
 BUILT_EBPF ?= target/ebpf
+# Asks the API whether it is as it says; in a directory of its own, from PyPI.
+SCHEMATHESIS_VERSION := 4.32.5
+SCHEMATHESIS := target/schemathesis
+API_EXAMPLES ?= 100
 FUZZ_SECONDS ?= 30
 # Half through the XDP program, half through the TC program, each as often through the engine alone.
 DIFFERENTIAL_PACKETS ?= 5000000
 # Tests of one machine with two cores: each builds a site of its own, so more at once only slows all of them.
 ROOT_TEST_THREADS ?= 2
 
-.PHONY: help setup setup-packages setup-linker check-cargo build ebpf test test-unit test-root lint tidy \
+.PHONY: help setup setup-packages setup-linker setup-api test-api check-cargo build ebpf test test-unit test-root lint tidy \
 	conformance differential fuzz bench bench-control bench-peers demo demo-up demo-down install clean
 
 help: ## This list
@@ -68,6 +72,13 @@ setup-linker: setup-packages
 		LLVM_PREFIX=/usr/lib/llvm-$(LLVM_VERSION) $(CARGO) install --quiet --locked --force bpf-linker --version $(BPF_LINKER_VERSION); \
 	fi
 
+setup-api: setup-packages
+	@if [ "$$($(SCHEMATHESIS)/bin/schemathesis --version 2>/dev/null | grep -o '[0-9.]*$$')" != "$(SCHEMATHESIS_VERSION)" ]; then \
+		echo "setup: installing schemathesis $(SCHEMATHESIS_VERSION) below $(SCHEMATHESIS)"; \
+		python3 -m venv $(SCHEMATHESIS); \
+		$(SCHEMATHESIS)/bin/pip install --quiet --disable-pip-version-check schemathesis==$(SCHEMATHESIS_VERSION); \
+	fi
+
 build: check-cargo ## Build the daemon and the CLI
 	$(CARGO) build --release --locked -p edgestackd -p edgectl
 
@@ -79,9 +90,13 @@ test: setup ebpf test-unit test-root ## All tests, those that need root and netw
 test-unit: ## The tests that need neither root nor the eBPF toolchain
 	$(CARGO) test --locked
 
-test-root: ebpf
+test-root: ebpf setup-api
 	$(CARGO) build --locked -p edgestackd -p edgectl
 	$(CARGO) test --locked -p edgestack-tests --all-features -- --test-threads=$(ROOT_TEST_THREADS)
+
+test-api: ebpf setup-api ## The API against its own description, API_EXAMPLES (100) requests of each kind
+	$(CARGO) build --locked -p edgestackd -p edgectl
+	EDGESTACK_API_EXAMPLES=$(API_EXAMPLES) $(CARGO) test --locked -p edgestack-tests --all-features --test e2e api::
 
 lint: setup tidy ## Formatting, clippy without warnings, the house rules
 	$(CARGO) fmt --all --check

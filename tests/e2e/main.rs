@@ -2,6 +2,7 @@
 //!
 //! They need root and `make ebpf`; `make test` runs them. Each builds a site of its own and removes it.
 
+mod api;
 mod bad_input;
 mod dhcp;
 mod fast_path;

@@ -1,11 +1,12 @@
 //! Objects whose kind is only known when the program runs, such as those of a site file.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
+use crate::project::DEFAULT_PROJECT;
 use crate::{
     AddressGroupSpec, FieldError, FlavorSpec, FloatingIpSpec, KeypairSpec, Kind, LoadBalancerSpec,
     NetworkSpec, NodeSpec, PortSpec, ProjectSpec, RoleBindingSpec, RouterSpec, SecurityGroupRuleSpec,
-    SecurityGroupSpec, Spec, TokenSpec, read_draft,
+    SecurityGroupSpec, Spec, Status, TokenSpec, read_draft,
 };
 
 /// Reads a wrapped body of any kind: its labels and fields as the API would show them, or everything that is wrong with
@@ -26,6 +27,30 @@ pub fn read_any(kind: Kind, body: &Value) -> Result<Value, Vec<FieldError>> {
         Kind::Flavor => read::<FlavorSpec>(body),
         Kind::Keypair => read::<KeypairSpec>(body),
         Kind::Node => read::<NodeSpec>(body),
+    }
+}
+
+/// The object that a wrapped body of any kind asks for, as the API would show it right after its creation.
+pub fn show_any(kind: Kind, body: &Value, id: &str, created_at: &str) -> Result<Value, Vec<FieldError>> {
+    let fields = read_any(kind, body)?;
+    let name = body[kind.singular()].get("name").cloned().unwrap_or_else(|| json!(id));
+    let mut object = json!({ "id": id, "name": name });
+    if kind.is_of_projects() {
+        object["project"] = json!(DEFAULT_PROJECT);
+    }
+    object["labels"] = json!({});
+    let more = json!({ "generation": 1, "created_at": created_at, "updated_at": created_at,
+        "status": Status::default() });
+    for (key, value) in [fields, more].into_iter().filter_map(into_fields).flatten() {
+        object[key] = value;
+    }
+    Ok(object)
+}
+
+fn into_fields(value: Value) -> Option<Map<String, Value>> {
+    match value {
+        Value::Object(fields) => Some(fields),
+        _ => None,
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Resource {
     Metrics,
     /// What the daemon says of itself, and of the caller.
     Version,
+    /// What the API is: for everybody, it is no secret.
+    Reference,
     /// Whether the daemon is well: for everybody, so that load balancers may ask.
     Health,
 }
@@ -89,6 +91,7 @@ impl fmt::Display for Resource {
             Self::Traffic => "traffic",
             Self::Metrics => "metrics",
             Self::Version => "version",
+            Self::Reference => "reference",
             Self::Health => "health",
         })
     }
@@ -106,6 +109,7 @@ impl Resource {
             Self::Traffic,
             Self::Metrics,
             Self::Version,
+            Self::Reference,
             Self::Health,
         ];
         Kind::ALL.into_iter().map(Self::Object).chain(others)
@@ -143,6 +147,7 @@ impl Resource {
             Self::Traffic                     => ["rd",   "rd",    "rd",   "",     "",     "",     "" ],
             Self::Metrics                     => ["r",    "r",     "r",    "",     "",     "",     "r"],
             Self::Version                     => ["r",    "r",     "r",    "r",    "r",    "r",    "r"],
+            Self::Reference                   => ["r",    "r",     "r",    "r",    "r",    "r",    "r"],
             Self::Health                      => ["r",    "r",     "r",    "r",    "r",    "r",    "r"],
         }
     }
@@ -163,7 +168,7 @@ impl Resource {
 
     /// Whether everybody may, without saying who they are.
     pub const fn is_public(self) -> bool {
-        matches!(self, Self::Health)
+        matches!(self, Self::Health | Self::Reference)
     }
 }
 

@@ -21,6 +21,7 @@ mod measured;
 mod network;
 mod node;
 mod objects;
+mod openapi;
 mod operations;
 mod parameters;
 mod port;
@@ -148,6 +149,7 @@ pub fn routes() -> Routes {
         .merge(quota::routes())
         .merge(audit::routes())
         .merge(service::routes())
+        .merge(openapi::routes())
 }
 
 /// The whole API.

@@ -67,6 +67,7 @@ pub(super) fn routes_without_change<S: Noun, T: 'static>(create: impl Handler<T,
         .create(&collection, S::KIND, create)
         .read(&one, S::KIND, show::<S>)
         .delete(&one, S::KIND, delete::<S>)
+        .read(&format!("{one}/manifest"), S::KIND, manifest::<S>)
 }
 
 /// Runs rules on a thread that may block.
@@ -215,7 +216,9 @@ async fn manifest<S: Noun>(
     let shown = run(&api, move |app| app.get::<S>(&name)).await?;
     let manifest = serde_saphyr::to_string(&json!({ S::KIND.singular(): fields(&shown.object) }))
         .map_err(|error| Failure::internal(format!("the manifest cannot be written: {error}")))?;
-    Ok(axum::Json(json!({ "manifest": manifest })).into_response())
+    let mut response = axum::Json(json!({ "manifest": manifest })).into_response();
+    tag(&mut response, &shown.etag);
+    Ok(response)
 }
 
 /// Reads a wrapped body, or says everything that is wrong with it.

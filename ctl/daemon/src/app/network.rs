@@ -6,10 +6,10 @@ use edgestack_model::network::NetworkType;
 use edgestack_model::reader::Refusal;
 use edgestack_model::{Kind, NetworkSpec};
 
-use super::Noun;
-use super::addresses::{address_key, allocations};
+use super::addresses::{Allocation, address_key, allocations};
 use super::error::AppError;
 use super::write::Write;
+use super::{Noun, Scope};
 
 /// Largest identifier of a tunnel network.
 const SEGMENT_MAX: u32 = (1 << 24) - 1;
@@ -75,23 +75,31 @@ fn keep_what_is_used(
         let taken = used.clone().find(|it| !it.peer && range.contains(it.address));
         if let Some(taken) = taken {
             let message =
-                format!("{} of the range {range} is the {} {}'s", taken.address, taken.purpose(), taken.name);
+                format!("{} of the range {range} belongs to {}", taken.address, owner(taken, write.scope()));
             let refusal =
                 Refusal::new("address_in_use", message, "leave it out of the range, or free it first");
             write.conflict(&format!("reservations/{index}"), refusal);
         }
     }
     if ipv6_changed && let Some(user) = used.clone().find(|allocation| allocation.address.is_ipv6()) {
-        let message = format!("{} is the {} {}'s", user.address, user.purpose(), user.name);
+        let message = format!("{} belongs to {}", user.address, owner(user, write.scope()));
         write.conflict("ipv6_cidr", Refusal::new("in_use", message, "free the subnet's addresses first"));
     }
     if spec.physnet_name != previous.physnet_name
         && let Some(user) = used.next()
     {
-        let message = format!("the {} {} has an address of the network", user.purpose(), user.name);
+        let message = format!("{} has an address of the network", owner(user, write.scope()));
         write.conflict("physnet_name", Refusal::new("in_use", message, "remove what uses the network first"));
     }
     Ok(())
+}
+
+/// Whose an address is, for people. Who may not hear of them learns no name.
+fn owner(allocation: &Allocation, scope: &Scope) -> String {
+    if !allocation.project.is_empty() && !scope.may_hear_of(&allocation.project) {
+        return "an object of another project".to_owned();
+    }
+    format!("the {} {}", allocation.purpose().replace('_', " "), allocation.name)
 }
 
 /// What is outside, or on a physical network, is the site's.

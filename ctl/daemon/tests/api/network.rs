@@ -151,7 +151,7 @@ fn reserved_addresses_are_given_to_nobody() {
     let refused = daemon.patch("networks/tenant", &patch);
     refused.refused(409, "conflict", &[("/network/reservations/0", "address_in_use")]);
     assert!(
-        refused.text.contains("10.0.0.10 of the range 10.0.0.2 to 10.0.0.20 is the port a's"),
+        refused.text.contains("10.0.0.10 of the range 10.0.0.2 to 10.0.0.20 belongs to the port a"),
         "{}",
         refused.text
     );

@@ -166,3 +166,21 @@ fn wrong_projects_are_refused() {
     daemon.kill_and_restart();
     assert_eq!(daemon.get("networks/n?project=blue").body["network"]["project"], "blue");
 }
+
+#[test]
+fn who_has_an_address_is_not_told_to_another_project() {
+    let daemon = with_projects(&["blue"]);
+    daemon.create("networks", &external());
+    daemon.create("routers?project=blue", &json!({"router": {"name": "secret", "external": "wan"}}));
+    let reserve = json!({"network": {"reservations": [{"start": "203.0.113.10", "end": "203.0.113.10"}]}});
+    let elsewhere = json!({"network": {"physnet_name": "other"}});
+    for (body, field, code) in [
+        (&reserve, "/network/reservations/0", "address_in_use"),
+        (&elsewhere, "/network/physnet_name", "in_use"),
+    ] {
+        let hidden = daemon.patch("networks/wan", body);
+        hidden.refused(409, "conflict", &[(field, code)]);
+        assert!(hidden.text.contains("an object of another project"), "{}", hidden.text);
+        assert!(!hidden.text.contains("secret"), "{}", hidden.text);
+    }
+}

@@ -166,7 +166,7 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
         let config: Self = toml::from_str(text).map_err(|error| {
             let at = error.span().unwrap_or(0..0);
-            vec![mistake(text, &at, explain(error.message()))]
+            vec![mistake(text, &at, explain(text, &at, error.message()))]
         })?;
         let mut check = Check { text, mistakes: Vec::new() };
         check.config(&config);
@@ -268,11 +268,14 @@ mod tests {
             ["c.toml:2:1: unknown field `fastpath`, did you mean `fast_path`?"]
         );
         let found = mistakes("state_dir = 5\n");
-        assert!(found[0].starts_with("c.toml:1:13: invalid type: integer `5`"), "{found:?}");
+        assert!(found[0].starts_with("c.toml:1:13: `state_dir`: invalid type: integer `5`"), "{found:?}");
         let found = mistakes("[dataplane\n");
         assert!(found[0].starts_with("c.toml:1:11: "), "{found:?}");
         let found = mistakes("[dataplane]\nfast_path = \"maybe\"\n");
-        assert!(found[0].contains("`on`") && found[0].starts_with("c.toml:2:13"), "{found:?}");
+        assert!(
+            found[0].contains("`on`") && found[0].starts_with("c.toml:2:13: `dataplane.fast_path`"),
+            "{found:?}"
+        );
         let found = mistakes("[[uplink]]\nname = \"wan\"\n");
         assert!(found[0].contains("interface"), "{found:?}");
     }

@@ -60,15 +60,34 @@ impl std::error::Error for ConfigError {
     }
 }
 
-/// Adds to the parser's words what was probably meant.
-pub(super) fn explain(message: &str) -> String {
+/// Adds to the parser's words which field is meant, and what was probably meant.
+pub(super) fn explain(text: &str, at: &Range<usize>, message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     if let Some(unknown) = message.strip_prefix("unknown field").and_then(|_| quoted.next())
         && let Some(known) = edgestack_model::suggest::nearest(unknown, quoted)
     {
         return format!("unknown field `{unknown}`, did you mean `{known}`?");
     }
-    message.trim_end().replace('\n', " ")
+    let message = message.trim_end().replace('\n', " ");
+    let field = field_at(text, at.start).map_or_else(String::new, |field| format!("`{field}`: "));
+    // The parsers of addresses do not say what they take.
+    let fix = match message.as_str() {
+        "invalid IPv4 address syntax" => ", write it like 192.0.2.1",
+        "invalid IPv6 address syntax" => ", write it like 2001:db8::1",
+        "invalid IP address syntax" => ", write it like 192.0.2.1, or with the subnet's prefix 192.0.2.1/24",
+        _ => "",
+    };
+    format!("{field}{message}{fix}")
+}
+
+/// The field whose value stands at a place, such as `overlay.mtu`; none where no value begins there.
+fn field_at(text: &str, at: usize) -> Option<String> {
+    let before = text.get(..at)?;
+    let (earlier, line) = before.rsplit_once('\n').unwrap_or(("", before));
+    let key = line.trim_end().strip_suffix('=')?.trim();
+    let header = earlier.lines().rev().find_map(|line| line.trim().strip_prefix('['));
+    let table = header.and_then(|header| header.trim_start_matches('[').split(']').next());
+    Some(table.map_or_else(|| key.to_owned(), |table| format!("{table}.{key}")))
 }
 
 pub(super) fn mistake(text: &str, at: &Range<usize>, message: impl Into<String>) -> Mistake {

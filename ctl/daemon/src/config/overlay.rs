@@ -35,7 +35,7 @@ pub struct Overlay {
     /// The next hop towards peers with an IPv6 address outside of the subnet.
     pub ipv6_gateway: Option<Spanned<Ipv6Addr>>,
     /// MAC address of the end of tunnels; made of the address where left out.
-    pub mac_address: Option<MacAddress>,
+    pub mac_address: Option<Spanned<MacAddress>>,
     /// Largest IP packet that all of the way between hosts takes.
     #[serde(default = "default_mtu")]
     pub mtu: Spanned<u16>,
@@ -71,7 +71,9 @@ impl Overlay {
         Tunnels {
             network: String::new(),
             mac_address: edgestack_dataplane::address::MacAddress(
-                self.mac_address.map_or_else(|| made_mac(ip_address, ipv6_address), |mac| mac.0),
+                self.mac_address
+                    .as_ref()
+                    .map_or_else(|| made_mac(ip_address, ipv6_address), |mac| mac.get_ref().0),
             ),
             ip_address,
             ipv6_address,
@@ -102,6 +104,24 @@ impl Check<'_> {
         if overlay.address.is_none() && overlay.ipv6_address.is_none() {
             let fix = "set `address`, `ipv6_address` or both beside it: it is this host's end of tunnels";
             self.refuse("overlay.uplink", &overlay.uplink, fix);
+        }
+        let wrong_ipv4 = |own: &Ipv4Net| {
+            let address = own.addr();
+            let is_host = own.prefix_len() >= 31 || (address != own.network() && address != own.broadcast());
+            !is_host || address.is_multicast() || address.is_loopback() || address.is_unspecified()
+        };
+        if let Some(own) = overlay.address.as_ref().filter(|own| wrong_ipv4(own.get_ref())) {
+            self.refuse("overlay.address", own, "this host's address in a subnet, like 192.0.2.1/24");
+        }
+        let wrong_ipv6 = |own: &Ipv6Net| {
+            let address = own.addr();
+            address.is_multicast() || address.is_loopback() || address.is_unspecified()
+        };
+        if let Some(own) = overlay.ipv6_address.as_ref().filter(|own| wrong_ipv6(own.get_ref())) {
+            self.refuse("overlay.ipv6_address", own, "this host's address in a subnet, like 2001:db8::1/64");
+        }
+        if let Some(mac) = overlay.mac_address.as_ref().filter(|mac| mac.get_ref().is_multicast()) {
+            self.refuse("overlay.mac_address", mac, "one host's address: the first byte is even");
         }
         if !(MTU_MIN..=MTU_MAX).contains(overlay.mtu.get_ref()) {
             self.refuse("overlay.mtu", &overlay.mtu, &format!("from {MTU_MIN} to {MTU_MAX}"));
@@ -165,5 +185,167 @@ fn wrong_address(overlay: &Overlay, address: IpAddr) -> Option<&'static str> {
         (_, true, _) => Some("another host's: this one is this host's own"),
         (.., false) => Some("one of this host's subnet, or set `gateway` or `ipv6_gateway`"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, ConfigError};
+
+    const RIGHT: &str = r#"[[uplink]]
+name = "lan"
+interface = "eth1"
+physical_network = "lan"
+[overlay]
+uplink = "lan"
+address = "192.0.2.1/24"
+gateway = "192.0.2.254"
+ipv6_address = "2001:db8::1/64"
+ipv6_gateway = "fe80::1"
+mac_address = "02:00:00:00:00:01"
+mtu = 1600
+[[overlay.peer]]
+name = "b"
+address = "192.0.2.2"
+[[overlay.peer]]
+name = "c"
+address = "198.51.100.3"
+"#;
+
+    /// What is said of the configuration with one line changed.
+    fn mistakes(line: &str, by: &str) -> Vec<String> {
+        assert_eq!(RIGHT.matches(line).count(), 1, "{line}");
+        let text = RIGHT.replace(line, by);
+        let Err(mistakes) = Config::parse(&text) else { panic!("`{by}` should be refused") };
+        let error = ConfigError::Wrong { path: "c.toml".into(), mistakes };
+        error.to_string().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_wrong_value_of_this_host_is_named_with_a_way_out() {
+        Config::parse(RIGHT).unwrap();
+        let uplink = "uplink = \"lan\"\naddress";
+        let own = "address = \"192.0.2.1/24\"\ngateway";
+        for (line, by, wanted) in [
+            (
+                uplink,
+                "uplink = \"wan\"\naddress",
+                "6:10: `overlay.uplink = wan` cannot be: the `name` of an [[uplink]]",
+            ),
+            (
+                own,
+                "address = \"192.0.2.0/24\"\ngateway",
+                "7:11: `overlay.address = 192.0.2.0/24` cannot be: this host's address in a subnet, like 192.0.2.1/24",
+            ),
+            (
+                own,
+                "address = \"192.0.2.300/24\"\ngateway",
+                "7:11: `overlay.address`: invalid IP address syntax, write it like 192.0.2.1, or with the subnet's prefix \
+                 192.0.2.1/24",
+            ),
+            (
+                "\"192.0.2.254\"",
+                "\"203.0.113.1\"",
+                "8:11: `overlay.gateway = 203.0.113.1` cannot be: an address of the subnet of `address`",
+            ),
+            (
+                "\"192.0.2.254\"",
+                "\"router\"",
+                "8:11: `overlay.gateway`: invalid IPv4 address syntax, write it like 192.0.2.1",
+            ),
+            (
+                "2001:db8::1/64",
+                "ff02::1/64",
+                "9:16: `overlay.ipv6_address = ff02::1/64` cannot be: this host's address in a subnet, like 2001:db8::1/64",
+            ),
+            (
+                "fe80::1",
+                "2001:db9::1",
+                "10:16: `overlay.ipv6_gateway = 2001:db9::1` cannot be: an address of the subnet of `ipv6_address`",
+            ),
+            (
+                "fe80::1",
+                "192.0.2.9",
+                "10:16: `overlay.ipv6_gateway`: invalid IPv6 address syntax, write it like 2001:db8::1",
+            ),
+            (
+                "02:00:00:00:00:01",
+                "03:00:00:00:00:01",
+                "11:15: `overlay.mac_address = 03:00:00:00:00:01` cannot be: one host's address: the first byte is even",
+            ),
+            ("1600", "1349", "12:7: `overlay.mtu = 1349` cannot be: from 1350 to 3400"),
+            ("1600", "3401", "12:7: `overlay.mtu = 3401` cannot be: from 1350 to 3400"),
+            ("mtu", "mtus", "12:1: unknown field `mtus`, did you mean `mtu`?"),
+        ] {
+            assert_eq!(mistakes(line, by), [format!("c.toml:{wanted}")], "{by}");
+        }
+    }
+
+    #[test]
+    fn every_wrong_value_of_a_peer_is_named_with_a_way_out() {
+        let name = "name = \"b\"";
+        let address = "address = \"192.0.2.2\"";
+        for (line, by, wanted) in [
+            (
+                name,
+                "name = \"B b\"",
+                "14:8: `overlay.peer.name = B b` cannot be: 1 to 63 of a-z, 0-9 and `-`",
+            ),
+            (name, "name = \"c\"", "17:8: `overlay.peer.name = c` cannot be: another peer has this name"),
+            (
+                address,
+                "address = \"198.51.100.3\"",
+                "18:11: `overlay.peer.address = 198.51.100.3` cannot be: another peer has this address",
+            ),
+            (
+                address,
+                "address = \"192.0.2.1\"",
+                "15:11: `overlay.peer.address = 192.0.2.1` cannot be: another host's: this one is this host's own",
+            ),
+            (
+                address,
+                "address = \"224.0.0.1\"",
+                "15:11: `overlay.peer.address = 224.0.0.1` cannot be: an address of another host",
+            ),
+            (
+                "gateway = \"192.0.2.254\"\n",
+                "",
+                "17:11: `overlay.peer.address = 198.51.100.3` cannot be: one of this host's subnet, or set `gateway` or \
+                 `ipv6_gateway`",
+            ),
+        ] {
+            assert_eq!(mistakes(line, by), [format!("c.toml:{wanted}")], "{by}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_too_much_is_named() {
+        let without_uplink = mistakes("uplink = \"lan\"\naddress", "address");
+        assert!(without_uplink[0].contains("missing field `uplink`"), "{without_uplink:?}");
+        let without_name = mistakes("name = \"b\"\n", "");
+        assert!(without_name[0].contains("missing field `name`"), "{without_name:?}");
+        let lines = "address = \"192.0.2.1/24\"\ngateway = \"192.0.2.254\"\nipv6_address = \"2001:db8::1/64\"\n\
+                     ipv6_gateway = \"fe80::1\"\n";
+        let without_address = mistakes(lines, "");
+        let wanted = [
+            "c.toml:6:10: `overlay.uplink = lan` cannot be: set `address`, `ipv6_address` or both beside it: it is this \
+             host's end of tunnels",
+            "c.toml:11:11: `overlay.peer.address = 192.0.2.2` cannot be: one of the version of `address` or \
+             `ipv6_address`, which this host has too",
+            "c.toml:14:11: `overlay.peer.address = 198.51.100.3` cannot be: one of the version of `address` or \
+             `ipv6_address`, which this host has too",
+        ];
+        assert_eq!(without_address, wanted);
+        let too_large = mistakes("1600", "70000");
+        assert!(too_large[0].starts_with("c.toml:12:7: `overlay.mtu`: invalid value"), "{too_large:?}");
+        let peers: Vec<String> = (0..254)
+            .map(|number| format!("[[overlay.peer]]\nname = \"p{number}\"\naddress = \"10.9.0.{number}\"\n"))
+            .collect();
+        let last = "[[overlay.peer]]\nname = \"c\"";
+        let too_many = mistakes(last, &format!("{}{last}", peers.concat()));
+        assert!(
+            too_many[0].ends_with("`overlay.peer.name = c` cannot be: at most 255 peers"),
+            "{too_many:?}"
+        );
     }
 }

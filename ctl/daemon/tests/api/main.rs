@@ -20,6 +20,7 @@ mod nat;
 mod network;
 mod node;
 mod port;
+mod predecessor;
 mod project;
 mod quota;
 mod roles;

@@ -70,7 +70,19 @@ pub struct Page {
 #[derive(Clone, Debug, PartialEq)]
 struct Place {
     value: Value,
+    key: Key,
     id: String,
+}
+
+/// What a value is sorted by, in this order. Addresses count as numbers, and come before other texts.
+#[derive(Clone, Debug, PartialEq, PartialOrd)]
+enum Key {
+    None,
+    Bool(bool),
+    Number(f64),
+    Address(IpAddr),
+    Text(String),
+    Other(String),
 }
 
 impl App {
@@ -85,7 +97,7 @@ impl App {
         let mut chosen: Vec<(Place, Arc<Listed>)> = Vec::with_capacity(objects.len());
         for object in objects {
             if let Some(value) = fits(query, &object) {
-                chosen.push((Place { value, id: object.id.clone() }, object));
+                chosen.push((Place::new(value, object.id.clone()), object));
             }
         }
         let order = |left: &Place, right: &Place| {
@@ -218,35 +230,31 @@ fn equals(value: &Value, wanted: &str) -> bool {
 }
 
 impl Place {
+    fn new(value: Value, id: String) -> Self {
+        // Made once: a list is compared many times over.
+        let key = Key::new(&value);
+        Self { value, key, id }
+    }
+
     fn compare(&self, other: &Self) -> Ordering {
-        compare(&self.value, &other.value).then_with(|| self.id.cmp(&other.id))
+        self.key.compare(&other.key).then_with(|| self.id.cmp(&other.id))
     }
 }
 
-/// The order of values: none first, then false and true, numbers, texts. Addresses count as numbers.
-fn compare(left: &Value, right: &Value) -> Ordering {
-    let rank = |value: &Value| match value {
-        Value::Null => 0,
-        Value::Bool(_) => 1,
-        Value::Number(_) => 2,
-        Value::String(_) => 3,
-        Value::Array(_) | Value::Object(_) => 4,
-    };
-    match (left, right) {
-        (Value::Bool(left), Value::Bool(right)) => left.cmp(right),
-        (Value::Number(left), Value::Number(right)) => {
-            let number = |number: &serde_json::Number| number.as_f64().unwrap_or_default();
-            number(left).total_cmp(&number(right))
+impl Key {
+    fn new(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::None,
+            Value::Bool(value) => Self::Bool(*value),
+            Value::Number(number) => Self::Number(number.as_f64().unwrap_or_default()),
+            Value::String(text) => text.parse().map_or_else(|_| Self::Text(text.clone()), Self::Address),
+            Value::Array(_) | Value::Object(_) => Self::Other(value.to_string()),
         }
-        (Value::String(left), Value::String(right)) => {
-            match (left.parse::<IpAddr>(), right.parse::<IpAddr>()) {
-                (Ok(left), Ok(right)) => left.cmp(&right),
-                (Ok(_), Err(_)) => Ordering::Less,
-                (Err(_), Ok(_)) => Ordering::Greater,
-                (Err(_), Err(_)) => left.cmp(right),
-            }
-        }
-        _ => rank(left).cmp(&rank(right)).then_with(|| left.to_string().cmp(&right.to_string())),
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        // JSON has no number that is none.
+        self.partial_cmp(other).unwrap_or(Ordering::Equal)
     }
 }
 
@@ -305,7 +313,7 @@ fn read_token<S: Noun>(token: &str, query: &ListQuery) -> Result<Place, AppError
         return Err(refused("the token is none of this daemon's"));
     };
     match serde_json::from_slice::<(Value, String)>(place) {
-        Ok((value, id)) if found == digest(query) => Ok(Place { value, id }),
+        Ok((value, id)) if found == digest(query) => Ok(Place::new(value, id)),
         Ok(_) => Err(refused("the token is of a list with other parameters")),
         Err(_) => Err(refused("the token is none of this daemon's")),
     }
@@ -324,7 +332,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::{at, compare, equals};
+    use super::{Key, at, equals, fields_on_the_way};
 
     #[test]
     fn values_have_an_order() {
@@ -341,6 +349,7 @@ mod tests {
             json!("b"),
             json!(["a"]),
         ];
+        let compare = |left, right| Key::new(left).compare(&Key::new(right));
         for (left, right) in sorted.iter().zip(&sorted[1..]) {
             assert_eq!(compare(left, right), Ordering::Less, "{left} {right}");
             assert_eq!(compare(right, left), Ordering::Greater, "{right} {left}");
@@ -355,6 +364,12 @@ mod tests {
         assert_eq!(at(&object, "external.network"), Some(&json!("wan")));
         assert_eq!(at(&object, "labels.a.b/c"), Some(&json!("x")));
         assert_eq!(at(&object, "external.network.x"), None);
+        let text = object.to_string();
+        for path in ["external.network", "labels.a.b/c", "mtu", "external.network.x", "ext", "no"] {
+            let fields = fields_on_the_way(&text, path);
+            assert!(fields.len() <= 1, "{path}: {fields:?}");
+            assert_eq!(at(&fields.into(), path), at(&object, path), "{path}");
+        }
         for (path, wanted, fits) in [
             ("external", "wan", true),
             ("mtu", "1500", true),

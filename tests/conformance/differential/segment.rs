@@ -308,6 +308,24 @@ pub(super) fn resolved(frame: &[u8], mac: [u8; 6]) -> Option<Vec<u8>> {
     None
 }
 
+/// A message of DHCPv6 from a host to whoever serves it: a Solicit, a Confirm, an Information-request or another, by its type.
+pub(super) fn dhcp6(mac: [u8; 6], kind: u8) -> Vec<u8> {
+    let mut link_local = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0] ^ 2, 0, 0, 0xff, 0xfe, 0, 0, 0];
+    link_local[9..11].copy_from_slice(&mac[1..3]);
+    link_local[13..].copy_from_slice(&mac[3..]);
+    let all_servers = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2];
+    // Who it is, by its MAC address; an address that it wants; the time that it has waited; what it wants to know.
+    let client = [&[0, 1, 0, 10, 0, 3, 0, 1], &mac[..]].concat();
+    let wanted = [0, 3, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 2, 0, 0, 0, 6, 0, 2, 0, 23];
+    let message = [&[kind, 1, 2, 3], &client[..], &wanted].concat();
+    let mut frame = Vec::new();
+    let written = PacketBuilder::ethernet2(mac, [0x33, 0x33, 0, 1, 0, 2])
+        .ipv6(link_local, all_servers, 1)
+        .udp(546, 547)
+        .write(&mut frame, &message);
+    written.map_or_else(|_| Vec::new(), |()| frame)
+}
+
 /// Whether two addresses are of one family.
 pub(super) fn same_family(one: IpAddr, other: IpAddr) -> bool {
     matches!((one, other), (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)))

@@ -8,7 +8,8 @@ use edgestack_dataplane::config::{Config, PortKind};
 
 use super::random::Random;
 use super::segment::{
-    ABORT, ACK, DATA, FIN, INIT, NOBODY, PSH, RST, SHUTDOWN, SYN, Segment, Transport, resolved, same_family,
+    ABORT, ACK, DATA, FIN, INIT, NOBODY, PSH, RST, SHUTDOWN, SYN, Segment, Transport, dhcp6, resolved,
+    same_family,
 };
 use super::tunnel::Tunnel;
 use crate::case::Host;
@@ -22,6 +23,9 @@ const FIRST_PORT: u64 = 2000;
 const PORTS: u64 = 8;
 /// Bytes above the transport header.
 const PAYLOADS: [usize; 8] = [0, 1, 18, 64, 100, 512, 1253, 1472];
+/// One packet in so many asks by DHCPv6: a Solicit, a Request, a Confirm, a Release, an Information-request.
+const DHCP_EVERY: u64 = 200;
+const DHCP_KINDS: [u8; 5] = [1, 3, 4, 8, 11];
 /// Protocols without ports: GRE, ESP and one without a name.
 const OTHERS: [u8; 3] = [47, 50, 253];
 /// The uplink.
@@ -104,6 +108,10 @@ impl Traffic {
     pub(super) fn next(&mut self, random: &mut Random) -> (String, Vec<u8>) {
         let answer = if random.below(10) < 3 { self.answers.pop_front() } else { None };
         let (port, mut frame) = answer.unwrap_or_else(|| {
+            if random.one_in(DHCP_EVERY) {
+                let station = random.choose(&self.stations);
+                return (station.port.clone(), dhcp6(station.mac, *random.choose(&DHCP_KINDS)));
+            }
             let is_fresh = self.recent.is_empty() || random.below(10) < 2;
             let (port, segment) = if is_fresh { self.fresh(random) } else { self.again(random) };
             let frame = segment.encode();

@@ -78,3 +78,45 @@ fn without_the_fast_path_the_engine_carries_everything() -> Result<(), LabError>
     assert!(counters.engine_packets > 1000, "{counters:?}");
     Ok(())
 }
+
+#[test]
+fn rules_of_load_balancers_count_what_both_tiers_carry() -> Result<(), LabError> {
+    let site = tenants::start(Attach::Auto, true)?;
+    let edgectl = site.edgectl();
+    let virtual_ip = "10.0.1.100";
+    edgectl.run(&format!(
+        "create-lb red-shop --net red-front --vip {virtual_ip} --rule tcp:5201 --member 10.0.1.11"
+    ))?;
+    let _server = iperf::server(site.member("red-web1"), "10.0.1.11", site.directory())?;
+    let report = iperf::run(site.member("red-web2"), virtual_ip, 2, "", site.directory())?;
+    assert!(report.bits_per_second > 1e6, "{report:?}");
+
+    let rule = || -> Result<_, LabError> {
+        let rule = inspect::load_balancers(&edgectl)?.remove(0).rules.remove(0);
+        Ok((
+            rule.sessions,
+            rule.connections,
+            (rule.packets_in, rule.bytes_in),
+            (rule.packets_out, rule.bytes_out),
+        ))
+    };
+    // The last acknowledgements may still be on their way.
+    let counted = wait::value("flows and rule to agree", Duration::from_secs(5), || {
+        let flows = flows(&site, virtual_ip).map_err(|error| error.to_string())?;
+        let sum = |direction: &str| {
+            let flows = flows.iter().filter(|flow| flow.direction == direction);
+            flows.fold((0, 0), |(packets, bytes), flow| (packets + flow.packets, bytes + flow.bytes))
+        };
+        let expected = (2, 2, sum("original"), sum("reply"));
+        let counted = rule().map_err(|error| error.to_string())?;
+        let by_tier0: u64 = flows.iter().map(|flow| flow.tier0_packets).sum();
+        if counted == expected && by_tier0 > UNDER_WAY_PACKETS {
+            Ok(counted)
+        } else {
+            Err(format!("the rule {counted:?}, the flows {expected:?}, tier 0 {by_tier0}"))
+        }
+    })?;
+    edgectl.run(&format!("network-cli clear flows --address {virtual_ip}"))?;
+    assert_eq!(rule()?, (0, counted.1, counted.2, counted.3), "what has ended still counts");
+    Ok(())
+}

@@ -1,6 +1,6 @@
 //! What the dataplane says about itself, read through `edgectl network-cli show ... -o json`.
 
-use edgestack_dataplane::inspect::{CountersView, DropView, FlowView, PortView};
+use edgestack_dataplane::inspect::{CountersView, DropView, FlowView, LoadBalancerView, PortView};
 use serde::de::DeserializeOwned;
 
 use crate::edgectl::Edgectl;
@@ -14,6 +14,11 @@ pub fn counters(edgectl: &Edgectl) -> Result<CountersView, LabError> {
 /// Flows with `address` (`IP` or `IP:PORT`) on any side.
 pub fn flows(edgectl: &Edgectl, address: &str) -> Result<Vec<FlowView>, LabError> {
     table(edgectl, "flows", &format!("--address {address}"))
+}
+
+/// Load balancers, their rules and their members.
+pub fn load_balancers(edgectl: &Edgectl) -> Result<Vec<LoadBalancerView>, LabError> {
+    read(edgectl, "network-cli show lb-rules", "load_balancers")
 }
 
 /// All ports.
@@ -32,8 +37,13 @@ pub fn dropped(edgectl: &Edgectl, reason: &str) -> Result<u64, LabError> {
 }
 
 fn table<T: DeserializeOwned>(edgectl: &Edgectl, name: &str, options: &str) -> Result<T, LabError> {
-    let command = format!("network-cli show {name} {options}");
-    let mut body = edgectl.json(&command)?;
-    serde_json::from_value(body[name].take())
-        .map_err(|error| LabError::Unexpected { what: command, output: format!("{body}\n{error}") })
+    read(edgectl, &format!("network-cli show {name} {options}"), name)
+}
+
+fn read<T: DeserializeOwned>(edgectl: &Edgectl, command: &str, key: &str) -> Result<T, LabError> {
+    let mut body = edgectl.json(command)?;
+    serde_json::from_value(body[key].take()).map_err(|error| LabError::Unexpected {
+        what: command.to_owned(),
+        output: format!("{body}\n{error}"),
+    })
 }

@@ -6,7 +6,7 @@ use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use edgestack_model::load_balancer::{MEMBERS_MAX, Member, RULES_MAX, Rule};
-use edgestack_model::{Draft, FieldError, Kind, LoadBalancer, LoadBalancerSpec, Object, value};
+use edgestack_model::{FieldError, Kind, LoadBalancer, LoadBalancerSpec, Object, value};
 use serde_json::{Map, Value, json};
 
 use super::body::{read_json, read_part};
@@ -14,10 +14,10 @@ use super::error::Failure;
 use super::objects::{self, run};
 use super::parameters::Parameters;
 use super::routes::Routes;
-use super::write_call::{WriteCall, Written};
+use super::write_call::WriteCall;
 use super::{Api, PREFIX};
 use crate::app::load_balancer::no_such_part;
-use crate::app::{App, AppError, Shown};
+use crate::app::{App, AppError};
 
 /// The paths.
 pub(super) fn routes() -> Routes {
@@ -89,26 +89,23 @@ async fn add_rule_by_body(call: WriteCall, headers: HeaderMap, body: Body) -> Re
 
 /// Adds a rule; one that says the same stays.
 async fn put_rule(call: WriteCall, name: String, rule: Rule) -> Result<Response, Failure> {
-    let (wanted, if_match) = (rule.clone(), call.if_match.clone());
-    let changed = call.run(move |app| {
-        app.update::<LoadBalancerSpec>(&name, if_match.as_deref(), |object| {
-            let mut spec = object.spec.clone();
-            if spec.rules.iter().any(|known| known.equals(&wanted)) {
-                return Ok(draft(object, spec));
-            }
-            if let Some(other) = spec.rules.iter().find(|other| other.overlaps(&wanted)) {
-                let message = format!("{wanted} overlaps {other}");
-                return Err(conflict("port_range_min", "overlap", message, "remove the other rule first"));
-            }
-            if spec.rules.len() >= RULES_MAX {
-                let message = format!("the load balancer has {} rules already", spec.rules.len());
-                return Err(conflict("", "too_many", message, "remove rules that are no longer needed"));
-            }
-            spec.rules.push(wanted.clone());
-            Ok(draft(object, spec))
-        })
+    let wanted = rule.clone();
+    let changed = call.change(name, move |spec: &mut LoadBalancerSpec, _| {
+        if spec.rules.iter().any(|known| known.equals(&wanted)) {
+            return Ok(());
+        }
+        if let Some(other) = spec.rules.iter().find(|other| other.overlaps(&wanted)) {
+            let message = format!("{wanted} overlaps {other}");
+            return Err(conflict("port_range_min", "overlap", message, "remove the other rule first"));
+        }
+        if spec.rules.len() >= RULES_MAX {
+            let message = format!("the load balancer has {} rules already", spec.rules.len());
+            return Err(conflict("", "too_many", message, "remove rules that are no longer needed"));
+        }
+        spec.rules.push(wanted.clone());
+        Ok(())
     });
-    let changed: Written<Shown<LoadBalancerSpec>> = changed.await?;
+    let changed = changed.await?;
     let object = &changed.value.object;
     let known = object.spec.rules.iter().find(|known| known.equals(&rule)).unwrap_or(&rule);
     // The answer is about the rule, as EdgeStack's clients know it.
@@ -121,19 +118,15 @@ async fn remove_rule(
     call: WriteCall,
     Path((name, rule)): Path<(String, String)>,
 ) -> Result<Response, Failure> {
-    let if_match = call.if_match.clone();
-    let changed = call.run(move |app| {
-        app.update::<LoadBalancerSpec>(&name, if_match.as_deref(), |object| {
-            let mut spec = object.spec.clone();
-            let before = spec.rules.len();
-            // By what it is for, `tcp:80`, as well as by its id.
-            let short = |known: &Rule| Rule { target_port: None, ..known.clone() }.to_string();
-            spec.rules.retain(|known| known.id != rule && known.to_string() != rule && short(known) != rule);
-            if spec.rules.len() == before {
-                return Err(no_such_part("rules", &rule, Some(&object.name)));
-            }
-            Ok(draft(object, spec))
-        })
+    let changed = call.change(name, move |spec: &mut LoadBalancerSpec, object| {
+        let before = spec.rules.len();
+        // By what it is for, `tcp:80`, as well as by its id.
+        let short = |known: &Rule| Rule { target_port: None, ..known.clone() }.to_string();
+        spec.rules.retain(|known| known.id != rule && known.to_string() != rule && short(known) != rule);
+        if spec.rules.len() == before {
+            return Err(no_such_part("rules", &rule, Some(&object.name)));
+        }
+        Ok(())
     });
     Ok(changed.await?.answer(StatusCode::OK))
 }
@@ -162,23 +155,19 @@ async fn add_member(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let if_match = call.if_match.clone();
     let body = read_json(&headers, body).await?;
     let member = read_member(&body)?;
-    let changed = call.run(move |app| {
-        app.update::<LoadBalancerSpec>(&name, if_match.as_deref(), |object| {
-            let mut spec = object.spec.clone();
-            let count = spec.members.len();
-            match spec.members.iter_mut().find(|known| known.name() == member.name()) {
-                Some(known) => *known = member.clone(),
-                None if count >= MEMBERS_MAX => {
-                    let message = format!("the load balancer has {count} members already");
-                    return Err(conflict("", "too_many", message, "remove members that are gone"));
-                }
-                None => spec.members.push(member.clone()),
+    let changed = call.change(name, move |spec: &mut LoadBalancerSpec, _| {
+        let count = spec.members.len();
+        match spec.members.iter_mut().find(|known| known.name() == member.name()) {
+            Some(known) => *known = member.clone(),
+            None if count >= MEMBERS_MAX => {
+                let message = format!("the load balancer has {count} members already");
+                return Err(conflict("", "too_many", message, "remove members that are gone"));
             }
-            Ok(draft(object, spec))
-        })
+            None => spec.members.push(member.clone()),
+        }
+        Ok(())
     });
     Ok(changed.await?.answer(StatusCode::CREATED))
 }
@@ -187,17 +176,13 @@ async fn remove_member(
     call: WriteCall,
     Path((name, member)): Path<(String, String)>,
 ) -> Result<Response, Failure> {
-    let if_match = call.if_match.clone();
-    let changed = call.run(move |app| {
-        app.update::<LoadBalancerSpec>(&name, if_match.as_deref(), |object| {
-            let mut spec = object.spec.clone();
-            let before = spec.members.len();
-            spec.members.retain(|known| known.name() != member);
-            if spec.members.len() == before {
-                return Err(no_such_part("members", &member, Some(&object.name)));
-            }
-            Ok(draft(object, spec))
-        })
+    let changed = call.change(name, move |spec: &mut LoadBalancerSpec, object| {
+        let before = spec.members.len();
+        spec.members.retain(|known| known.name() != member);
+        if spec.members.len() == before {
+            return Err(no_such_part("members", &member, Some(&object.name)));
+        }
+        Ok(())
     });
     Ok(changed.await?.answer(StatusCode::OK))
 }
@@ -205,10 +190,6 @@ async fn remove_member(
 /// The load balancers that are seen.
 fn all(app: &App) -> Result<Vec<LoadBalancer>, AppError> {
     app.all::<LoadBalancerSpec>()
-}
-
-fn draft(object: &Object<LoadBalancerSpec>, spec: LoadBalancerSpec) -> Draft<LoadBalancerSpec> {
-    Draft { id: None, name: None, project: None, labels: object.labels.clone(), spec }
 }
 
 fn conflict(field: &str, code: &str, message: String, hint: &str) -> AppError {

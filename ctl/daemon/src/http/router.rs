@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use edgestack_model::reader::Reader;
 use edgestack_model::router::PeerRouter;
-use edgestack_model::{Draft, FieldError, Kind, RouterSpec};
+use edgestack_model::{FieldError, Kind, RouterSpec};
 use serde_json::{Map, Value, json};
 
 use super::body::read_json;
@@ -44,34 +44,30 @@ async fn set_peer(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let if_match = call.if_match.clone();
     let body = read_json(&headers, body).await?;
     let peer = read_peer(&body).map_err(|errors| AppError::Invalid { kind: Kind::Router, errors })?;
-    let written = call.run(move |app| {
-        app.update::<RouterSpec>(&name, if_match.as_deref(), |router| {
-            if let Some(existing) = router.spec.peer_router.as_ref().filter(|existing| **existing != peer) {
-                let errors = vec![FieldError {
-                    pointer: "/peer_router/ip".to_owned(),
-                    code: "already_exists".to_owned(),
-                    message: format!("the router has the peer router {} already", existing.ip),
-                    hint: Some("remove it first".to_owned()),
-                }];
-                return Err(AppError::Conflict { kind: Kind::Router, errors });
-            }
-            if router.spec.external.is_none() {
-                let errors = vec![FieldError {
-                    pointer: "/peer_router".to_owned(),
-                    code: "not_allowed".to_owned(),
-                    message: "a peer router is reached by the external network, and the router has none"
-                        .to_owned(),
-                    hint: Some("set the router's `external` first".to_owned()),
-                }];
-                return Err(AppError::Invalid { kind: Kind::Router, errors });
-            }
-            let mut spec = router.spec.clone();
-            spec.peer_router = Some(peer.clone());
-            Ok(Draft { id: None, name: None, project: None, labels: router.labels.clone(), spec })
-        })
+    let written = call.change(name, move |spec: &mut RouterSpec, _| {
+        if let Some(existing) = spec.peer_router.as_ref().filter(|existing| **existing != peer) {
+            let errors = vec![FieldError {
+                pointer: "/peer_router/ip".to_owned(),
+                code: "already_exists".to_owned(),
+                message: format!("the router has the peer router {} already", existing.ip),
+                hint: Some("remove it first".to_owned()),
+            }];
+            return Err(AppError::Conflict { kind: Kind::Router, errors });
+        }
+        if spec.external.is_none() {
+            let errors = vec![FieldError {
+                pointer: "/peer_router".to_owned(),
+                code: "not_allowed".to_owned(),
+                message: "a peer router is reached by the external network, and the router has none"
+                    .to_owned(),
+                hint: Some("set the router's `external` first".to_owned()),
+            }];
+            return Err(AppError::Invalid { kind: Kind::Router, errors });
+        }
+        spec.peer_router = Some(peer.clone());
+        Ok(())
     });
     let written = written.await?;
     let peer = json!(written.value.object.spec.peer_router);
@@ -79,17 +75,9 @@ async fn set_peer(
 }
 
 async fn remove_peer(call: WriteCall, Path((name, ip)): Path<(String, String)>) -> Result<Response, Failure> {
-    let if_match = call.if_match.clone();
-    let written = call.run(move |app| {
-        app.update::<RouterSpec>(&name, if_match.as_deref(), |router| {
-            let mut spec = router.spec.clone();
-            match spec.peer_router.take() {
-                Some(peer) if peer.ip.to_string() == ip => {
-                    Ok(Draft { id: None, name: None, project: None, labels: router.labels.clone(), spec })
-                }
-                _ => Err(AppError::NotFoundPeer { router: router.name.clone(), ip: ip.clone() }),
-            }
-        })
+    let written = call.change(name, move |spec: &mut RouterSpec, router| match spec.peer_router.take() {
+        Some(peer) if peer.ip.to_string() == ip => Ok(()),
+        _ => Err(AppError::NotFoundPeer { router: router.name.clone(), ip: ip.clone() }),
     });
     Ok(written.await?.answer(StatusCode::OK))
 }

@@ -7,7 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use edgestack_model::{Kind, Object, Plan};
+use edgestack_model::{Draft, Kind, Object, Plan};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
@@ -61,7 +61,7 @@ impl FromRequestParts<Server> for WriteCall {
 
 /// The kinds that the caller may remove: the route only asked about one of them.
 fn removable(parts: &Parts) -> Vec<Kind> {
-    let Some(Granted { caller, scope }) = parts.extensions.get() else { return Vec::new() };
+    let Some(Granted { caller, scope, .. }) = parts.extensions.get() else { return Vec::new() };
     let may_remove =
         |kind: &Kind| caller.authorise((*kind).into(), Verb::Delete, Some(scope.project())).is_ok();
     Kind::ALL.into_iter().filter(may_remove).collect()
@@ -92,6 +92,25 @@ impl WriteCall {
             let plan = crate::plan::plan(&preview, &uplinks, app.scope())?;
             drop(place);
             Ok(Written { value, plan: Some(plan) })
+        })
+        .await
+    }
+}
+
+impl WriteCall {
+    /// Changes a part of an object: `change` says what its fields become.
+    pub(super) async fn change<S: Noun>(
+        self,
+        name: String,
+        change: impl Fn(&mut S, &Object<S>) -> Result<(), AppError> + Send + 'static,
+    ) -> Result<Written<Shown<S>>, Failure> {
+        let if_match = self.if_match.clone();
+        self.run(move |app| {
+            app.update(&name, if_match.as_deref(), |object: &Object<S>| {
+                let mut spec = object.spec.clone();
+                change(&mut spec, object)?;
+                Ok(Draft { id: None, name: None, project: None, labels: object.labels.clone(), spec })
+            })
         })
         .await
     }

@@ -1,14 +1,14 @@
 //! The API against its own description, by schemathesis: no answer is a server's error, none is undeclared, and all are of
-//! the schemas that they are said to be of. `make test-api` asks longer.
+//! the schemas that they are said to be of. `make test-api` asks longer. And answers without end, which end with the right to them.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use edgestack_tests::LabError;
 use edgestack_tests::command::{Process, run};
 use edgestack_tests::site::Site;
+use edgestack_tests::{LabError, wait};
 
 /// What is asked of every answer. What the API takes beyond its schemas (numbers as texts, ...) is no mistake.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
@@ -21,6 +21,8 @@ const EXAMPLES: &str = "3";
 const SEED: &str = "1";
 /// How long all of it may take on a machine with much else to do.
 const PATIENCE: Duration = Duration::from_mins(30);
+/// The same of what takes a moment.
+const SOON: Duration = Duration::from_mins(1);
 
 #[test]
 fn answers_are_what_the_description_declares() -> Result<(), LabError> {
@@ -57,6 +59,33 @@ fn answers_are_what_the_description_declares() -> Result<(), LabError> {
     let status = process.wait(PATIENCE)?;
     assert!(status.success(), "{status}\n{}", process.log());
     assert_eq!(edgectl.ask("list-networks")?.code, 0, "the daemon is well: {}", site.daemon().log_tail());
+    Ok(())
+}
+
+#[test]
+fn a_capture_ends_with_the_token_that_it_was_asked_for_by() -> Result<(), LabError> {
+    let mut site = Site::unique()?;
+    let settings = site.daemon_settings("auto");
+    let socket = settings.socket_path();
+    site.start_daemon(settings)?;
+    let edgectl = site.edgectl();
+    edgectl.run("create-network front --cidr 10.0.1.0/24")?;
+    edgectl.run("create-port vm --net front --plug tap")?;
+    wait::value("the port", SOON, || {
+        let port = edgectl.json("show-port vm").map_err(|error| error.to_string())?;
+        if port["port"]["status"]["phase"] == "Active" { Ok(()) } else { Err(port.to_string()) }
+    })?;
+    let secret = token(&socket)?;
+    let (file, log) = (site.directory().join("capture.pcap"), site.directory().join("capture.log"));
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--fail", "--no-buffer", "--unix-socket"]).arg(&socket);
+    command.args(["--header", &format!("Authorization: Bearer {secret}"), "--output"]).arg(&file);
+    command.arg("http://edgestack/edgetron/network/capture?port=vm");
+    let mut capture = Process::start(&mut command, &log)?;
+    wait::until("the capture to begin", SOON, || file.metadata().is_ok_and(|file| file.len() >= 24))?;
+    edgectl.run("remove-token fuzz --project system")?;
+    let status = capture.wait(SOON)?;
+    assert!(status.success(), "{status} {}", capture.log());
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use edgestack_model::event::{Change, Event};
 use edgestack_model::{Kind, Status};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::app::record::{OBJECTS, STATUSES, status_key};
 use crate::store::{self, Compacted, Store, StoreError, Watch};
@@ -21,8 +21,10 @@ use crate::store::{self, Compacted, Store, StoreError, Watch};
 pub const EVENTS_MAX: usize = 4096;
 /// Bytes of the objects of all events that are kept.
 const EVENTS_BYTES_MAX: usize = 32 << 20;
-/// Readers that wait for events at the same time.
+/// Readers that wait for events at the same time: of the tenants of one project, and of those who run the site.
 pub const SUBSCRIBERS_MAX: usize = 64;
+/// The same of all.
+const SUBSCRIBERS_OF_ALL_MAX: usize = 1024;
 /// Pause after the store could not be read.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -31,7 +33,8 @@ pub struct Feed {
     store: Arc<dyn Store>,
     ring: Mutex<Ring>,
     latest: watch::Sender<u64>,
-    subscribers: Arc<Semaphore>,
+    /// How many readers there are, by the project whose tenants they are; none for those of the site.
+    subscribers: Arc<Mutex<HashMap<Option<String>, usize>>>,
     stop: watch::Receiver<bool>,
 }
 
@@ -63,7 +66,7 @@ impl Feed {
             store,
             ring: Mutex::new(ring),
             latest: watch::Sender::new(revision),
-            subscribers: Arc::new(Semaphore::new(SUBSCRIBERS_MAX)),
+            subscribers: Arc::default(),
             stop,
         };
         Ok((Arc::new(feed), watch))
@@ -114,10 +117,19 @@ impl Feed {
         (ring.seen, ring.oldest)
     }
 
-    /// A place among the readers that wait; none when there are too many.
-    pub fn subscribe(&self) -> Option<Subscription> {
-        let permit = Arc::clone(&self.subscribers).try_acquire_owned().ok()?;
-        Some(Subscription { latest: self.latest.subscribe(), stop: self.stop.clone(), _permit: permit })
+    /// A place among the readers that wait: of a project's tenants, or of those who run the site. None when there are
+    /// too many.
+    pub fn subscribe(&self, project: Option<&str>) -> Option<Subscription> {
+        let project = project.map(str::to_owned);
+        let mut counts = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = counts.values().sum();
+        let own = counts.get(&project).copied().unwrap_or_default();
+        if own >= SUBSCRIBERS_MAX || all >= SUBSCRIBERS_OF_ALL_MAX {
+            return None;
+        }
+        counts.insert(project.clone(), own + 1);
+        let place = Place { subscribers: Arc::clone(&self.subscribers), project };
+        Some(Subscription { latest: self.latest.subscribe(), stop: self.stop.clone(), _place: place })
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -199,7 +211,25 @@ impl Ring {
 pub struct Subscription {
     latest: watch::Receiver<u64>,
     stop: watch::Receiver<bool>,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
+}
+
+/// A place among the readers, which is free when this goes.
+struct Place {
+    subscribers: Arc<Mutex<HashMap<Option<String>, usize>>>,
+    project: Option<String>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.project) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.project);
+            }
+        }
+    }
 }
 
 impl Subscription {
@@ -245,8 +275,9 @@ fn event(
     at: Timestamp,
     object: Value,
 ) -> Event {
-    let kind = kind.singular().to_owned();
-    Event { revision, change, kind, id: id.to_owned(), name, reason, message, at, object }
+    let (kind, id) = (kind.singular().to_owned(), id.to_owned());
+    let project = object["project"].as_str().map(str::to_owned);
+    Event { revision, change, kind, id, name, project, reason, message, at, object }
 }
 
 /// Kind and id of a key without its group.
@@ -286,7 +317,7 @@ mod tests {
     use edgestack_model::event::Change;
     use tokio::sync::watch;
 
-    use super::{EVENTS_MAX, Feed};
+    use super::{EVENTS_MAX, Feed, SUBSCRIBERS_MAX};
     use crate::store::{Listing, MemoryStore, Store, StoreError, Stored, Transaction, Watch};
 
     fn record(name: &str, description: &str) -> String {
@@ -304,7 +335,7 @@ mod tests {
 
     /// Waits until the feed has seen everything.
     async fn settled(feed: &Feed, store: &dyn Store) {
-        let mut subscription = feed.subscribe().unwrap();
+        let mut subscription = feed.subscribe(None).unwrap();
         while feed.bounds().0 < store.revision() {
             subscription.changed(feed.bounds().0).await;
         }
@@ -401,5 +432,16 @@ mod tests {
         settled(&feed, store.as_ref()).await;
         assert_eq!(feed.after(0).unwrap_err().oldest, 1);
         assert_eq!(feed.after(1).unwrap().1.len(), EVENTS_MAX);
+    }
+
+    #[tokio::test]
+    async fn one_project_takes_no_places_of_others() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let (feed, _stop) = feed(&store);
+        let mut places: Vec<_> = std::iter::from_fn(|| feed.subscribe(Some("blue"))).collect();
+        assert_eq!(places.len(), SUBSCRIBERS_MAX);
+        assert!(feed.subscribe(Some("red")).is_some() && feed.subscribe(None).is_some());
+        places.pop();
+        assert!(feed.subscribe(Some("blue")).is_some(), "a place is free again");
     }
 }

@@ -18,6 +18,9 @@ pub struct Event {
     pub id: String,
     /// Its name.
     pub name: String,
+    /// The project that it is in; none where it is the site's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
     /// Why, in one word for programs.
     pub reason: String,
     /// What happened, in a sentence for people.

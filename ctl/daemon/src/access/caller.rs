@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use edgestack_model::Role;
 use edgestack_model::project::{ALL_PROJECTS, DEFAULT_PROJECT, SYSTEM_PROJECT};
+use jiff::Timestamp;
 
 use super::table::{Resource, Verb, allows};
 use crate::app::{Reach, Scope};
@@ -16,6 +17,8 @@ pub struct Caller {
     /// Whether it is somebody of this host who could do everything anyway.
     pub is_local_admin: bool,
     grants: Vec<Grant>,
+    /// When the token ends by which the caller is known.
+    expires_at: Option<Timestamp>,
 }
 
 /// A role, and where it holds.
@@ -67,13 +70,30 @@ impl Grant {
 impl Caller {
     /// Somebody with some roles.
     pub fn new(name: String, grants: Vec<Grant>) -> Self {
-        Self { name, is_local_admin: false, grants }
+        Self { name, is_local_admin: false, grants, expires_at: None }
     }
 
     /// Somebody of this host who may do everything.
     pub fn local_admin(uid: u32) -> Self {
         let grants = vec![Grant { role: Role::Admin, project: None }];
-        Self { name: format!("uid:{uid}"), is_local_admin: true, grants }
+        Self { name: format!("uid:{uid}"), is_local_admin: true, grants, expires_at: None }
+    }
+
+    /// The same, known until then.
+    #[must_use]
+    pub fn until(self, end: Timestamp) -> Self {
+        Self { expires_at: Some(end), ..self }
+    }
+
+    /// Until when the caller is known, where that has an end.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.expires_at
+    }
+
+    /// The project whose tenant the caller is; none of who runs the site.
+    pub fn tenant_of(&self) -> Option<&str> {
+        let mut projects = self.grants.iter().map(|grant| grant.project.as_deref());
+        projects.next().flatten().filter(|_| projects.all(|project| project.is_some()))
     }
 
     /// What the roles are, for people.
@@ -104,12 +124,15 @@ impl Caller {
                 _ => Ok(Scope::new(DEFAULT_PROJECT, reach(&allowing), host)),
             };
         }
+        // Where none is named, the events are of all projects.
+        let wanted = wanted.or((resource == Resource::Events).then_some(ALL_PROJECTS));
         let project = match wanted {
             Some(ALL_PROJECTS) if verb == Verb::Read => {
                 return if allowing.is_empty() {
                     forbidden()
                 } else {
-                    Ok(Scope::new(&self.home()?, reach(&allowing), host))
+                    let home = self.home().unwrap_or_else(|_| DEFAULT_PROJECT.to_owned());
+                    Ok(Scope::new(&home, reach(&allowing), host))
                 };
             }
             Some(ALL_PROJECTS) => {
@@ -119,7 +142,7 @@ impl Caller {
             Some(project) => project.to_owned(),
             None => self.home()?,
         };
-        let in_system = matches!(resource, Resource::Quotas) || resource.is_about_access();
+        let in_system = matches!(resource, Resource::Quotas | Resource::Events) || resource.is_about_access();
         let known = self.grants.iter().any(|grant| grant.covers(&project));
         if !known || project == SYSTEM_PROJECT && !in_system {
             return if self.grants.is_empty() { forbidden() } else { Err(Denied::NoSuchProject { project }) };
@@ -201,6 +224,22 @@ mod tests {
         ));
         let needed = both.authorise(NETWORKS, Verb::Read, None).unwrap_err();
         assert_eq!(needed, Denied::ProjectNeeded { projects: vec!["blue".to_owned(), "red".to_owned()] });
+        let all = both.authorise(NETWORKS, Verb::Read, Some("all")).unwrap();
+        assert!(all.may_hear_of("blue") && all.may_hear_of("red") && !all.may_hear_of("default"));
+    }
+
+    #[test]
+    fn events_are_of_all_own_projects_where_none_is_named() {
+        let both = caller(&[(Role::Viewer, Some("blue")), (Role::Member, Some("red"))]);
+        let told = both.authorise(Resource::Events, Verb::Read, None).unwrap();
+        assert!(told.may_hear_of("blue") && told.may_hear_of("red") && !told.may_hear_of("green"));
+        assert!(!told.sees_the_site());
+        let one = both.authorise(Resource::Events, Verb::Read, Some("red")).unwrap();
+        assert!(!one.may_hear_of("blue") && one.may_hear_of("red"));
+        assert!(both.authorise(Resource::Events, Verb::Read, Some("green")).is_err());
+        let operator = caller(&[(Role::Operator, None)]);
+        assert!(operator.authorise(Resource::Events, Verb::Read, None).unwrap().sees_the_site());
+        assert_eq!((both.tenant_of(), operator.tenant_of()), (Some("blue"), None));
     }
 
     #[test]

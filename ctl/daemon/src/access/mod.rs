@@ -9,6 +9,7 @@ pub mod authority;
 pub mod caller;
 pub mod identity;
 pub mod rate;
+pub mod standing;
 pub mod table;
 
 use std::collections::HashMap;
@@ -113,9 +114,7 @@ impl Access {
         }
         let token = token_of(self.store.as_ref(), &digest(secret.trim()))?.ok_or(Unknown::Token)?;
         let now = Timestamp::now();
-        if token.record.spec.expires_at.is_none_or(|end| end <= now) {
-            return Err(Unknown::Token);
-        }
+        let end = token.record.spec.expires_at.filter(|end| *end > now).ok_or(Unknown::Token)?;
         let project = token.record.project.as_deref();
         let grants = Grant::stored(token.record.spec.role, project).into_iter().collect();
         let name = format!("token:{}/{}", project.unwrap_or_default(), token.record.name);
@@ -124,7 +123,7 @@ impl Access {
         {
             tracing::debug!(%error, "the use of a token could not be noted");
         }
-        Ok(Caller::new(name, grants))
+        Ok(Caller::new(name, grants).until(end))
     }
 
     fn is_to_be_noted(&self, id: &str, now: Timestamp) -> bool {

@@ -17,7 +17,7 @@ pub enum Resource {
     Quotas,
     /// Who wrote what.
     Audit,
-    /// What happened to objects: of all projects.
+    /// What happened to objects that the caller may see.
     Events,
     /// What takes longer than a request.
     Operations,
@@ -141,7 +141,7 @@ impl Resource {
             Self::Object(RoleBinding)         => ["rcud", "",      "",     "rcud", "",     "",     "r"],
             Self::Quotas                      => ["ru",   "r",     "r",    "r",    "r",    "r",    "r"],
             Self::Audit                       => ["r",    "",      "",     "",     "",     "",     "r"],
-            Self::Events                      => ["r",    "r",     "r",    "",     "",     "",     "r"],
+            Self::Events                      => ["r",    "r",     "r",    "r",    "r",    "r",    "r"],
             Self::Operations                  => ["rd",   "rd",    "",     "",     "",     "",     "r"],
             Self::Backups                     => ["rcd",  "",      "",     "",     "",     "",     "" ],
             Self::Traffic                     => ["rd",   "rd",    "rd",   "",     "",     "",     "" ],
@@ -156,7 +156,7 @@ impl Resource {
     pub const fn is_of_projects(self) -> bool {
         match self {
             Self::Object(kind) => kind.is_of_projects(),
-            Self::Quotas => true,
+            Self::Quotas | Self::Events => true,
             _ => false,
         }
     }

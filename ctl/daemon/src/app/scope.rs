@@ -105,6 +105,11 @@ impl Scope {
         own && (self.host || !record.spec.is_shared())
     }
 
+    /// Whether everything of the site is seen.
+    pub fn sees_the_site(&self) -> bool {
+        self.reach == Reach::All
+    }
+
     /// Whether the owner of something (an address, a name) may be named to the caller.
     pub fn may_hear_of(&self, project: &str) -> bool {
         self.reach.has(project)

@@ -118,7 +118,8 @@ async fn content(api: Api, Path(name): Path<String>, parameters: Parameters) -> 
             }
         }
     });
-    let mut response = chunks::body(receiver).into_response();
+    // It has an end of its own.
+    let mut response = chunks::body(receiver, std::future::pending()).into_response();
     let media_type = HeaderValue::from_static("application/octet-stream");
     response.headers_mut().insert(header::CONTENT_TYPE, media_type);
     Ok(response)

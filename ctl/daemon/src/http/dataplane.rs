@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 
 use super::body::read_json;
 use super::error::Failure;
+use super::guard::Granted;
 use super::routes::Routes;
 use super::{Api, NETWORK_PREFIX, chunks};
 use crate::access::table::Resource;
@@ -192,9 +194,10 @@ async fn trace(api: Api, headers: HeaderMap, body: Body) -> Result<Response, Fai
     Ok(axum::Json(report).into_response())
 }
 
-/// Streams a JSON object a line until `count` packets were traced, the time is up or the client goes away.
+/// Streams a JSON object a line until `count` packets were traced, the time is up, or the client goes away or may no longer.
 async fn live_trace(
     api: Api,
+    Extension(granted): Extension<Granted>,
     query: Result<Query<LiveTraceRequest>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(request) = query.map_err(|error| Failure::malformed(error.body_text()))?;
@@ -202,7 +205,7 @@ async fn live_trace(
     let records = ask(&api, move |gateway| gateway.live_trace(&request)).await?;
     let (sender, receiver) = mpsc::channel(CAPTURE_CHUNKS);
     tokio::task::spawn_blocking(move || copy_records(&records, &sender, count));
-    let mut response = chunks::body(receiver).into_response();
+    let mut response = chunks::body(receiver, granted.lost()).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     Ok(response)
 }
@@ -232,9 +235,10 @@ struct CaptureQuery {
     limit: Option<u64>,
 }
 
-/// Streams a pcap file until `limit` packets were seen or the client goes away.
+/// Streams a pcap file until `limit` packets were seen, or the client goes away or may no longer.
 async fn capture(
     api: Api,
+    Extension(granted): Extension<Granted>,
     query: Result<Query<CaptureQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(CaptureQuery { port, limit }) = query.map_err(|error| Failure::malformed(error.body_text()))?;
@@ -242,7 +246,7 @@ async fn capture(
     let packets = ask(&api, move |gateway| gateway.capture(&port, limit)).await?;
     let (sender, receiver) = mpsc::channel(CAPTURE_CHUNKS);
     tokio::task::spawn_blocking(move || copy_packets(&packets, &sender, limit));
-    let mut response = chunks::body(receiver).into_response();
+    let mut response = chunks::body(receiver, granted.lost()).into_response();
     let media_type = HeaderValue::from_static("application/vnd.tcpdump.pcap");
     response.headers_mut().insert(header::CONTENT_TYPE, media_type);
     Ok(response)

@@ -2,7 +2,8 @@
 //!
 //! The id of a message is a revision of the store, on the last event of that revision only: who was cut off in the
 //! middle of a revision gets all of it again. A stream that cannot go on where its reader stands says so with the event
-//! `compacted`: list the objects, then go on from here.
+//! `compacted`: list the objects, then go on from here. A reader hears of the objects that it may read, of its own projects
+//! alone where it does not run the site; a stream ends with the token or the roles by which it was asked for.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -24,8 +25,8 @@ use super::guard::Granted;
 use super::parameters::Parameters;
 use super::routes::Routes;
 use super::{Api, PREFIX, chunks};
-use crate::access::caller::Caller;
 use crate::access::table::{Resource, Verb};
+use crate::app::Scope;
 use crate::events::{EVENTS_MAX, Feed, SUBSCRIBERS_MAX, Subscription};
 
 /// Media type of a stream of events.
@@ -47,10 +48,12 @@ pub(super) fn routes() -> Routes {
 }
 
 /// Which events are asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Filter {
-    /// Kinds whose objects the reader may see.
-    readable: Vec<&'static str>,
+    /// The projects that were asked for.
+    projects: Scope,
+    /// Kinds whose objects the reader may see, and where.
+    readable: Vec<(&'static str, Scope)>,
     kind: Option<Kind>,
     id: Option<String>,
     name: Option<String>,
@@ -58,8 +61,11 @@ struct Filter {
 }
 
 impl Filter {
-    fn read(caller: &Caller, parameters: &mut Parameters) -> Self {
-        let may_read = |kind: &Kind| caller.authorise((*kind).into(), Verb::Read, Some(ALL_PROJECTS)).is_ok();
+    fn read(granted: &Granted, parameters: &mut Parameters) -> Self {
+        let readable = |kind: Kind| {
+            let scope = granted.caller.authorise(kind.into(), Verb::Read, Some(ALL_PROJECTS)).ok()?;
+            Some((kind.singular(), scope))
+        };
         let kind = |value: &serde_json::Value| {
             let word = value.as_str().unwrap_or_default();
             let known = Kind::ALL.into_iter().find(|kind| [kind.singular(), kind.plural()].contains(&word));
@@ -73,7 +79,8 @@ impl Filter {
             })
         };
         Self {
-            readable: Kind::ALL.into_iter().filter(may_read).map(Kind::singular).collect(),
+            projects: granted.scope.clone(),
+            readable: Kind::ALL.into_iter().filter_map(readable).collect(),
             kind: parameters.optional(&["kind"], kind),
             id: parameters.text(&["id"]),
             name: parameters.text(&["name"]),
@@ -82,7 +89,12 @@ impl Filter {
     }
 
     fn fits(&self, event: &Event) -> bool {
-        self.readable.contains(&event.kind.as_str())
+        let is_seen = |scope: &Scope| match &event.project {
+            Some(project) => scope.may_hear_of(project),
+            None => scope.sees_the_site(),
+        };
+        is_seen(&self.projects)
+            && self.readable.iter().any(|(kind, scope)| *kind == event.kind && is_seen(scope))
             && self.kind.is_none_or(|kind| event.kind == kind.singular())
             && self.id.as_ref().is_none_or(|id| event.id == *id)
             && self.name.as_ref().is_none_or(|name| event.name == *name)
@@ -98,7 +110,7 @@ async fn events(
 ) -> Result<Response, Failure> {
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let is_stream = parameters.flag("watch") || accepts.contains(EVENT_STREAM);
-    let filter = Filter::read(&granted.caller, &mut parameters);
+    let filter = Filter::read(&granted, &mut parameters);
     let mut since = parameters.optional(&["since"], |since| value::integer(since, 0, u64::MAX));
     if is_stream {
         parameters.finish()?;
@@ -107,7 +119,7 @@ async fn events(
             let wrong = || Failure::malformed("the header Last-Event-ID is no revision: send the last `id`");
             since = Some(id.ok_or_else(wrong)?);
         }
-        return stream(&api.events, filter, since);
+        return stream(&api.events, granted, filter, since);
     }
     let limit = parameters.optional(&["limit"], |limit| value::integer(limit, 1, EVENTS_MAX as u64));
     parameters.finish()?;
@@ -125,8 +137,13 @@ async fn events(
     Ok(axum::Json(body).into_response())
 }
 
-fn stream(feed: &Arc<Feed>, filter: Filter, since: Option<u64>) -> Result<Response, Failure> {
-    let Some(subscription) = feed.subscribe() else {
+fn stream(
+    feed: &Arc<Feed>,
+    granted: Granted,
+    filter: Filter,
+    since: Option<u64>,
+) -> Result<Response, Failure> {
+    let Some(subscription) = feed.subscribe(granted.caller.tenant_of()) else {
         let detail = format!("{SUBSCRIBERS_MAX} readers wait for events already; try again later");
         let title = "Too many readers of events";
         return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_subscribers", title, detail));
@@ -134,7 +151,7 @@ fn stream(feed: &Arc<Feed>, filter: Filter, since: Option<u64>) -> Result<Respon
     let revision = since.unwrap_or_else(|| feed.bounds().0);
     let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
     tokio::spawn(send(Arc::clone(feed), subscription, filter, revision, sender));
-    let mut response = chunks::body(receiver).into_response();
+    let mut response = chunks::body(receiver, granted.lost()).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));

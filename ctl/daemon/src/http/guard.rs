@@ -23,6 +23,7 @@ use crate::access::audit::Attempt;
 use crate::access::caller::{Caller, Denied};
 use crate::access::identity::Peer;
 use crate::access::rate::Buckets;
+use crate::access::standing::Standing;
 use crate::access::table::{Resource, Verb};
 use crate::app::Scope;
 
@@ -32,18 +33,29 @@ const PROJECT: HeaderName = HeaderName::from_static("x-project");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What was decided of a request: who is asking, and what it may reach.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Granted {
     /// Who.
     pub(super) caller: Arc<Caller>,
     /// What.
     pub(super) scope: Scope,
+    /// By what they are known; none where everybody may.
+    standing: Option<Standing>,
 }
 
 impl Granted {
     /// For a listener that only serves what harms nobody.
     pub(super) fn to_everybody() -> Self {
-        Self { caller: Arc::new(Caller::new("everybody".to_owned(), Vec::new())), scope: Scope::default() }
+        let caller = Arc::new(Caller::new("everybody".to_owned(), Vec::new()));
+        Self { caller, scope: Scope::default(), standing: None }
+    }
+
+    /// Waits until the caller may no longer hear an answer that goes on.
+    pub(super) async fn lost(self) {
+        match self.standing {
+            Some(standing) => standing.lost().await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -148,6 +160,7 @@ async fn decide(
     let authorization = bearer(request.headers())?;
     let address = peer.key();
     let access = Arc::clone(&server.access);
+    let known_by = (peer.clone(), authorization.clone());
     let identified =
         tokio::task::spawn_blocking(move || access.identify(&peer, authorization.as_deref())).await;
     let identified = identified.map_err(|error| Failure::internal(error.to_string()))?;
@@ -168,7 +181,9 @@ async fn decide(
     if route.resource.is_of_projects() && !project_exists(server, scope.project()).await? {
         return Err(Denied::NoSuchProject { project: scope.project().to_owned() }.into());
     }
-    Ok(Granted { caller: Arc::new(caller), scope })
+    let (caller, (peer, authorization)) = (Arc::new(caller), known_by);
+    let standing = Standing::new(Arc::clone(&server.access), peer, authorization, Arc::clone(&caller));
+    Ok(Granted { caller, scope, standing: Some(standing) })
 }
 
 /// The project that a request names, taken out of its query.

@@ -44,7 +44,7 @@ async fn version(api: Api) -> Response {
 
 /// Who the caller is, and which roles they have.
 async fn whoami(Extension(granted): Extension<Granted>) -> Response {
-    let Granted { caller, scope } = granted;
+    let Granted { caller, scope, .. } = granted;
     let body = json!({ "name": caller.name, "roles": caller.describe_grants(), "project": scope.project() });
     axum::Json(body).into_response()
 }

@@ -27,7 +27,9 @@ impl Stream {
         let mut stream = UnixStream::connect(daemon.socket()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let headers = headers.iter().fold(String::new(), |all, header| all + header + "\r\n");
-        let head = format!("GET {OBJECTS}/events{query} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+        // Closed where the stream ends.
+        let head =
+            format!("GET {OBJECTS}/events{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
         stream.write_all(head.as_bytes()).unwrap();
         let mut input = BufReader::new(stream);
         let mut head = String::new();
@@ -210,4 +212,92 @@ fn readers_are_bounded_and_end_with_the_daemon() {
     assert!((0..200).any(is_free));
     assert_eq!(daemon.stop(), Some(0));
     while streams[0].next().is_some() {}
+}
+
+/// Two projects, with networks of the same name.
+fn two_projects() -> Daemon {
+    let daemon = Daemon::start();
+    for project in ["blue", "red"] {
+        daemon.create("projects", &json!({"project": {"name": project}}));
+    }
+    daemon
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}")
+}
+
+/// Makes a network in a project.
+fn network_in(daemon: &Daemon, project: &str, name: &str) {
+    let answer = daemon.post(&format!("networks?project={project}"), &network(name, "10.0.0.0/24"));
+    assert_eq!(answer.status, 201, "{}", answer.text);
+}
+
+#[test]
+fn tenants_hear_of_their_own_projects_alone() {
+    let daemon = two_projects();
+    let (viewer, owner) = (daemon.token("viewer", "blue"), daemon.token("project-owner", "blue"));
+    let mut stream = Stream::open(&daemon, "?watch=true", &[&bearer(&viewer)]);
+    // Whatever is not the project's comes first, so that a leak would be seen.
+    daemon.create("flavors", &json!({"flavor": {"name": "small", "vcpus": 1, "ram": 512}}));
+    daemon.create("networks", &network("default", "10.0.0.0/24"));
+    network_in(&daemon, "red", "theirs");
+    daemon.token("member", "blue");
+    network_in(&daemon, "blue", "own");
+    let created = stream.find(|message| {
+        assert_eq!(message.data["project"], "blue", "{message:?}");
+        message.event == "created"
+    });
+    assert_eq!((&created.data["kind"], &created.data["name"]), (&json!("network"), &json!("own")));
+    let told = |token: &str, query: &str| daemon.request_as(token, "GET", query, &Value::Null);
+    for (token, query, hears_of_tokens) in [
+        (&viewer, "events", false),
+        (&viewer, "events?project=blue", false),
+        (&viewer, "events?project=all&limit=1000", false),
+        (&owner, "events?limit=1000", true),
+    ] {
+        let body = told(token, query).body;
+        let events = body["events"].as_array().unwrap_or_else(|| panic!("no list: {body}"));
+        assert!(events.iter().any(|event| event["name"] == "own"), "{query}: {body}");
+        assert!(events.iter().all(|event| event["project"] == "blue"), "{query}: {body}");
+        let tokens = events.iter().filter(|event| event["kind"] == "token").count();
+        assert_eq!(tokens > 0, hears_of_tokens, "{query}: {body}");
+    }
+    told(&viewer, "events?project=red").refused(404, "not_found", &[]);
+    told(&viewer, "events?project=system").refused(404, "not_found", &[]);
+    // Who runs the site hears of everything, or of what is asked for.
+    let all = daemon.get("events?limit=1000").body.to_string();
+    for part in ["\"theirs\"", "\"own\"", "\"small\""] {
+        assert!(all.contains(part), "{part} is not in {all}");
+    }
+    let red = daemon.get("events?limit=1000&project=red").body.to_string();
+    assert!(red.contains("\"theirs\"") && !red.contains("\"own\"") && !red.contains("\"small\""), "{red}");
+}
+
+#[test]
+fn a_stream_ends_with_the_token_that_it_was_asked_for_by() {
+    let daemon = two_projects();
+    let stays = daemon.token("member", "blue");
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(15);
+    let made = |name: &str, more: Value| {
+        let mut body = json!({"token": {"name": name, "role": "viewer"}});
+        body["token"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = daemon.post("tokens?project=blue", &body);
+        answer.body["secret"].as_str().unwrap_or_else(|| panic!("{}", answer.text)).to_owned()
+    };
+    let (revoked, expiring) = (made("revoked", json!({})), made("expiring", json!({"expires_at": soon})));
+    let open = |token: &str| Stream::open(&daemon, "?watch=true", &[&bearer(token)]);
+    let (mut one, mut other, mut third) = (open(&stays), open(&revoked), open(&expiring));
+    network_in(&daemon, "blue", "before");
+    for stream in [&mut one, &mut other, &mut third] {
+        stream.find(|message| message.data["name"] == "before");
+    }
+    assert_eq!(daemon.delete("tokens/revoked?project=blue").status, 200);
+    while other.next().is_some() {}
+    while third.next().is_some() {}
+    network_in(&daemon, "blue", "after");
+    one.find(|message| message.data["name"] == "after");
+    for token in [&revoked, &expiring] {
+        daemon.request_as(token, "GET", "events", &Value::Null).refused(401, "unauthenticated", &[]);
+    }
 }

@@ -58,6 +58,8 @@ pub struct Snapshot {
 pub struct Topology {
     /// Ports by number; 0 is none.
     ports: Vec<Option<Port>>,
+    /// One past the highest number of a port of this host; those of workloads on other hosts are far above.
+    ports_end: u16,
     port_numbers: HashMap<String, u16>,
     /// The networks.
     pub networks: Vec<Network>,
@@ -271,9 +273,9 @@ impl Topology {
         self.ports.iter().flatten()
     }
 
-    /// One past the highest number of a port.
+    /// One past the highest number of a port of this host.
     pub fn ports_end(&self) -> u16 {
-        self.ports.len() as u16
+        self.ports_end
     }
 
     /// The port of a router's network that has this address.

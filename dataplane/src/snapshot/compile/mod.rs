@@ -325,6 +325,9 @@ impl<'a> Compiler<'a> {
         let slots = &mut self.topology.ports;
         slots.resize_with(slots.len().max(number + 1), || None);
         self.topology.port_numbers.insert(port.id.clone(), port.number);
+        if port.remote.is_none() {
+            self.topology.ports_end = self.topology.ports_end.max(port.number + 1);
+        }
         slots[number] = Some(port);
     }
 

@@ -13,7 +13,8 @@ BPF_LINKER_VERSION := 0.13.0
 LLVM_VERSION := 22
 PACKAGES := build-essential pkg-config ca-certificates curl jq python3-venv \
 	rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web llvm-$(LLVM_VERSION)-dev zlib1g-dev libzstd-dev \
-	iproute2 iputils-ping iperf3 nftables ethtool tcpdump busybox isc-dhcp-client bind9-dnsutils dnsmasq-base
+	iproute2 iputils-ping iperf3 nftables ethtool tcpdump busybox isc-dhcp-client bind9-dnsutils dnsmasq-base \
+	nginx openssl
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
@@ -51,6 +52,7 @@ setup-packages:
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get update -q; \
 		apt-get install -q -y --no-install-recommends $$missing; \
+		case "$$missing" in *" nginx"*) systemctl disable --now nginx >/dev/null 2>&1 || true;; esac; \
 	fi
 
 # Debian's cargo (of rustc-web) serves where no other toolchain is installed.

@@ -12,6 +12,7 @@ mod ipv6;
 mod ipv6_services;
 mod isolation;
 mod lab;
+mod load_balancer;
 mod overlay;
 mod plug;
 mod restart;

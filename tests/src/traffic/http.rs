@@ -77,7 +77,12 @@ fn answer(mut client: TcpStream, name: &str) -> std::io::Result<()> {
 
 /// Fetches `http://TARGET/` with `curl`; None when it cannot be had within two seconds.
 pub fn fetch(from: &Namespace, target: &str) -> Result<Option<String>, LabError> {
-    let line = format!("curl --silent --max-time 2 http://{target}/");
+    fetch_within(from, target, 2)
+}
+
+/// The same with a limit of so many seconds.
+pub fn fetch_within(from: &Namespace, target: &str, limit_seconds: u32) -> Result<Option<String>, LabError> {
+    let line = format!("curl --silent --max-time {limit_seconds} http://{target}/");
     let result = from.enter(|| output(&mut words(&line)))??;
     Ok(result.status.success().then(|| String::from_utf8_lossy(&result.stdout).trim().to_owned()))
 }

@@ -2,5 +2,7 @@
 
 pub mod http;
 pub mod iperf;
+pub mod load;
+pub mod nginx;
 pub mod ping;
 pub mod udp;

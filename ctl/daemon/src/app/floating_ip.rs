@@ -134,7 +134,12 @@ fn associate_balanced(
     spec.instance_name = Some(name.clone());
     let network_name = balancer.record.spec.network.clone();
     let Some(network) = write.find::<NetworkSpec>(&network_name)? else { return Ok(()) };
-    let Some(IpAddr::V4(address)) = balancer.record.spec.virtual_ip else { return Ok(()) };
+    let Some(IpAddr::V4(address)) = balancer.record.spec.virtual_ip else {
+        let message = format!("the load balancer `{name}` has no IPv4 address");
+        let hint = "a virtual IPv6 address is reached from outside as it is";
+        write.refuse("instance_name", Refusal::new("not_allowed", message, hint));
+        return Ok(());
+    };
     if network.record.spec.external {
         let message = format!("the load balancer `{name}` has the external address {address} already");
         let hint = "use that, or make the load balancer in a tenant network";

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use edgestack_model::load_balancer::Rule;
 use edgestack_model::reader::Refusal;
 use edgestack_model::{FieldError, Kind, LoadBalancerSpec, NetworkSpec, RouterSpec, Spec};
+use ipnet::IpNet;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -56,21 +57,28 @@ fn resolve_address(
     write: &mut Write<'_>,
 ) -> Result<(), AppError> {
     let kept = previous.and_then(|previous| previous.virtual_ip);
-    let wanted = match spec.virtual_ip.or(kept) {
-        Some(IpAddr::V6(address)) => {
-            let message = format!("{address}: workloads have no IPv6 in this version");
-            write.refuse("virtual_ip", Refusal::new("unsupported", message, "an IPv4 address"));
-            return Ok(());
-        }
-        Some(IpAddr::V4(address)) => Some(address),
-        None => None,
-    };
-    let refusal = wanted.and_then(|address| network.record.spec.refuse_host(address));
-    if let Some(refusal) = refusal {
+    let wanted = spec.virtual_ip.or(kept);
+    if let Some(refusal) = wanted.and_then(|address| network.record.spec.refuse_host(address)) {
         write.refuse("virtual_ip", refusal);
-    } else {
-        let claimed = write.claim_address(network, wanted, "virtual_ip")?;
-        spec.virtual_ip = claimed.map(IpAddr::V4);
+        return Ok(());
+    }
+    // Members say which version is meant where no address does.
+    let of_members = spec.members.first().is_some_and(|member| member.address.is_ipv6());
+    spec.virtual_ip = match wanted {
+        Some(IpAddr::V6(address)) => {
+            write.claim_ipv6_address(network, Some(address), "virtual_ip")?.map(IpAddr::V6)
+        }
+        Some(IpAddr::V4(address)) => {
+            write.claim_address(network, Some(address), "virtual_ip")?.map(IpAddr::V4)
+        }
+        None if of_members && network.record.spec.ipv6_cidr.is_some() => {
+            write.claim_ipv6_address(network, None, "virtual_ip")?.map(IpAddr::V6)
+        }
+        None => write.claim_address(network, None, "virtual_ip")?.map(IpAddr::V4),
+    };
+    if spec.health_check.is_some() && spec.virtual_ip.is_some_and(|address| address.is_ipv6()) {
+        let message = "members with IPv6 addresses are not checked in this version";
+        write.refuse("health_check", Refusal::new("unsupported", message, "leave it out"));
     }
     Ok(())
 }
@@ -157,21 +165,25 @@ fn check_members(
     router: Option<&Entry<RouterSpec>>,
     write: &mut Write<'_>,
 ) -> Result<(), AppError> {
-    let mut ranges = Vec::new();
+    let mut ranges: Vec<IpNet> = Vec::new();
+    let subnets = |spec: &NetworkSpec| [Some(IpNet::V4(spec.cidr)), spec.ipv6_cidr.map(IpNet::V6)];
     if !network.record.spec.external {
-        ranges.push(network.record.spec.cidr);
+        ranges.extend(subnets(&network.record.spec).into_iter().flatten());
     }
     for name in router.iter().flat_map(|router| &router.record.spec.internal) {
-        let inside = write.find::<NetworkSpec>(name)?;
-        ranges.extend(inside.map(|inside| inside.record.spec.cidr));
+        if let Some(inside) = write.find::<NetworkSpec>(name)? {
+            ranges.extend(subnets(&inside.record.spec).into_iter().flatten());
+        }
     }
     for (index, member) in spec.members.iter().enumerate() {
         let field = format!("members/{index}");
-        let is_inside = match member.address {
-            IpAddr::V4(address) => ranges.iter().any(|range| range.contains(&address)),
-            IpAddr::V6(_) => false,
-        };
-        if Some(member.address) == spec.virtual_ip {
+        let is_inside = ranges.iter().any(|range| range.contains(&member.address));
+        let is_other = |address: IpAddr| address.is_ipv6() != member.address.is_ipv6();
+        if let Some(address) = spec.virtual_ip.filter(|address| is_other(*address)) {
+            let message = format!("{} and {address} are not of one IP version", member.address);
+            let hint = "make a load balancer for each version";
+            write.refuse(&field, Refusal::new("mismatch", message, hint));
+        } else if Some(member.address) == spec.virtual_ip {
             let message = format!("{} is the virtual address itself", member.address);
             write.refuse(&field, Refusal::new("address_in_use", message, "the address of a workload"));
         } else if !is_inside {

@@ -66,7 +66,7 @@ fn addresses_routers_and_networks_are_checked() {
     };
     ask(json!({"virtual_ip": "10.0.0.2"})).refused(409, "conflict", &[("/lb/virtual_ip", "address_in_use")]);
     ask(json!({"virtual_ip": "192.0.2.1"})).refused(400, "invalid", &[("/lb/virtual_ip", "outside_cidr")]);
-    ask(json!({"virtual_ip": "fd00::1"})).refused(400, "invalid", &[("/lb/virtual_ip", "unsupported")]);
+    ask(json!({"virtual_ip": "fd00::1"})).refused(400, "invalid", &[("/lb/virtual_ip", "outside_cidr")]);
     ask(json!({"router": "r1"})).refused(400, "invalid", &[("/lb/router", "not_allowed")]);
     ask(json!({"network": "none"})).refused(400, "invalid", &[("/lb/network", "not_found")]);
     // In an external network the router is found, and stays.
@@ -74,4 +74,33 @@ fn addresses_routers_and_networks_are_checked() {
         daemon.create("lbs", &json!({"lb": {"name": "out", "network": "wan", "members": ["10.0.0.2"]}}));
     assert_eq!(outside["router"], "r1");
     daemon.delete("routers/r1").refused(409, "in_use", &[("", "used_by")]);
+}
+
+#[test]
+fn a_virtual_address_may_be_ipv6() {
+    let daemon = site();
+    daemon.create(
+        "networks",
+        &json!({"network": {"name": "six", "cidr": "10.6.0.0/24", "ipv6_cidr": "fd06::/64"}}),
+    );
+    let body = |fields: Value| {
+        let mut body = json!({"lb": {"name": "six", "network": "six", "members": ["fd06::20"]}});
+        for (key, value) in fields.as_object().unwrap() {
+            body["lb"][key] = value.clone();
+        }
+        body
+    };
+    let ask = |fields: Value| daemon.post("lbs", &body(fields));
+    ask(json!({"virtual_ip": "10.6.0.9"})).refused(400, "invalid", &[("/lb/members/0", "mismatch")]);
+    let check = json!({"health_check": {"type": "tcp"}});
+    ask(check).refused(400, "invalid", &[("/lb/health_check", "unsupported")]);
+    let lb = daemon.create("lbs", &body(json!({})));
+    let address = lb["virtual_ip"].as_str().unwrap().to_owned();
+    assert!(address.starts_with("fd06::"), "{address}");
+    let port = json!({"port": {"name": "p", "network": "six", "ipv6_address": address}});
+    daemon.post("ports", &port).refused(409, "conflict", &[("/port/ipv6_address", "address_in_use")]);
+    daemon.create("floating_ips", &json!({"floating_ip": {"name": "f", "network": "wan"}}));
+    let association = json!({"floating_ip": {"instance_type": "lb", "instance_name": "six"}});
+    let refused = daemon.patch("floating_ips/f", &association);
+    refused.refused(400, "invalid", &[("/floating_ip/instance_name", "not_allowed")]);
 }

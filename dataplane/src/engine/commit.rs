@@ -212,7 +212,7 @@ impl Hands<'_> {
                     None => (group, neighbour::multicast_mac(group)),
                 };
                 let mac_address = Some(sender_mac);
-                let (solicited, router) = (false, false);
+                let (solicited, router, overrides) = (false, false, false);
                 let solicitation = Neighbour {
                     solicitation: true,
                     source,
@@ -221,6 +221,7 @@ impl Hands<'_> {
                     mac_address,
                     solicited,
                     router,
+                    overrides,
                 };
                 self.send_neighbour(probe.neighbour.port, &solicitation, sender_mac, destination_mac);
             }

@@ -215,6 +215,7 @@ impl Hands<'_> {
                     mac_address: Some(mac_address),
                     solicited: false,
                     router: true,
+                    overrides: true,
                 };
                 self.send_neighbour(port, &packet, mac_address, multicast_mac(ALL_NODES));
             }

@@ -214,6 +214,12 @@ fn uplink_neighbour(context: &Context<'_>, neighbour: &Neighbour, port: &Port) -
         return Decision::Respond(Response::Neighbour(neighbour.reply_from(mac, true), mac));
     }
     let told_of = if neighbour.solicitation { neighbour.source } else { neighbour.target };
+    // RFC 4861, section 7.2.5: who only adds to what is known, such as one of several hosts with the address, moves nobody.
+    let key = NeighbourKey { port: port.number, ip_address: told_of.into() };
+    let is_known = context.neighbours.mac_address(key).is_some();
+    if is_known && !neighbour.solicitation && !neighbour.overrides {
+        return Decision::Respond(Response::Silence);
+    }
     match neighbour.mac_address {
         Some(mac) => learn(context, port, told_of.into(), mac),
         None => Decision::Respond(Response::Silence),

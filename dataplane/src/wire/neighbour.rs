@@ -40,6 +40,8 @@ pub struct Neighbour {
     pub solicited: bool,
     /// An advertisement of a router.
     pub router: bool,
+    /// An advertisement that replaces what its receivers know.
+    pub overrides: bool,
 }
 
 impl Neighbour {
@@ -68,7 +70,8 @@ impl Neighbour {
             return None;
         }
         let router = !solicitation && head[4] & ROUTER_SOLICITED_OVERRIDE[0] != 0;
-        Some(Self { solicitation, source, destination, target, mac_address, solicited, router })
+        let overrides = !solicitation && head[4] & ROUTER_SOLICITED_OVERRIDE[2] != 0;
+        Some(Self { solicitation, source, destination, target, mac_address, solicited, router, overrides })
     }
 
     /// The advertisement that says that `mac`, a router's where `router` is set, has the address asked for.
@@ -83,11 +86,11 @@ impl Neighbour {
             mac_address: Some(mac),
             solicited: !is_probe,
             router,
+            overrides: true,
         }
     }
 
-    /// Writes a frame of [`FRAME_LENGTH`] bytes from `source_mac` to `destination_mac`. An advertisement replaces what its
-    /// receivers knew.
+    /// Writes a frame of [`FRAME_LENGTH`] bytes from `source_mac` to `destination_mac`.
     pub fn write(&self, frame: &mut [u8], source_mac: MacAddress, destination_mac: MacAddress) {
         frame[..6].copy_from_slice(&destination_mac.0);
         frame[6..12].copy_from_slice(&source_mac.0);
@@ -104,8 +107,8 @@ impl Neighbour {
         message[0] = if self.solicitation { SOLICITATION } else { ADVERTISEMENT };
         if !self.solicitation {
             let [router, solicited, replaces] = ROUTER_SOLICITED_OVERRIDE;
-            message[4] =
-                replaces | if self.router { router } else { 0 } | if self.solicited { solicited } else { 0 };
+            let flags = [(self.router, router), (self.solicited, solicited), (self.overrides, replaces)];
+            message[4] = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum();
         }
         message[8..24].copy_from_slice(&self.target.octets());
         message[24] = if self.solicitation {
@@ -184,6 +187,7 @@ mod tests {
             mac_address: Some(MAC),
             solicited: false,
             router: false,
+            overrides: false,
         }
     }
 

@@ -14,6 +14,7 @@ mod isolation;
 mod lab;
 mod load_balancer;
 mod overlay;
+mod path_mtu;
 mod plug;
 mod restart;
 mod router_legs;

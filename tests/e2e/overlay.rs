@@ -10,6 +10,7 @@ use std::time::Duration;
 use edgestack_dataplane::inspect::FlowView;
 use edgestack_tests::daemon::{DaemonSettings, Uplink};
 use edgestack_tests::site::{Site, Workload};
+use edgestack_tests::traffic::body::{Direction, carry, learned_mtu};
 use edgestack_tests::traffic::iperf;
 use edgestack_tests::traffic::ping::{ping, ping_with};
 use edgestack_tests::traffic::udp::{self, UdpEcho};
@@ -67,6 +68,7 @@ fn one_network(joint: Joint) -> Result<(), LabError> {
     create(&east, joint, &[("wl-b", &B, "front"), ("wl-c", &C, "back")], &[("wl-a", &A, "front")], "west")?;
     reaches(&west, &east)?;
     path_mtu(&west, joint)?;
+    bodies_arrive(&west, &east, joint)?;
     for target in ["10.0.1.12", "10.0.2.12"] {
         stays_in_the_kernel(&west, &east, target)?;
     }
@@ -180,6 +182,24 @@ fn path_mtu(west: &Site, joint: Joint) -> Result<(), LabError> {
         assert!(report.all_answered(), "{target}: {}", report.output);
         let report = ping_with(a, target, 2, "-M dont -s 4000")?;
         assert!(report.all_answered(), "{target}: {}", report.output);
+        a.run("ip route flush cache")?;
+    }
+    Ok(())
+}
+
+/// Workloads that take full-sized segments for granted learn what fits into the tunnel, within a network as between two.
+fn bodies_arrive(west: &Site, east: &Site, joint: Joint) -> Result<(), LabError> {
+    let a = west.member("wl-a");
+    for (server, target) in [("wl-b", "10.0.1.12"), ("wl-c", "10.0.2.12")] {
+        let address = std::net::SocketAddr::new(target.parse().expect("an address"), 80);
+        let server = east.member(server);
+        let wanted = u32::try_from(joint.mtu).ok();
+        // Who has learned says so to the other, who then needs not: it is forgotten in between.
+        carry(a, server, address, Direction::Download)?;
+        assert_eq!(learned_mtu(server, "10.0.1.11")?, wanted, "{target}");
+        server.run("ip route flush cache")?;
+        carry(a, server, address, Direction::Upload)?;
+        assert_eq!(learned_mtu(a, target)?, wanted, "{target}");
         a.run("ip route flush cache")?;
     }
     Ok(())

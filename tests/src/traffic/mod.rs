@@ -1,5 +1,6 @@
 //! Real traffic: the tools that people test networks with, their output parsed, and small servers to talk to.
 
+pub mod body;
 pub mod http;
 pub mod iperf;
 pub mod load;

@@ -26,9 +26,14 @@ impl AddressSet {
     /// Whether an address of a version is in the set.
     pub(super) fn contains(&self, is_ipv6: bool, address: u128) -> bool {
         let ranges = if is_ipv6 { &self.ipv6 } else { &self.ipv4 };
-        let after = ranges.partition_point(|(first, _)| *first <= address);
-        after.checked_sub(1).is_some_and(|place| address <= ranges[place].1)
+        is_within(ranges, |first| first <= address, address)
     }
+}
+
+/// Whether an address is in one of the ranges, of which `is_before` says whether they begin at it or before.
+fn is_within(ranges: &[(u128, u128)], mut is_before: impl FnMut(u128) -> bool, address: u128) -> bool {
+    let after = ranges.partition_point(|(first, _)| is_before(*first));
+    after.checked_sub(1).is_some_and(|place| address <= ranges[place].1)
 }
 
 /// First and last address of each range in order, those that touch as one.
@@ -71,7 +76,8 @@ pub(super) fn bounds(range: Cidr) -> (u128, u128) {
 mod tests {
     use std::net::IpAddr;
 
-    use super::{AddressSet, number};
+    use super::{AddressSet, is_within, number};
+    use crate::address::Cidr;
 
     #[test]
     fn a_set_holds_its_ranges_and_nothing_else() {
@@ -89,5 +95,28 @@ mod tests {
             assert!(!contains(outside), "{outside}");
         }
         assert!(!AddressSet::default().contains(false, 0));
+    }
+
+    /// Ranges that are looked at to find an address among so many that do not touch.
+    fn work(members: u32) -> usize {
+        let range = |number: u32| Cidr::containing(std::net::Ipv4Addr::from_bits(2 * number), 32);
+        let set = AddressSet::new(&(0..members).map(range).collect::<Vec<_>>());
+        assert_eq!(set.ipv4.len(), members as usize);
+        let of_one = |address: u128| {
+            let mut looks = 0;
+            let is_before = |first| {
+                looks += 1;
+                first <= address
+            };
+            assert_eq!(is_within(&set.ipv4, is_before, address), set.contains(false, address));
+            looks
+        };
+        (0..u128::from(2 * members)).map(of_one).max().unwrap()
+    }
+
+    #[test]
+    fn ten_thousand_members_are_found_by_a_few_looks() {
+        assert!(work(10_000) <= 15, "{} looks", work(10_000));
+        assert!(work(10_000) <= work(10) + 10, "a thousand times the members, ten looks more");
     }
 }

@@ -11,7 +11,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 # The linker of the kernel programs: its version and the LLVM that it is built against belong together.
 BPF_LINKER_VERSION := 0.13.0
 LLVM_VERSION := 22
-PACKAGES := build-essential pkg-config ca-certificates curl jq python3-venv \
+PACKAGES := build-essential pkg-config ca-certificates curl jq python3-venv zsh fish \
 	rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web llvm-$(LLVM_VERSION)-dev zlib1g-dev libzstd-dev \
 	iproute2 iputils-ping iperf3 nftables ethtool tcpdump busybox isc-dhcp-client bind9-dnsutils dnsmasq-base \
 	nginx openssl

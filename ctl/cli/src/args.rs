@@ -15,7 +15,7 @@ use crate::noun::Noun;
 use crate::output::{ColorChoice, Format};
 use crate::session::Session;
 use crate::{
-    address_group, apply, completion, config, diff, doctor, explain, flavor, floating_ip, keypair,
+    address_group, apply, completion, config, diff, doctor, edit, explain, flavor, floating_ip, keypair,
     load_balancer, manual, nat, network, network_cli, node, port, project, role_binding, router,
     security_group, security_group_rule, support_bundle, test_ping, token, top,
 };
@@ -85,6 +85,7 @@ pub(crate) static OTHERS: &[(&str, &[Standalone])] = &[
                 "Contexts: the daemons that you work with, by name",
             )
             .local(),
+            Standalone::new::<edit::EditArgs>(EDIT, "Change an object in your editor"),
             Standalone::new::<explain::ExplainArgs>("explain", "Say what the fields of an object are")
                 .local(),
             Standalone::new::<completion::CompletionArgs>("completion", "Print a completion script").local(),
@@ -101,6 +102,8 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong as written, 3 not found, 4 conflict, 5 forbidden, 6 timeout, 7 daemon.
 `edgectl COMMAND --help` says what a command takes.";
 
+/// The command behind which a kind and a name stand.
+pub(crate) const EDIT: &str = "edit";
 /// The command for which `-o` names a file.
 const SUPPORT_BUNDLE: &str = "support-bundle";
 /// Width of the list of commands in the help text.

@@ -10,11 +10,12 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 use serde_json::Value;
 
-use crate::args::{self, NOUNS};
+use crate::args::{self, EDIT, NOUNS};
 use crate::command::Action;
 use crate::config::Config;
 use crate::connection::{self, ConnectionArgs};
 use crate::error::CliError;
+use crate::explain::noun_called;
 use crate::noun::Noun;
 use crate::output::print;
 use crate::session::Session;
@@ -22,6 +23,12 @@ use crate::{port, security_group, value};
 
 /// The variable by which a shell asks.
 const VARIABLE: &str = "COMPLETE";
+/// zsh takes the file for the function that completes when it is asked for the first time: that is answered, too.
+const ZSH_FIRST_ANSWER: &str = "
+if [[ ${funcstack[1]} == _edgectl ]]; then
+    _clap_dynamic_completer_edgectl \"$@\"
+fi
+";
 /// How long a shell waits for names.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Names offered at most.
@@ -46,6 +53,9 @@ impl Action for CompletionArgs {
         let mut script = Vec::new();
         if let Some(shell) = Shells::builtins().completer(&self.shell) {
             shell.write_registration(VARIABLE, "edgectl", "edgectl", "edgectl", &mut script)?;
+        }
+        if self.shell == "zsh" {
+            script.extend(ZSH_FIRST_ANSWER.as_bytes());
         }
         print(&String::from_utf8_lossy(&script))
     }
@@ -74,6 +84,7 @@ fn with_candidates(argument: Arg) -> Arg {
         "PORT PACKET" => ArgValueCandidates::new(|| names(&port::NOUN)),
         "CONTEXT" => ArgValueCandidates::new(context_names),
         "FORM" => ArgValueCandidates::new(|| FORMS.map(CompletionCandidate::new).into()),
+        "OBJECT" => ArgValueCandidates::new(edited_names),
         "GROUP" => ArgValueCandidates::new(|| names(&security_group::NOUN)),
         name => match NOUNS.iter().find(|noun| noun.value_name() == name) {
             Some(noun) => ArgValueCandidates::new(|| names(noun)),
@@ -86,6 +97,13 @@ fn with_candidates(argument: Arg) -> Arg {
 fn context_names() -> Vec<CompletionCandidate> {
     let contexts = Config::load().unwrap_or_default().contexts;
     contexts.into_iter().map(|context| CompletionCandidate::new(context.name)).collect()
+}
+
+/// The names of objects of the kind that stands before them: `edgectl edit network`.
+fn edited_names() -> Vec<CompletionCandidate> {
+    let words: Vec<String> = std::env::args().collect();
+    let kind = words.iter().position(|word| word == EDIT).and_then(|place| words.get(place + 1));
+    kind.and_then(|kind| noun_called(kind).ok()).map_or_else(Vec::new, names)
 }
 
 /// The names of a noun's objects at the daemon that the command line means; none where it does not answer.

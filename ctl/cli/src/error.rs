@@ -126,7 +126,8 @@ impl CliError {
         }
     }
 
-    fn text(&self) -> String {
+    /// The error for people, with everything that is wrong and what to do.
+    pub(crate) fn text(&self) -> String {
         let mut lines = vec![format!("error[{}]: {self}", self.code())];
         if let Self::Client(ClientError::Problem(problem)) = self {
             for error in &problem.errors {

@@ -25,7 +25,8 @@ pub(crate) struct ExplainArgs {
     pub path: String,
 }
 
-fn kinds() -> Vec<CompletionCandidate> {
+/// The kinds, for the shell.
+pub(crate) fn kinds() -> Vec<CompletionCandidate> {
     NOUNS.iter().map(|noun| CompletionCandidate::new(noun.kind.singular())).collect()
 }
 
@@ -33,10 +34,7 @@ impl Action for ExplainArgs {
     async fn run(self, session: &Session) -> Result<(), CliError> {
         let mut steps = self.path.split('.');
         let word = steps.next().unwrap_or_default();
-        let noun = NOUNS.iter().find(|noun| is_word(noun, word)).ok_or_else(|| {
-            let words: Vec<&str> = NOUNS.iter().map(|noun| noun.kind.singular()).collect();
-            not_there(&format!("there is no kind `{word}`"), word, &words)
-        })?;
+        let noun = noun_called(word)?;
         let (text, fields) = docs::of(noun.kind).ok_or_else(|| {
             CliError::NotFound(format!("nothing is known of the fields of a {}", noun.kind))
         })?;
@@ -56,6 +54,14 @@ impl Action for ExplainArgs {
         }
         if session.output.value(&to_json(&found))? { Ok(()) } else { print(&shown(&found)) }
     }
+}
+
+/// The noun that one of its words means.
+pub(crate) fn noun_called(word: &str) -> Result<&'static Noun, CliError> {
+    NOUNS.iter().find(|noun| is_word(noun, word)).copied().ok_or_else(|| {
+        let words: Vec<&str> = NOUNS.iter().map(|noun| noun.kind.singular()).collect();
+        not_there(&format!("there is no kind `{word}`"), word, &words)
+    })
 }
 
 fn is_word(noun: &Noun, word: &str) -> bool {

@@ -16,6 +16,7 @@ mod describe;
 mod diff;
 mod difference;
 mod doctor;
+mod edit;
 mod error;
 mod explain;
 mod fields;

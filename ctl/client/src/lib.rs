@@ -13,7 +13,7 @@ mod transport;
 pub use edgestack_model::{FieldError, Kind, Problem};
 pub use error::ClientError;
 pub use inspect::CaptureQuery;
-pub use objects::{List, ListQuery, PlannedWrite, Version, collection_path, item_path};
+pub use objects::{List, ListQuery, Manifest, PlannedWrite, Version, collection_path, item_path};
 pub use remote::{DEFAULT_PORT, Remote};
 pub use transport::{BodyStream, Client, Method, Reply, encode_segment};
 

@@ -51,6 +51,15 @@ pub struct Version {
     pub other: Map<String, Value>,
 }
 
+/// An object as a site file has it, to be changed and sent back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// The text, in YAML.
+    pub text: String,
+    /// The entity tag of the object that it describes.
+    pub etag: Option<String>,
+}
+
 /// Path of all objects of a kind.
 pub fn collection_path(kind: Kind) -> String {
     format!("/edgetron/resources/kubevirt/{}", kind.plural())
@@ -110,6 +119,26 @@ impl Client {
         object: &impl Serialize,
     ) -> Result<T, ClientError> {
         self.write(kind, Method::PUT, &item_path(kind, name), object).await
+    }
+
+    /// An object as a site file has it.
+    pub async fn manifest(&self, kind: Kind, name: &str) -> Result<Manifest, ClientError> {
+        let path = format!("{}/manifest", item_path(kind, name));
+        let mut reply = self.request(Method::GET, &path, None).await?;
+        Ok(Manifest { text: decode(&path, reply.body["manifest"].take())?, etag: reply.etag })
+    }
+
+    /// Replaces an object by what the wrapped body says, unless it has another entity tag by now.
+    pub async fn replace_unchanged(
+        &self,
+        kind: Kind,
+        name: &str,
+        body: &Value,
+        etag: Option<&str>,
+    ) -> Result<Value, ClientError> {
+        let path = item_path(kind, name);
+        let mut body = self.request_where(Method::PUT, &path, Some(body), etag).await?.body;
+        decode(&path, body[kind.singular()].take())
     }
 
     /// Changes the fields that `fields` has, and no others.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use edgestack_model::Problem;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HOST, HeaderName, HeaderValue, IF_MATCH};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -55,6 +55,8 @@ pub struct Reply {
     pub status: u16,
     /// The body, `null` where there is none.
     pub body: Value,
+    /// The entity tag of the object that it shows, where there is one.
+    pub etag: Option<String>,
 }
 
 impl Client {
@@ -122,12 +124,29 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Reply, ClientError> {
-        let (status, bytes) = self.timed(&method, path, self.exchange(&method, path, body)).await?;
+        self.request_where(method, path, body, None).await
+    }
+
+    /// The same, done only where the object still has the entity tag `if_match`, if one is given.
+    pub async fn request_where(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        if_match: Option<&str>,
+    ) -> Result<Reply, ClientError> {
+        let work = async {
+            let response = self.send(&method, path, body, if_match).await?;
+            let (status, etag) = (response.status().as_u16(), response.headers().get(ETAG).cloned());
+            Ok((status, etag, collect_success(&method, path, response).await?))
+        };
+        let (status, etag, bytes) = self.timed(&method, path, work).await?;
+        let etag = etag.and_then(|etag| etag.to_str().ok().map(str::to_owned));
         if bytes.is_empty() {
-            return Ok(Reply { status, body: Value::Null });
+            return Ok(Reply { status, body: Value::Null, etag });
         }
         match serde_json::from_slice(&bytes) {
-            Ok(body) => Ok(Reply { status, body }),
+            Ok(body) => Ok(Reply { status, body, etag }),
             Err(_) => Err(unexpected(&method, path, status, &bytes)),
         }
     }
@@ -135,14 +154,18 @@ impl Client {
     /// Fetches text that is no JSON, such as the metrics.
     pub async fn text(&self, path: &str) -> Result<String, ClientError> {
         let method = Method::GET;
-        let (_, bytes) = self.timed(&method, path, self.exchange(&method, path, None)).await?;
+        let work = async {
+            let response = self.send(&method, path, None, None).await?;
+            collect_success(&method, path, response).await
+        };
+        let bytes = self.timed(&method, path, work).await?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Sends a GET and hands out the body as it comes, for as long as it comes.
     pub async fn stream(&self, path: &str) -> Result<BodyStream, ClientError> {
         let method = Method::GET;
-        let response = self.timed(&method, path, self.send(&method, path, None)).await?;
+        let response = self.timed(&method, path, self.send(&method, path, None, None)).await?;
         if response.status().is_success() {
             return Ok(BodyStream { path: path.to_owned(), body: response.into_body() });
         }
@@ -166,27 +189,12 @@ impl Client {
         })
     }
 
-    async fn exchange(
-        &self,
-        method: &Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<(u16, Vec<u8>), ClientError> {
-        let response = self.send(method, path, body).await?;
-        let status = response.status();
-        let bytes = collect(method, path, response.into_body()).await?;
-        if status.is_success() {
-            Ok((status.as_u16(), bytes))
-        } else {
-            Err(refusal(method, path, status.as_u16(), &bytes))
-        }
-    }
-
     async fn send(
         &self,
         method: &Method,
         path: &str,
         body: Option<&Value>,
+        if_match: Option<&str>,
     ) -> Result<Response<Incoming>, ClientError> {
         if let Some(observer) = &self.observer {
             observer(method, path, body);
@@ -200,6 +208,9 @@ impl Client {
             if let Some(value) = value {
                 builder = builder.header(name, value);
             }
+        }
+        if let Some(etag) = if_match {
+            builder = builder.header(IF_MATCH, etag);
         }
         let mut bytes = Bytes::new();
         if let Some(body) = body {
@@ -258,6 +269,17 @@ impl BodyStream {
         }
         Ok(None)
     }
+}
+
+/// The body of an answer that is a success; the refusal that another is.
+async fn collect_success(
+    method: &Method,
+    path: &str,
+    response: Response<Incoming>,
+) -> Result<Vec<u8>, ClientError> {
+    let status = response.status();
+    let bytes = collect(method, path, response.into_body()).await?;
+    if status.is_success() { Ok(bytes) } else { Err(refusal(method, path, status.as_u16(), &bytes)) }
 }
 
 async fn collect(method: &Method, path: &str, mut body: Incoming) -> Result<Vec<u8>, ClientError> {

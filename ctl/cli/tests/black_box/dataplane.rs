@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::{Answer, FakeDaemon, Run, edgectl, problem, scratch};
+use crate::terminal::Terminal;
 
 /// A pcap file with so many packets of 60 bytes.
 fn pcap(packets: usize) -> Vec<u8> {
@@ -206,4 +207,48 @@ fn the_doctor_finds_what_waits() {
     let version = dataplane().run(&["version", "-o", "json"]).fine();
     let version: Value = serde_json::from_str(&version).unwrap();
     assert_eq!(version["daemon"]["commit"], "abc");
+}
+
+#[test]
+fn the_prompt_completes_and_remembers() {
+    let daemon = dataplane();
+    let state = scratch("state");
+    let line = format!("{} network-cli --socket {}", env!("CARGO_BIN_EXE_edgectl"), daemon.socket.display());
+    let open = || {
+        let mut terminal = Terminal::start(&line, |command| {
+            command.env("XDG_STATE_HOME", &*state).env("EDGESTACK_CONFIG", "/dev/null");
+        });
+        terminal.shows("edgestack> ");
+        terminal
+    };
+    let (tab, enter, up, interrupt, end) = ("\t", "\r", "\u{1b}[A", "\u{3}", "\u{4}");
+
+    let mut terminal = open();
+    // Neither `sh` nor `dro` is a word.
+    terminal.types(&format!("sh{tab}dro{tab}{enter}"));
+    terminal.shows("The source is not the port's own.");
+    terminal.shows("edgestack> ");
+    // Names of ports, and a line that is cleared.
+    terminal.types(&format!("trace we{tab}"));
+    terminal.shows("trace web-1 ");
+    terminal.types(interrupt);
+    terminal.shows("edgestack> ");
+    terminal.types(&format!("shw{enter}"));
+    terminal.shows("unrecognized subcommand");
+    terminal.shows("edgestack> ");
+    // Two lines back, the cleared one not counted.
+    terminal.types(&format!("{up}{up}{enter}"));
+    terminal.shows("The source is not the port's own.");
+    terminal.shows("edgestack> ");
+    terminal.types(end);
+    assert_eq!(terminal.ends(), Some(0));
+
+    let mut terminal = open();
+    terminal.types(&format!("{up}{enter}"));
+    terminal.shows("The source is not the port's own.");
+    terminal.shows("edgestack> ");
+    terminal.types(&format!("exit{enter}"));
+    assert_eq!(terminal.ends(), Some(0));
+    let history = std::fs::read_to_string(state.join("edgectl/network-cli.history")).unwrap();
+    assert!(history.contains("show drops") && !history.contains("trace web-1"), "{history}");
 }

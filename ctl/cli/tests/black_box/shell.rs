@@ -7,9 +7,36 @@ use serde_json::Value;
 
 use crate::daemon::Daemon;
 use crate::support::{Run, edgectl_without_daemon, scratch};
+use crate::terminal::Terminal;
 
 fn local(arguments: &[&str]) -> Run {
     Run::of(&edgectl_without_daemon().args(arguments).output().unwrap())
+}
+
+/// Where shells find edgectl.
+fn path() -> String {
+    let directory = Path::new(env!("CARGO_BIN_EXE_edgectl")).parent().unwrap();
+    format!("{}:{}", directory.display(), std::env::var("PATH").unwrap_or_default())
+}
+
+/// Whether a shell is installed, which `make setup` does.
+fn has(shell: &str) -> bool {
+    let found = Command::new(shell).arg("--version").stdout(Stdio::null()).status().is_ok();
+    // libtest shows no words of tests that pass, so CI would not notice.
+    assert!(found || std::env::var_os("CI").is_none(), "{shell} is not installed");
+    if !found {
+        eprintln!("skipped: {shell} is not installed (make setup)");
+    }
+    found
+}
+
+/// A daemon with three networks.
+fn three_networks() -> Option<Daemon> {
+    let daemon = Daemon::start()?;
+    for (name, cidr) in [("blue", "10.41.0.0/24"), ("black", "10.42.0.0/24"), ("green", "10.43.0.0/24")] {
+        daemon.run(&["create-network", name, "--cidr", cidr]).fine();
+    }
+    Some(daemon)
 }
 
 /// What bash offers behind a line, by the script that edgectl prints.
@@ -24,11 +51,9 @@ fn completed(socket: &Path, words: &[&str]) -> Vec<String> {
         quoted[last],
         quoted[last - 1]
     );
-    let directory = Path::new(env!("CARGO_BIN_EXE_edgectl")).parent().unwrap();
-    let path = format!("{}:{}", directory.display(), std::env::var("PATH").unwrap_or_default());
     let output = Command::new("bash")
         .args(["--norc", "-c", &format!("{script}\n{line}")])
-        .env("PATH", path)
+        .env("PATH", path())
         .env("EDGECTL_SOCKET", socket)
         .stdin(Stdio::null())
         .output()
@@ -41,11 +66,7 @@ fn completed(socket: &Path, words: &[&str]) -> Vec<String> {
 
 #[test]
 fn names_are_completed_as_the_daemon_has_them() {
-    let Some(daemon) = Daemon::start() else { return };
-    for name in ["blue", "black", "green"] {
-        let cidr = format!("10.{}.0.0/24", name.len() * 10 + usize::from(name.as_bytes()[2]) % 10);
-        daemon.run(&["create-network", name, "--cidr", &cidr]).fine();
-    }
+    let Some(daemon) = three_networks() else { return };
     daemon.run(&["create-port", "web-1", "--net", "blue"]).fine();
     let complete = |words: &[&str]| completed(&daemon.socket, words);
     assert_eq!(complete(&["edgectl", "show-network", "bl"]), ["black", "blue"]);
@@ -54,6 +75,7 @@ fn names_are_completed_as_the_daemon_has_them() {
     assert_eq!(complete(&["edgectl", "remove-port", "w"]), ["web-1"]);
     assert_eq!(complete(&["edgectl", "network-cli", "trace", "w"]), ["web-1"]);
     assert_eq!(complete(&["edgectl", "list-netw"]), ["list-networks"]);
+    assert_eq!(complete(&["edgectl", "edit", "network", "g"]), ["green"]);
     assert!(complete(&["edgectl", "list-networks", "--sort"]).contains(&"--sort-by".to_owned()));
     assert!(complete(&["edgectl", "list-networks", "-o", "j"]).contains(&"json".to_owned()));
     assert!(
@@ -61,6 +83,57 @@ fn names_are_completed_as_the_daemon_has_them() {
             .iter()
             .all(|word| word.starts_with('-'))
     );
+}
+
+#[test]
+fn fish_completes_names() {
+    let Some(daemon) = three_networks().filter(|_| has("fish")) else { return };
+    let home = scratch("fish");
+    let directory = home.join("fish/completions");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("edgectl.fish"), local(&["completion", "fish"]).fine()).unwrap();
+    let complete = |line: &str| {
+        let output = Command::new("fish")
+            .args(["--command", &format!("complete --do-complete '{line}'")])
+            .envs([("HOME", &*home), ("XDG_CONFIG_HOME", &*home), ("XDG_DATA_HOME", &*home)])
+            .env("PATH", path())
+            .env("EDGECTL_SOCKET", &daemon.socket)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let offered = Run::of(&output).fine();
+        let mut offered: Vec<String> = offered.lines().map(|line| line.replace('\t', ": ")).collect();
+        offered.sort();
+        offered
+    };
+    assert_eq!(complete("edgectl show-network bl"), ["black: 10.42.0.0/24", "blue: 10.41.0.0/24"]);
+    assert_eq!(complete("edgectl create-port p --net g"), ["green: 10.43.0.0/24"]);
+    assert_eq!(complete("edgectl list-netw"), ["list-networks: List networks"]);
+}
+
+#[test]
+fn zsh_completes_names() {
+    let Some(daemon) = three_networks().filter(|_| has("zsh")) else { return };
+    let home = scratch("zsh");
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::write(home.join("_edgectl"), local(&["completion", "zsh"]).fine()).unwrap();
+    let settings = "fpath=($ZDOTDIR $fpath); autoload -U compinit; compinit -u -D; PS1='ready> '\n";
+    std::fs::write(home.join(".zshrc"), settings).unwrap();
+    let mut terminal = Terminal::start("zsh --no-globalrcs", |command| {
+        command.env("ZDOTDIR", &*home).env("HOME", &*home).env("PATH", path());
+        command.env("EDGECTL_SOCKET", &daemon.socket).env("EDGESTACK_CONFIG", "/dev/null");
+    });
+    terminal.shows("ready> ");
+    // What was completed is what is run.
+    terminal.types("edgectl show-netw\tgr\t\r");
+    terminal.shows("10.43.0.0/24");
+    terminal.shows("ready> ");
+    terminal.types("edgectl show-network bl\t");
+    terminal.shows("blue");
+    terminal.types("\u{3}");
+    terminal.shows("ready> ");
+    terminal.types("exit\r");
+    assert_eq!(terminal.ends(), Some(0));
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn zsh_completes_names() {
     terminal.shows("blue");
     terminal.types("\u{3}");
     terminal.shows("ready> ");
-    terminal.types("exit\r");
+    terminal.types("exit 0\r");
     assert_eq!(terminal.ends(), Some(0));
 }
 

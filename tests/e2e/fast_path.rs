@@ -81,7 +81,7 @@ fn without_the_fast_path_the_engine_carries_everything() -> Result<(), LabError>
 
 #[test]
 fn rules_of_load_balancers_count_what_both_tiers_carry() -> Result<(), LabError> {
-    let site = tenants::start(Attach::Auto, true)?;
+    let mut site = tenants::start(Attach::Auto, true)?;
     let edgectl = site.edgectl();
     let virtual_ip = "10.0.1.100";
     edgectl.run(&format!(
@@ -118,5 +118,14 @@ fn rules_of_load_balancers_count_what_both_tiers_carry() -> Result<(), LabError>
     })?;
     edgectl.run(&format!("network-cli clear flows --address {virtual_ip}"))?;
     assert_eq!(rule()?, (0, counted.1, counted.2, counted.3), "what has ended still counts");
+    let metrics = site.daemon().metrics()?;
+    let told = |metric: &str, direction: &str, value: u64| {
+        let is_it = |line: &&str| line.starts_with(metric) && line.contains(direction);
+        let line = metrics.lines().find(is_it).unwrap_or_default();
+        assert!(line.contains("lb=\"red-shop\"") && line.ends_with(&format!(" {value}")), "{value}: {line}");
+    };
+    told("edgestack_lb_rule_connections_total", "", counted.1);
+    told("edgestack_lb_rule_packets_total", "direction=\"in\"", counted.2.0);
+    told("edgestack_lb_rule_bytes_total", "direction=\"out\"", counted.3.1);
     Ok(())
 }

@@ -130,6 +130,11 @@ impl Daemon {
         Edgectl::new(self.settings.socket_path())
     }
 
+    /// What Prometheus is told.
+    pub fn metrics(&self) -> Result<String, LabError> {
+        get(&self.settings.socket_path(), "/metrics").map_err(LabError::system("read the metrics"))
+    }
+
     /// What it was started with.
     pub fn settings(&self) -> &DaemonSettings {
         &self.settings
@@ -224,17 +229,19 @@ pub fn write_config(settings: &DaemonSettings) -> Result<(), LabError> {
 
 /// Asks `/readyz` over the control socket.
 fn readiness(socket: &Path) -> Result<(), String> {
-    use std::io::{Read, Write};
-    let ask = || -> std::io::Result<String> {
-        let mut stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: edgestack\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = ask().map_err(|error| error.to_string())?;
+    let answer = get(socket, "/readyz").map_err(|error| error.to_string())?;
     if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(answer) }
+}
+
+/// What the daemon answers over its control socket, header and body.
+fn get(socket: &Path, path: &str) -> std::io::Result<String> {
+    use std::io::{Read, Write};
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: edgestack\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// The program `name` of this workspace, built by the same profile as the caller.

@@ -1,11 +1,15 @@
 //! Every service with every way of attaching tier 0, and without it: the answers are the same.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use edgestack_dataplane::inspect::LiveTraceView;
 use edgestack_tests::site::{INTERNET, SERVER_IP, Site};
 use edgestack_tests::tenants::{self, Attach};
 use edgestack_tests::traffic::http::{HttpServer, fetch};
 use edgestack_tests::traffic::ping::{ping, ping_with};
 use edgestack_tests::traffic::udp::{self, UdpEcho};
-use edgestack_tests::{LabError, inspect, run};
+use edgestack_tests::{LabError, inspect, run, wait};
 
 #[test]
 fn over_xdp() -> Result<(), LabError> {
@@ -99,6 +103,11 @@ fn floating_ips(site: &Site) -> Result<(), LabError> {
         assert!(page.starts_with(expected), "{from} to {target}: {page}");
     }
     assert!(ping(site.member(INTERNET), "198.51.100.101", 3)?.all_answered());
+    let shown = site.edgectl().json("show-fip 198.51.100.101")?;
+    let traffic = &shown["floating_ip"]["status"]["traffic"];
+    for field in ["packets_in", "packets_out", "bytes_in", "bytes_out"] {
+        assert!(traffic[field].as_u64().is_some_and(|count| count > 3), "{field} in {shown}");
+    }
     Ok(())
 }
 
@@ -132,6 +141,51 @@ fn a_trace_says_what_a_packet_meets() -> Result<(), LabError> {
     assert!(denied.contains("firewall_ingress") && denied.contains("red-db"), "{denied}");
     let counters = inspect::counters(&edgectl)?;
     assert_eq!(counters.sessions, 0, "a trace leaves nothing behind: {counters:?}");
+    Ok(())
+}
+
+#[test]
+fn a_live_trace_tells_of_packets_that_pass_also_by_the_fast_path() -> Result<(), LabError> {
+    let site = tenants::start(Attach::Auto, true)?;
+    let edgectl = site.edgectl();
+    let traced = AtomicBool::new(false);
+    let output = std::thread::scope(|scope| {
+        let pinging = scope.spawn(|| {
+            let mut answered = true;
+            while !traced.load(Ordering::Relaxed) {
+                answered &= ping(site.member("red-web1"), "10.0.1.12", 50)?.received > 0;
+            }
+            Ok::<bool, LabError>(answered)
+        });
+        let is_forwarded = || {
+            inspect::flows(&edgectl, "10.0.1.12")
+                .is_ok_and(|flows| flows.iter().any(|flow| flow.tier0_packets > 0))
+        };
+        let begun = wait::until("tier 0 to forward the ping", Duration::from_secs(20), is_forwarded);
+        let line = "network-cli trace --live --port red-web1 'icmp 10.0.1.12' --count 60 -o json";
+        let output = begun.and_then(|()| edgectl.run(line));
+        traced.store(true, Ordering::Relaxed);
+        assert!(pinging.join().expect("no panic")?, "packets pass while they are traced");
+        output
+    })?;
+    let records: Vec<LiveTraceView> = serde_json::Deserializer::from_str(&output)
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .unwrap_or_else(|error| panic!("{error}: {output}"));
+    assert_eq!(records.len(), 60, "{output}");
+    for record in &records {
+        assert_eq!(
+            (record.in_port.as_str(), record.report.verdict.as_str()),
+            ("red-web1", "forward"),
+            "{record:?}"
+        );
+        assert_eq!(record.report.out_port.as_deref(), Some("red-web2"), "{record:?}");
+    }
+    // Each ping program is one flow: most packets are of one that tier 0 knows.
+    let known = records.iter().filter(|record| record.report.steps.iter().all(|step| step.stage != "route"));
+    assert!(known.count() > 30, "{output}");
+    let unknown = edgectl.ask("network-cli trace --live --port nobody")?;
+    assert!(unknown.code != 0 && unknown.errors.contains("nobody"), "{unknown:?}");
     Ok(())
 }
 

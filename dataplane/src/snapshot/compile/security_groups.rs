@@ -183,3 +183,92 @@ fn selectors(
         _ => Ok((0, u16::MAX)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use hashbrown::HashMap;
+
+    use crate::address::{Cidr, MacAddress};
+    use crate::config::{
+        AddressGroup, Attach, Config, Direction, Network, Port, PortKind, Remote, SecurityGroup,
+        SecurityGroupRule, Workload,
+    };
+    use crate::snapshot::Snapshot;
+
+    /// A large group and a small one, a security group for each, and a port in each of these.
+    fn config(members: u32) -> Config {
+        let range = |number: u32| Cidr::containing(Ipv4Addr::from_bits(2 * number), 32);
+        let group = |id: &str, members: u32| AddressGroup {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            addresses: (0..members).map(range).collect(),
+        };
+        let rule = |id: &str, protocol: u8| SecurityGroupRule {
+            id: format!("{id}-{protocol}"),
+            direction: Direction::Ingress,
+            ethertype: None,
+            protocol: Some(protocol),
+            port_range_min: None,
+            port_range_max: None,
+            remote: Remote::AddressGroup { address_group: id.to_owned() },
+        };
+        let security_group = |id: &str| SecurityGroup {
+            id: format!("of-{id}"),
+            name: format!("of-{id}"),
+            log_denied: false,
+            rules: vec![rule(id, 6), rule(id, 17)],
+        };
+        let port = |id: &str, last: u8| Port {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            network: "n".to_owned(),
+            interface: None,
+            kind: PortKind::Workload(Workload {
+                security_groups: vec![format!("of-{id}")],
+                ..Workload::new(MacAddress([2, 0, 0, 0, 0, last]), Ipv4Addr::new(192, 0, 2, last))
+            }),
+            attach: Attach::Auto,
+            admin_state_up: true,
+        };
+        Config {
+            networks: vec![Arc::new(Network::new("n", Cidr::containing(Ipv4Addr::new(192, 0, 2, 0), 24)))],
+            ports: vec![Arc::new(port("large", 2)), Arc::new(port("small", 3))],
+            address_groups: vec![Arc::new(group("large", members)), Arc::new(group("small", 3))],
+            security_groups: vec![Arc::new(security_group("large")), Arc::new(security_group("small"))],
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn members_of_address_groups_are_in_no_rule_and_a_change_of_them_makes_none_anew() {
+        let (one, many) = (config(1), config(10_000));
+        let numbers = HashMap::from([("large".to_owned(), 1), ("small".to_owned(), 2)]);
+        let compiled = |config: &Config| Snapshot::compile(config, &numbers).unwrap();
+        let before = compiled(&many);
+        assert_eq!(
+            compiled(&one).security_groups,
+            before.security_groups,
+            "what a lookup goes through is the same"
+        );
+
+        let mut changed = many.clone();
+        Arc::make_mut(&mut changed.address_groups[0]).addresses.pop();
+        let after = Snapshot::recompile(&before, &changed, || panic!("no port is looked at")).unwrap();
+        for (before, after) in before.security_groups.iter().zip(&after.security_groups) {
+            assert!(Arc::ptr_eq(before, after), "the rules of {} were made again", before.name);
+        }
+        assert!(Arc::ptr_eq(&before.topology, &after.topology));
+        assert!(
+            Arc::ptr_eq(&before.address_sets[1], &after.address_sets[1]),
+            "the other group was made again"
+        );
+        let changed = |port: usize| before.fingerprints[port] != after.fingerprints[port];
+        assert!(
+            changed(1) && !changed(2),
+            "only flows of the port whose rules name the group are decided again"
+        );
+    }
+}

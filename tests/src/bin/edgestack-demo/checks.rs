@@ -9,6 +9,7 @@ use edgestack_tests::traffic::{http, iperf, ping};
 use edgestack_tests::{Edgectl, LabError, inspect, wait};
 
 use crate::functions;
+use crate::life;
 use crate::screen::Screen;
 use crate::story::{self, Demo};
 
@@ -114,6 +115,11 @@ pub(crate) fn all(demo: &mut Demo, screen: &mut Screen) -> Result<(), LabError> 
 
     screen.section("The same API by curl");
     functions::by_curl(demo, screen)?;
+    let _servers = life::plug_in(demo)?;
+    life::by_curl(demo, screen)?;
+
+    screen.section("A site in a file");
+    life::from_a_file(demo, screen)?;
 
     screen.section("The kernel's fast path carries what is established");
     throughput(demo, screen)?;

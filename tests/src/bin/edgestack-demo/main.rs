@@ -6,6 +6,7 @@
 
 mod checks;
 mod functions;
+mod life;
 mod screen;
 mod services;
 mod story;

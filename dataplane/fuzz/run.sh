@@ -28,7 +28,7 @@ RUSTC_BOOTSTRAP=1 RUSTFLAGS="$flags" CARGO_TARGET_DIR="$target" \
 	cargo build --release --locked --manifest-path "$here/Cargo.toml" --target "$host"
 
 mkdir -p "$here/artifacts"
-for name in parse dhcp4 dhcp6 dns pcap pipeline; do
+for name in parse tunnel dhcp4 dhcp6 dns pcap pipeline; do
 	mkdir -p "$here/corpus/$name"
 	# Something to begin with: scripts of a few bytes do nothing.
 	[ -e "$here/corpus/$name/seed" ] || head -c 2000 /dev/urandom >"$here/corpus/$name/seed"

@@ -11,3 +11,4 @@ mod repair;
 mod rig;
 mod site;
 mod traffic;
+mod tunnel;

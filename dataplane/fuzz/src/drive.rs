@@ -11,8 +11,9 @@ pub use script::Summary;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use edgestack_abi::FlowVerdict;
-use edgestack_abi::flow::{DECREMENT_TTL, REWRITE_ETHERNET, TRANSLATE, VALID};
+use edgestack_abi::flow::{DECREMENT_TTL, FAMILY_IPV6, REWRITE_ETHERNET, TRANSLATE, VALID};
+use edgestack_abi::tunnel::{KIND_GENEVE, KIND_VXLAN};
+use edgestack_abi::{FlowVerdict, TunnelEntry};
 use edgestack_dataplane::address::MacAddress;
 use edgestack_dataplane::io::pcap_file::PcapReader;
 use edgestack_dataplane::rewrite;
@@ -22,7 +23,7 @@ use edgestack_dataplane::wire::dhcp6;
 use edgestack_dataplane::wire::dhcp6::answer::{Dhcp6Option, Status, Verdict};
 use edgestack_dataplane::wire::dns::{BadQuery, Query, Record, Reply, ResponseCode};
 use edgestack_dataplane::wire::headers::{self, Network};
-use edgestack_dataplane::wire::udp;
+use edgestack_dataplane::wire::{tunnel, udp};
 
 /// Seed of the flow keys.
 const SEED: u64 = 0x5eed;
@@ -88,6 +89,40 @@ fn other_address(address: IpAddr) -> IpAddr {
 /// Runs the bytes as a script of packets, time and configuration changes through an engine.
 pub fn pipeline(data: &[u8]) -> Summary {
     script::run(data)
+}
+
+/// Reads the bytes as what a tunnel's datagram holds, and carries them as a frame: headers that are read are within their bytes, and
+/// what is written is read again.
+pub fn tunnel(data: &[u8]) {
+    for kind in [KIND_VXLAN, KIND_GENEVE] {
+        if let Ok(header) = tunnel::parse(kind, data) {
+            assert!(header.length >= 8 && header.length <= data.len() && header.identifier < 1 << 24);
+        }
+        for is_ipv6 in [false, true] {
+            let entry = TunnelEntry {
+                kind,
+                family: if is_ipv6 { FAMILY_IPV6 } else { 0 },
+                identifier: 9,
+                local: [1, 0],
+                remote: [2, 0],
+                ..TunnelEntry::default()
+            };
+            let outer = tunnel::outer_length(is_ipv6);
+            let mut bytes = [&vec![0; outer][..], data].concat();
+            tunnel::write(&mut bytes, &entry);
+            let Ok(Network::Ip(ip)) = headers::parse(&bytes).map(|headers| headers.network) else {
+                panic!("outer headers are malformed: {:02x?}", &bytes[..outer])
+            };
+            assert_eq!(14 + ip.total_length, bytes.len());
+            let header = tunnel::parse(kind, &bytes[outer - 8..]).expect("the header is sound");
+            assert_eq!((header.identifier, header.length, &bytes[outer..]), (9, 8, data));
+        }
+    }
+    let was_sound = headers::parse(data).is_ok();
+    let mut marked = data.to_vec();
+    if tunnel::mark_congestion(&mut marked) && was_sound {
+        assert!(headers::parse(&marked).is_ok(), "a mark makes a packet malformed: {data:02x?}");
+    }
 }
 
 /// Reads the bytes as a DHCP client's message and answers it; the answer is a sound frame.

@@ -62,6 +62,40 @@ fn random_frames_are_parsed_alike() {
 }
 
 #[test]
+fn random_headers_of_tunnels_are_read_or_refused() {
+    let mut random = Random(SEED);
+    for _ in 0..PACKETS / 4 {
+        // Options of Geneve whose lengths mostly fill the room that the header tells.
+        let mut options = Vec::new();
+        for _ in 0..random.next() % 4 {
+            let words = random.next() as u8 % 4;
+            options.extend([1, 2, random.next() as u8 & 0x83, words]);
+            options.extend(random.bytes(usize::from(words) * 4));
+        }
+        let mut datagram = vec![(options.len() / 4) as u8, 0, 0x65, 0x58, 0, 0, 9, 0];
+        datagram.extend(options);
+        let length = random.next() as usize % 80;
+        datagram.extend(random.bytes(length));
+        let flips = random.next() % 3;
+        for _ in 0..flips {
+            let at = random.next() as usize % datagram.len();
+            datagram[at] = random.next() as u8;
+        }
+        drive::tunnel(&datagram);
+        // The same as a frame, whose congestion bits are looked at.
+        if let Some(frame) = datagram.get_mut(..16) {
+            frame[12..14].copy_from_slice(&if random.next().is_multiple_of(2) {
+                [8, 0]
+            } else {
+                [0x86, 0xdd]
+            });
+            frame[14] = if frame[12] == 8 { 0x45 } else { 0x60 };
+            drive::tunnel(&datagram);
+        }
+    }
+}
+
+#[test]
 fn random_requests_by_dhcp_are_answered_or_not() {
     let mut random = Random(SEED);
     for _ in 0..PACKETS / 4 {
@@ -185,6 +219,7 @@ fn what_fuzzing_found_stays_fixed() {
         ("pipeline", |data| {
             drive::pipeline(data);
         }),
+        ("tunnel", |data| drive::tunnel(data)),
         ("dhcp4", |data| drive::dhcp4(data)),
         ("dhcp6", |data| drive::dhcp6(data)),
         ("dns", |data| drive::dns(data)),

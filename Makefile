@@ -121,8 +121,9 @@ fuzz: ## Every fuzz target for FUZZ_SECONDS each (30), where a nightly toolchain
 bench: ## Benchmarks of the engine, in memory
 	$(CARGO) bench --locked -p edgestack-benches
 
-bench-control: ## The control plane with 10,000 ports: start-up, lists, writes, memory
-	$(CARGO) run --release --locked -p edgestack-benches --bin edgestack-bench-control
+bench-control: ## The control plane with 10,000 ports: start-up, lists, writes, memory; as root and after make ebpf a rule's way to packets
+	$(CARGO) build --release --locked -p edgestackd -p edgestack-benches
+	target/release/edgestack-bench-control
 
 bench-peers: setup ebpf ## Side by side with nftables and plain XDP redirect, in network namespaces
 	$(CARGO) build --release --locked -p edgestackd -p edgectl -p edgestack-benches

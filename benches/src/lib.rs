@@ -3,3 +3,4 @@
 //! `make bench-peers` runs it as root in network namespaces; benches/README.md says how to read the result.
 
 pub mod peers;
+pub mod rule_change;

@@ -1,18 +1,21 @@
 //! Measures the control plane with a large site: start-up to full sync, lists, writes, dry runs, memory.
 //!
 //! The daemon runs within this process, on a store on disk, with its real HTTP stack on a socket and the dataplane off; how
-//! long the dataplane takes to compile the same configuration is measured beside it. Needs no root.
+//! long the dataplane takes to compile the same configuration is measured beside it. With root, and programs that were built, a
+//! changed rule is followed to the packets, too.
 
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use edgestack_benches::rule_change::{self, Times};
 use edgestack_client::{Client, Method};
 use edgestack_dataplane::snapshot::Snapshot;
 use edgestack_model::limits::Limits;
 use edgestack_model::project::DEFAULT_PROJECT;
 use edgestack_model::{Draft, NetworkSpec, PortSpec, RouterSpec, SecurityGroupSpec, read_draft};
+use edgestack_tests::daemon::{binary, ebpf_object};
 use edgestackd::app::record::OBJECTS;
 use edgestackd::app::{App, Noun};
 use edgestackd::config::Config;
@@ -76,8 +79,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::load(&path)?;
     std::fs::create_dir_all(&config.state_dir)?;
     RedbStore::restore(&config.store_path(), &Backup { header, entries: listing.entries }, false)?;
+    // A second store, for a daemon of its own.
+    let second = directory.path().join("second.redb");
+    std::fs::copy(config.store_path(), &second)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(measure(config))
+    runtime.block_on(measure(config))?;
+    drop(runtime);
+    follow_a_rule(&second)
+}
+
+/// One rule changed, from the API's answer to the packets.
+fn follow_a_rule(store: &Path) -> Result<(), Box<dyn Error>> {
+    let is_built = binary("edgestackd").exists() && ebpf_object().exists();
+    if !(rustix::process::geteuid().is_root() && is_built) {
+        println!("one rule changed: not measured, it needs root and `make ebpf`");
+        return Ok(());
+    }
+    let Times { removed, made } = rule_change::measure(store, ROUNDS)?;
+    print_times("rule removed, answer to last packet", removed);
+    print_times("rule made, answer to first packet", made);
+    Ok(())
 }
 
 fn draft<S: Noun>(body: &Value) -> Result<Draft<S>, String> {
@@ -96,9 +117,14 @@ fn raise_limits(app: &App) -> Result<(), Box<dyn Error>> {
 
 fn fill(app: &App) -> Result<(), Box<dyn Error>> {
     for group in 0..GROUPS {
-        let rule = |number: usize| {
-            json!({"direction": if number.is_multiple_of(2) { "ingress" } else { "egress" }, "protocol": "tcp",
+        let rule = |number: usize| match (group, number) {
+            // The one that is changed.
+            (0, 0) => json!({"direction": "ingress", "protocol": "udp",
+                "port_range_min": rule_change::PORT, "port_range_max": rule_change::PORT}),
+            _ => {
+                json!({"direction": if number.is_multiple_of(2) { "ingress" } else { "egress" }, "protocol": "tcp",
                 "port_range_min": number + 1, "port_range_max": number + 1})
+            }
         };
         let rules: Vec<Value> = (0..RULES_PER_GROUP).map(rule).collect();
         let body = json!({"security_group": {"name": format!("g{group}"), "rules": rules}});
@@ -150,12 +176,19 @@ async fn measure(config: Config) -> Result<(), Box<dyn Error>> {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     print("start-up to every status", started.elapsed());
+    print_memory("before lists")?;
+    let path = format!("{OBJECTS_PATH}/ports");
+    let started = Instant::now();
+    client.text(&path).await?;
+    print("first list of all ports", started.elapsed());
     for (name, query) in [
         ("list of all ports", "ports"),
         ("list of 100 ports", "ports?limit=100"),
         ("100 ports by address", "ports?limit=100&sort_by=ip_address"),
         ("ports of one network", "ports?network=n500"),
         ("ports by label", "ports?label_selector=tier%3Dt3"),
+        ("list of all networks", "networks"),
+        ("list of all routers", "routers"),
         ("list of all rules", "security_group_rules"),
         ("list of all groups", "security_groups"),
         ("one port", "ports/p500-5"),
@@ -163,6 +196,7 @@ async fn measure(config: Config) -> Result<(), Box<dyn Error>> {
         let path = format!("{OBJECTS_PATH}/{query}");
         repeat(name, async || client.text(&path).await.map(|_| ())).await?;
     }
+    print_memory("after lists")?;
     let number = std::cell::Cell::new(0);
     let path = format!("{OBJECTS_PATH}/ports");
     repeat("port created", async || {
@@ -177,7 +211,7 @@ async fn measure(config: Config) -> Result<(), Box<dyn Error>> {
         client.request(Method::PATCH, &path, Some(&body)).await.map(|_| ())
     })
     .await?;
-    print_memory(Path::new("/proc/self/status"))?;
+    print_memory("at the end")?;
     stop.send(true)?;
     daemon.await??;
     Ok(())
@@ -200,27 +234,31 @@ async fn repeat<E: Error + 'static>(
         request().await?;
         times.push(started.elapsed());
     }
-    times.sort_unstable();
-    println!(
-        "{name:32} {:9.2} ms median {:9.2} ms largest of {ROUNDS}",
-        milliseconds(times[ROUNDS / 2]),
-        milliseconds(times[ROUNDS - 1])
-    );
+    print_times(name, times);
     Ok(())
 }
 
+fn print_times(name: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    println!(
+        "{name:36} {:9.2} ms median {:9.2} ms largest of {ROUNDS}",
+        milliseconds(times[ROUNDS / 2]),
+        milliseconds(times[ROUNDS - 1])
+    );
+}
+
 fn print(name: &str, time: Duration) {
-    println!("{name:32} {:9.2} ms", milliseconds(time));
+    println!("{name:36} {:9.2} ms", milliseconds(time));
 }
 
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-fn print_memory(status: &Path) -> Result<(), Box<dyn Error>> {
-    let status = std::fs::read_to_string(status)?;
+fn print_memory(when: &str) -> Result<(), Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
     for line in status.lines().filter(|line| line.starts_with("VmRSS") || line.starts_with("VmHWM")) {
-        println!("memory of daemon and bench: {line}");
+        println!("memory of daemon and bench {when}: {line}");
     }
     Ok(())
 }

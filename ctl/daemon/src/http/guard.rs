@@ -188,9 +188,14 @@ async fn decide(
 
 /// The project that a request names, taken out of its query.
 fn wanted_project(route: &Route, request: &mut Request) -> Result<Option<String>, Failure> {
-    let (rest, mut named) = take_project(request.uri());
-    if let Some(uri) = rest {
-        *request.uri_mut() = uri;
+    let mut named = Vec::new();
+    // What passes is the host's, in which a project is one of the things to look for.
+    if route.resource != Resource::Traffic {
+        let (rest, in_query) = take_project(request.uri());
+        if let Some(uri) = rest {
+            *request.uri_mut() = uri;
+        }
+        named = in_query;
     }
     if let Some(header) = request.headers().get(&PROJECT) {
         named.push(header.to_str().unwrap_or("?").to_owned());

@@ -79,6 +79,9 @@ fn the_daemon_tells_about_itself() {
     }
     daemon.get("/edgetron/network/flows?limit=many").refused(400, "malformed", &[]);
     daemon.get("/edgetron/network/flows?limt=5").refused(400, "malformed", &[]);
+    daemon.delete("/edgetron/network/flows").refused(400, "malformed", &[]);
+    // A project is a filter here: it gets to the dataplane.
+    daemon.delete("/edgetron/network/flows?project=blue").refused(503, "dataplane_off", &[]);
     let trace = json!({"port": "web", "protocol": "tcp", "destination": "10.0.0.9", "prot": 1});
     daemon.post("/edgetron/network/trace", &trace).refused(400, "malformed", &[]);
 }

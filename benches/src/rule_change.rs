@@ -157,9 +157,8 @@ impl Flow {
     async fn last(&self) -> Result<Instant, Box<dyn Error>> {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
-            if let Some(last) = self.noted().last().copied()
-                && last.elapsed() > QUIET
-            {
+            let last = self.noted().last().copied();
+            if let Some(last) = last.filter(|last| last.elapsed() > QUIET) {
                 self.noted().clear();
                 return Ok(last);
             }

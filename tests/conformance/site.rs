@@ -227,6 +227,11 @@ impl Site {
         Ok(frames)
     }
 
+    /// Whether a workload is on this host.
+    pub(crate) fn has_port(&self, port: &str) -> bool {
+        self.engine.port_number(port).is_some()
+    }
+
     /// Drops by label of their reason.
     pub(crate) fn drops(&self) -> BTreeMap<String, u64> {
         let mut drops = BTreeMap::new();

@@ -96,6 +96,10 @@ fn round(root: &Path, mode: Mode, seed: u64, last: u64, summary: &mut Summary) -
             }
         }
         let (port, frame) = traffic.next(&mut random);
+        // The workload has moved to the other host meanwhile.
+        if !pair.alone.has_port(&port) {
+            continue;
+        }
         summary.packets += 1;
         let left = pair
             .send(&port, &frame)

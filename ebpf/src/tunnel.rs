@@ -145,34 +145,22 @@ unsafe fn listed(
     [local, remote]: [[u64; 2]; 2],
     control: &Control,
 ) -> Option<u16> {
-    let bucket = tunnel::bucket(kind, identifier, remote, control.hash_seed) & (INDEX_BUCKETS - 1);
-    let numbers = *maps::TUNNEL_INDEX.get(bucket)?;
-    let mut place = 0;
-    while place < BUCKET_TUNNELS {
-        let number = (numbers >> (16 * place)) as u16;
-        place += 1;
-        if number == 0 {
-            continue;
-        }
-        let entry = maps::TUNNELS.get(number as u32)?;
+    let bucket = tunnel::bucket(kind, identifier, remote, control.hash_seed);
+    find_in_bucket(bucket, |entry| {
         let own = (&raw const entry.ethernet_source) as usize;
         // SAFETY: the caller's promise; the address in the record has six bytes.
         let is_addressed = unsafe {
             load::<u32>(data, 0) == load::<u32>(own, 0) && load::<u16>(data, 4) == load::<u16>(own, 4)
         };
-        let is_it = entry.identifier == identifier
+        entry.identifier == identifier
             && entry.kind == kind
             && entry.under_port == in_port
             && entry.remote[0] == remote[0]
             && entry.remote[1] == remote[1]
             && entry.local[0] == local[0]
             && entry.local[1] == local[1]
-            && is_addressed;
-        if is_it {
-            return Some(entry.port);
-        }
-    }
-    None
+            && is_addressed
+    })
 }
 
 /// The port of a VLAN of `in_port`.
@@ -180,6 +168,14 @@ unsafe fn listed(
 pub fn vlan(in_port: u16, identifier: u16, control: &Control) -> Option<u16> {
     let identifier = identifier as u32;
     let bucket = tunnel::bucket(KIND_VLAN, identifier, [in_port as u64, 0], control.hash_seed);
+    find_in_bucket(bucket, |entry| {
+        entry.kind == KIND_VLAN && entry.identifier == identifier && entry.under_port == in_port
+    })
+}
+
+/// The port of the record that is meant, of those in a bucket of the index.
+#[inline(always)]
+fn find_in_bucket(bucket: u32, is_meant: impl Fn(&TunnelEntry) -> bool) -> Option<u16> {
     let numbers = *maps::TUNNEL_INDEX.get(bucket & (INDEX_BUCKETS - 1))?;
     let mut place = 0;
     while place < BUCKET_TUNNELS {
@@ -189,7 +185,7 @@ pub fn vlan(in_port: u16, identifier: u16, control: &Control) -> Option<u16> {
             continue;
         }
         let entry = maps::TUNNELS.get(number as u32)?;
-        if entry.kind == KIND_VLAN && entry.identifier == identifier && entry.under_port == in_port {
+        if is_meant(entry) {
             return Some(entry.port);
         }
     }

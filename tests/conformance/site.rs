@@ -228,6 +228,7 @@ impl Site {
     }
 
     /// Whether a workload is on this host.
+    #[cfg(feature = "root")]
     pub(crate) fn has_port(&self, port: &str) -> bool {
         self.engine.port_number(port).is_some()
     }

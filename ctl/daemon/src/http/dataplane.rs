@@ -30,7 +30,7 @@ use crate::gateway::{Gateway, GatewayError};
 /// Flows in one answer where the request does not say.
 const FLOWS_LIMIT_DEFAULT: usize = 1000;
 /// Most flows in one answer: what clients read at once.
-const FLOWS_LIMIT_MAX: usize = 50_000;
+pub(super) const FLOWS_LIMIT_MAX: usize = 50_000;
 /// Chunks of a capture or a live trace that wait for the client.
 const CAPTURE_CHUNKS: usize = 64;
 /// How often one without packets looks whether its client is still there.

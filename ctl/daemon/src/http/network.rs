@@ -14,7 +14,7 @@ use super::{Api, PREFIX};
 /// Free addresses of a network that are shown unless more are asked for.
 const AVAILABLE_DEFAULT: usize = 256;
 /// Free addresses of a network that may be asked for.
-const AVAILABLE_MAX: u64 = 4096;
+pub(super) const AVAILABLE_MAX: u64 = 4096;
 
 /// The paths.
 pub(super) fn routes() -> Routes {

@@ -18,7 +18,7 @@ use crate::access::table::Resource;
 use crate::operations::{OperationError, Operations};
 
 /// How long a request may wait for the end of an operation: less than any request may take.
-const WAIT_SECONDS_MAX: u64 = 25;
+pub(super) const WAIT_SECONDS_MAX: u64 = 25;
 
 /// The paths.
 pub(super) fn routes() -> Routes {

@@ -16,6 +16,7 @@ use edgestack_dataplane::address::MacAddress;
 use edgestack_dataplane::io::plug::{self, FarEnd, NearEnd};
 use edgestack_model::plug::{Plug, PlugKind};
 use edgestack_model::{NetworkSpec, PortSpec, Spec as _, port};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::mirror::Mirror;
@@ -128,9 +129,13 @@ impl Plugger {
 }
 
 impl Wanted {
-    /// The mark of the interface: for which port it is, and a digest of what it is like.
+    /// The mark of the interface: for which port it is, and a digest of what it is like. What is digested stays the same
+    /// from one release to the next: a mark that changed would have every workload unplugged by an upgrade.
     fn mark(&self, prefix: &str) -> String {
-        let digest = Sha256::digest(format!("{self:?}"));
+        let Self { port_id: _, interface, mtu, mac_address, plug, addresses, gateways, checksums } = self;
+        let mac_address = mac_address.to_string();
+        let like = json!([interface, mtu, mac_address, plug, addresses, gateways, checksums]);
+        let digest = Sha256::digest(like.to_string());
         format!("{prefix}{} {}", self.port_id, hexadecimal(&digest[..DIGEST_BYTES]))
     }
 
@@ -241,11 +246,40 @@ fn of_port(port: &Record<PortSpec>, network: &Record<NetworkSpec>) -> Option<Wan
 
 #[cfg(test)]
 mod tests {
-    use super::process_start;
+    use edgestack_dataplane::address::MacAddress;
+    use edgestack_model::plug::{Plug, PlugKind};
+
+    use super::{Wanted, process_start};
 
     #[test]
     fn a_process_has_a_time_of_its_start() {
         assert!(process_start(std::process::id()).is_some_and(|ticks| ticks > 0));
         assert_eq!(process_start(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_mark_outlives_releases_and_tells_one_interface_from_another() {
+        let wanted = Wanted {
+            port_id: "p1".to_owned(),
+            interface: "tap-a".to_owned(),
+            mtu: 1450,
+            mac_address: MacAddress([2, 0, 0, 0, 0, 1]),
+            plug: Plug {
+                kind: PlugKind::Veth,
+                namespace: Some("blue".to_owned()),
+                pid: None,
+                pid_started: None,
+                guest_interface: None,
+                configure: None,
+                owner: None,
+            },
+            addresses: vec![("10.0.1.10".parse().unwrap(), 24), ("fd00::10".parse().unwrap(), 64)],
+            gateways: vec!["10.0.1.1".parse().unwrap()],
+            checksums: false,
+        };
+        let mark = wanted.mark("edgestack default ");
+        assert_eq!(mark, "edgestack default p1 f2ca1e904573ff79");
+        assert_ne!(Wanted { mtu: 1400, ..wanted.clone() }.mark("edgestack default "), mark);
+        assert_ne!(Wanted { checksums: true, ..wanted }.mark("edgestack default "), mark);
     }
 }

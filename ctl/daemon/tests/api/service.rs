@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bodies::{network, site};
 use crate::support::Daemon;
@@ -84,6 +84,43 @@ fn the_daemon_tells_about_itself() {
     daemon.delete("/edgetron/network/flows?project=blue").refused(503, "dataplane_off", &[]);
     let trace = json!({"port": "web", "protocol": "tcp", "destination": "10.0.0.9", "prot": 1});
     daemon.post("/edgetron/network/trace", &trace).refused(400, "malformed", &[]);
+}
+
+/// A value that a schema allows.
+fn sample(schema: &Value) -> String {
+    match schema["type"].as_str() {
+        Some("integer") => schema["minimum"].to_string(),
+        Some("boolean") => "true".to_owned(),
+        _ if schema["enum"].is_array() => schema["enum"][0].as_str().unwrap().to_owned(),
+        _ if schema["anyOf"].is_array() => "192.0.2.1".to_owned(),
+        _ => "x".to_owned(),
+    }
+}
+
+#[test]
+fn every_parameter_that_is_described_is_known() {
+    let daemon = site();
+    let description = daemon.get("/openapi.json").body;
+    let mut asked = 0;
+    for (path, methods) in description["paths"].as_object().unwrap() {
+        let of_all = methods.as_object().unwrap().iter().filter(|(method, _)| {
+            !path.contains('{') && (*method == "get" || path.ends_with("/flows") && *method == "delete")
+        });
+        for (method, operation) in of_all {
+            for parameter in operation["parameters"].as_array().unwrap() {
+                let (name, value) = (parameter["name"].as_str().unwrap(), sample(&parameter["schema"]));
+                let target = format!("{path}?{name}={value}");
+                let answer = daemon.request(&method.to_uppercase(), &target, &[], "");
+                let is_known =
+                    !answer.text.contains("unknown_parameter") && !answer.text.contains("unknown field");
+                assert!(is_known, "{method} {target}: {}", answer.text);
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 50, "{asked}");
+    let unknown = daemon.get("/edgetron/network/flows?x=1");
+    assert!(unknown.text.contains("unknown field"), "{}", unknown.text);
 }
 
 #[test]

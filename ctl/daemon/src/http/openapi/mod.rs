@@ -4,6 +4,7 @@
 
 mod answers;
 mod page;
+mod query;
 mod special;
 
 use std::sync::LazyLock;
@@ -191,6 +192,7 @@ fn parameters(route: &Route) -> Vec<Value> {
         parameters.push(json!({ "name": "Idempotency-Key", "in": "header", "schema": { "type": "string" },
             "description": "A key of the client's choice: sent again with it, the request gets the same answer." }));
     }
+    parameters.extend(query::of(route));
     parameters
 }
 

@@ -129,7 +129,7 @@ pub(super) static ALL: &[Special] = &[
     write(
         "DELETE",
         "/edgetron/network/flows",
-        "End the connections that a filter means (protocol, address, transport_port, state, port), or with `all` all of them",
+        "End the connections that a filter means, or with `all` all of them",
         "",
         r#"{"message": "OK", "connections": 2}"#,
     ),

@@ -90,6 +90,10 @@ impl State {
         let mut report =
             compare(&step.expect, &observed, &self.names).map_err(|error| format!("`expect`: {error}"))?;
         report.push_str(&compare_drops(step, &drops_before, &site.drops()));
+        let (by_port, by_reason) = (site.drops_by_port(), site.drops().values().sum::<u64>());
+        if by_port != by_reason {
+            let _ = writeln!(report, "  drops: {by_port} by port, {by_reason} by reason");
+        }
         if let Some(expected) = step.sessions.filter(|expected| *expected != site.sessions()) {
             let _ = writeln!(report, "  sessions: expected {expected}, got {}", site.sessions());
         }

@@ -17,6 +17,8 @@ use crate::mode::Mode;
 #[cfg(feature = "root")]
 use crate::tier0::{Hook, Tier0};
 
+/// Ports of a case, and numbers of those that it had.
+const PORTS_MAX: u16 = 256;
 /// Buckets of the flow table: enough that no case evicts by accident.
 const BUCKETS: u32 = 1024;
 /// Sessions that there may be.
@@ -231,6 +233,11 @@ impl Site {
     #[cfg(feature = "root")]
     pub(crate) fn has_port(&self, port: &str) -> bool {
         self.engine.port_number(port).is_some()
+    }
+
+    /// Drops by the ports that the packets came in by, all together.
+    pub(crate) fn drops_by_port(&self) -> u64 {
+        (0..PORTS_MAX).map(|port| self.engine.port_counters_view(port).dropped_packets).sum()
     }
 
     /// Drops by label of their reason.

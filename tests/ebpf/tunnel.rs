@@ -6,7 +6,7 @@ use edgestack_abi::tunnel::{INDEX_BUCKETS, KIND_GENEVE, KIND_VLAN, KIND_VXLAN, O
 use edgestack_abi::{FlowVerdict, PortEntry, TunnelEntry};
 use edgestack_dataplane::fastpath::Verdict;
 
-use crate::packet::{Frame, TCP_ACK, Transport, sum};
+use crate::packet::{Frame, TCP_ACK, TCP_SYN, Transport, fix_ipv4_checksum, sum};
 use crate::rig::{HOOKS, Hook, INSIDE, OUTSIDE, Rig, key, outbound, translated, verdict};
 
 /// Port of the tunnel or VLAN; its interface is that of [`OUTSIDE`].
@@ -201,6 +201,47 @@ fn expect_punt(rig: &mut Rig, frame: &[u8], what: &str) {
         assert_eq!(run.verdict, Verdict::Redirect, "{what} {hook:?}");
         assert_eq!(after.punted_packets, before.punted_packets + 1, "{what} {hook:?}");
         assert_eq!(run.packet, frame, "{what} {hook:?} was changed");
+    }
+}
+
+#[test]
+fn what_is_not_plainly_a_tunnels_reaches_the_engine_unchanged() {
+    for (kind, is_ipv6) in TUNNELS {
+        let mut rig = tunnel(kind, is_ipv6);
+        let frame = outbound(Transport::Tcp { flags: TCP_ACK });
+        learn(&rig, &frame, [CARRIER, INSIDE]);
+        let sound = wrapped((kind, is_ipv6), &IN, 50_000, &frame.bytes());
+        assert_ne!(rig.run(Hook::Xdp, OUTSIDE, &sound).packet, sound, "it is taken as it is");
+        let at = datagram(is_ipv6);
+        let changes: [(&str, usize, u8); 8] = [
+            ("another MAC address", 5, 1),
+            ("another sender", if is_ipv6 { 37 } else { 29 }, 9),
+            ("another network", at + 14, 1),
+            ("a checksum", at + 7, 1),
+            ("a datagram longer than its packet", at + 4, 0x40),
+            ("another port", at + 3, 1),
+            ("congestion on the way", 15, if is_ipv6 { 0x30 } else { 3 }),
+            ("flags of the header", at + 8, if kind == KIND_GENEVE { 0x40 } else { 8 }),
+        ];
+        for (what, position, bits) in changes {
+            let mut changed = sound.clone();
+            changed[position] ^= bits;
+            if !is_ipv6 {
+                fix_ipv4_checksum(&mut changed);
+            }
+            expect_punt(&mut rig, &changed, &format!("{what} {kind} {is_ipv6}"));
+        }
+        if kind == KIND_GENEVE {
+            let mut with_option = sound.clone();
+            with_option[at + 8] = 1;
+            expect_punt(&mut rig, &with_option, "an option");
+        }
+        let opening = outbound(Transport::Tcp { flags: TCP_SYN }).bytes();
+        expect_punt(&mut rig, &wrapped((kind, is_ipv6), &IN, 50_000, &opening), "a connection that opens");
+        // Shorter ones than an IPv6 header the kernel does not run a TC program on.
+        for length in (54..sound.len()).step_by(7) {
+            expect_punt(&mut rig, &sound[..length], &format!("cut to {length} {kind} {is_ipv6}"));
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use edgestack_dataplane::engine::{Engine, EngineSettings, InterfaceBinding, Tran
 use edgestack_dataplane::packet::{FRAME_SIZE, FramePool, HEADROOM};
 use edgestack_dataplane::tables::region::Regions;
 
+#[path = "carry.rs"]
+mod carry;
 #[path = "site.rs"]
 mod site;
 
@@ -115,7 +117,11 @@ impl Run {
         self.config = site::config(variant);
         self.engine.apply(&self.config).expect("every variant is sound");
         for (index, port) in self.config.ports.iter().enumerate() {
-            let number = self.engine.port_number(&port.id).expect("an applied port has a number");
+            // Of another host, or through the interface of another port.
+            let number = self.engine.port_number(&port.id);
+            let Some(number) = number.filter(|number| self.engine.port_entry(*number).tunnel == 0) else {
+                continue;
+            };
             let is_plugged = variant & 0x4000 == 0 || index != 0;
             let binding = InterfaceBinding {
                 index: 100 + u32::from(number),
@@ -201,6 +207,7 @@ fn packet(cursor: &mut Cursor<'_>) -> (&'static str, Vec<u8>) {
         frame.extend(datagram);
     }
     damage(cursor, &mut frame);
+    let port = carry::carry(cursor, port, &mut frame);
     (port, frame)
 }
 

@@ -1,4 +1,5 @@
-//! The gateway that scripts are run on: two tenants with equal addresses, and variants of their configuration.
+//! The gateway that scripts are run on: two tenants with equal addresses, on another host too, and variants of
+//! their configuration.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -6,21 +7,36 @@ use std::sync::Arc;
 use edgestack_dataplane::address::{Cidr, MacAddress};
 use edgestack_dataplane::config::{
     AddressPair, Attach, Config, Direction, FloatingIp, FloatingIpTarget, LoadBalancer, LoadBalancerMember,
-    LoadBalancerRule, Network, Port, PortKind, Remote, Router, RouterExternal, SecurityGroup,
-    SecurityGroupRule, StaticRoute, Workload,
+    LoadBalancerRule, Network, Overlay, Peer, Port, PortKind, Remote, Router, RouterExternal, SecurityGroup,
+    SecurityGroupRule, Segment, StaticRoute, Workload,
 };
 
-/// Ports that packets come in by; the last does not exist.
-pub const PORTS: [&str; 7] = ["red-1", "red-2", "red-3", "blue-1", "wan", "wan", "nobody"];
+/// Ports that packets come in by, some through the uplink of others; one does not exist.
+pub const PORTS: [&str; 10] =
+    ["red-1", "red-2", "red-3", "blue-1", "wan", "wan", "nobody", "far-red", "far-blue", "wan-10"];
+
+/// Identifiers of the networks that are on two hosts.
+pub const RED_VNI: u32 = 7;
+pub const BLUE_VNI: u32 = 8;
+/// The tag of the external network that has one.
+pub const VLAN: u16 = 10;
+/// The ends of the tunnels.
+pub const OVERLAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
+pub const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 201);
+pub const OVERLAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x50];
 
 const RED_ROUTER: [u8; 6] = [2, 0, 0, 0, 1, 1];
 const BLUE_ROUTER: [u8; 6] = [2, 0, 0, 0, 1, 2];
+const GREEN_ROUTER: [u8; 6] = [2, 0, 0, 0, 1, 3];
 const NEXT_HOP: [u8; 6] = [2, 0, 0, 0, 0xff, 1];
 
 /// MAC addresses that frames are sent to, or from when they lie.
-pub const MACS: [[u8; 6]; 9] = [
+pub const MACS: [[u8; 6]; 12] = [
     RED_ROUTER,
     BLUE_ROUTER,
+    GREEN_ROUTER,
+    OVERLAY_MAC,
+    [2, 0, 0, 0, 0, 4],
     NEXT_HOP,
     [2, 0, 0, 0, 0, 1],
     [2, 0, 0, 0, 0, 2],
@@ -31,7 +47,7 @@ pub const MACS: [[u8; 6]; 9] = [
 ];
 
 /// Addresses that packets are sent to, or from when they lie.
-pub const ADDRESSES: [Ipv4Addr; 16] = [
+pub const ADDRESSES: [Ipv4Addr; 20] = [
     Ipv4Addr::new(10, 0, 0, 1),
     Ipv4Addr::new(10, 0, 0, 11),
     Ipv4Addr::new(10, 0, 0, 12),
@@ -48,6 +64,10 @@ pub const ADDRESSES: [Ipv4Addr; 16] = [
     Ipv4Addr::new(224, 0, 0, 1),
     Ipv4Addr::LOCALHOST,
     Ipv4Addr::UNSPECIFIED,
+    PEER,
+    OVERLAY,
+    Ipv4Addr::new(10, 0, 0, 31),
+    Ipv4Addr::new(198, 18, 0, 30),
 ];
 
 /// The MAC address that a port's frames truly come from.
@@ -56,13 +76,19 @@ pub fn own_mac(port: &str) -> [u8; 6] {
         "red-1" | "blue-1" => [2, 0, 0, 0, 0, 1],
         "red-2" => [2, 0, 0, 0, 0, 2],
         "red-3" => [2, 0, 0, 0, 0, 3],
+        "far-red" | "far-blue" => [2, 0, 0, 0, 0, 4],
         _ => NEXT_HOP,
     }
 }
 
-/// The MAC address of a router that a port's packets are sent to.
+/// The MAC address that a port's packets are sent to: a router's or, of those that were routed on another host, a workload's.
 pub fn gateway_mac(port: &str) -> [u8; 6] {
-    if port == "blue-1" { BLUE_ROUTER } else { RED_ROUTER }
+    match port {
+        "blue-1" => BLUE_ROUTER,
+        "wan-10" => GREEN_ROUTER,
+        "far-red" | "far-blue" => own_mac("red-1"),
+        _ => RED_ROUTER,
+    }
 }
 
 /// The address of the workload with this MAC address.
@@ -76,6 +102,7 @@ pub fn own_ip(port: &str) -> Ipv4Addr {
         "red-1" | "blue-1" => Ipv4Addr::new(10, 0, 0, 11),
         "red-2" => Ipv4Addr::new(10, 0, 0, 12),
         "red-3" => Ipv4Addr::new(10, 0, 1, 13),
+        "far-red" | "far-blue" => Ipv4Addr::new(10, 0, 0, 31),
         _ => Ipv4Addr::new(198, 51, 100, 9),
     }
 }
@@ -97,21 +124,23 @@ pub fn config(variant: u16) -> Config {
     if !bit(3) {
         ports.push(workload("red-3", "red-b", false, true));
     }
-    ports.push(Port {
-        id: "wan".to_owned(),
-        name: "wan".to_owned(),
-        network: "ext".to_owned(),
-        interface: None,
-        kind: PortKind::Uplink,
-        attach: Attach::Auto,
-        admin_state_up: !bit(4),
-    });
+    ports.extend([
+        far(workload("far-red", "red-a", false, true)),
+        far(workload("far-blue", "blue", false, true)),
+    ]);
+    ports.extend([uplink("wan", "ext", !bit(4)), uplink("wan-10", "ext-10", true)]);
     Config {
         networks: [
-            network("red-a", 0, 1500, false),
+            Network { segment: Some(Segment::Vxlan { vni: RED_VNI }), ..network("red-a", 0, 1500, false) },
             network("red-b", 1, if bit(5) { 1000 } else { 1500 }, false),
-            network("blue", 0, 1500, false),
+            Network { segment: Some(Segment::Geneve { vni: BLUE_VNI }), ..network("blue", 0, 1500, false) },
             network("ext", 0, 1500, true),
+            Network {
+                segment: Some(Segment::Vlan { vlan_id: VLAN }),
+                cidr: cidr([198, 18, 0, 0], 24),
+                gateway_ip: None,
+                ..network("ext-10", 0, 1500, true)
+            },
         ]
         .map(Arc::new)
         .into(),
@@ -122,6 +151,10 @@ pub fn config(variant: u16) -> Config {
                 ..router("red", RED_ROUTER, &["red-a", "red-b"], 10, !bit(6), bit(7))
             },
             router("blue", BLUE_ROUTER, &["blue"], 20, true, true),
+            Router {
+                external: Some(RouterExternal::new("ext-10", Ipv4Addr::new(198, 18, 0, 30))),
+                ..Router::new("green", MacAddress(GREEN_ROUTER), Vec::new())
+            },
         ]
         .map(Arc::new)
         .into(),
@@ -135,7 +168,39 @@ pub fn config(variant: u16) -> Config {
             .map(Arc::new)
             .into(),
         load_balancers: vec![Arc::new(load_balancer(bit(13), bit(14)))],
+        overlay: Some(Arc::new(overlay())),
         ..Config::default()
+    }
+}
+
+/// The other host and its workloads.
+fn overlay() -> Overlay {
+    Overlay {
+        network: "ext".to_owned(),
+        mac_address: MacAddress(OVERLAY_MAC),
+        ip_address: Some(OVERLAY),
+        ipv6_address: None,
+        peers: vec![Peer { id: "peer".to_owned(), name: "peer".to_owned(), address: PEER.into() }],
+    }
+}
+
+fn far(mut port: Port) -> Port {
+    if let PortKind::Workload(workload) = &mut port.kind {
+        workload.peer = Some("peer".to_owned());
+        workload.allowed_address_pairs.clear();
+    }
+    port
+}
+
+fn uplink(id: &str, network: &str, admin_state_up: bool) -> Port {
+    Port {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        network: network.to_owned(),
+        interface: Some("eth1".to_owned()),
+        kind: PortKind::Uplink,
+        attach: Attach::Auto,
+        admin_state_up,
     }
 }
 

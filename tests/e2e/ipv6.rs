@@ -43,7 +43,7 @@ fn both_versions(attach: Attach, fast_path: bool) -> Result<(), LabError> {
 }
 
 /// IPv6 for the red tenant, which has only IPv4 so far.
-fn configure(site: &Site) -> Result<(), LabError> {
+pub(crate) fn configure(site: &Site) -> Result<(), LabError> {
     let edgectl = site.edgectl();
     for command in [
         format!("update-network internet --ipv6 2001:db8:ffff::/64 --ipv6-gateway {OUTSIDE}"),

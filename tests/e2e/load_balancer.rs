@@ -1,4 +1,5 @@
-//! A load balancer in front of real web servers: spread, drain, and a member that is killed under load.
+//! A load balancer in front of real web servers: spread, drain, and a member that is killed under load; checks of members by
+//! both versions.
 
 use std::time::{Duration, Instant};
 
@@ -151,6 +152,58 @@ fn members_are_checked_by_datagrams_and_pings() -> Result<(), LabError> {
     let silence = "sysctl -q -w net.ipv4.icmp_echo_ignore_all=1";
     web1.enter(|| edgestack_tests::command::run(&mut words(silence)))??;
     wait_for_members(&site, &[("10.0.1.11", "Unhealthy"), ("10.0.1.12", "Healthy")])?;
+    drop(listening);
+    Ok(())
+}
+
+/// IPv6 members in two networks are asked in all five ways, whatever their security groups let them send; one that is killed
+/// gets no connections, and again when it answers.
+#[test]
+fn ipv6_members_are_checked_and_taken_out() -> Result<(), LabError> {
+    const PACE: &str = "interval=1,timeout=1,up=1,down=2";
+    const WEB1: &str = "2001:db8:1::11";
+    const WEB2: &str = "2001:db8:1::12";
+    const DB: &str = "2001:db8:2::21";
+    const TARGET: &str = "[2001:db8:1::100]";
+    let site = tenants::start(Attach::Auto, true)?;
+    let edgectl = site.edgectl();
+    crate::ipv6::configure(&site)?;
+    edgectl.run("create-sgr red-web --direction ingress --protocol tcp --port 80 --ether IPv6")?;
+    let start =
+        |name: &str| HttpServer::start_at(site.member(name), name, "[::]:80".parse().expect("an address"));
+    let (_web1, web2) = (start("red-web1")?, start("red-web2")?);
+    edgectl.run(&format!(
+        "create-lb shop --net red-front --vip 2001:db8:1::100 --rule tcp:80 --member {WEB1} --member {WEB2} \
+         --health http/,{PACE} --wait"
+    ))?;
+    wait_for_members(&site, &[(WEB1, "Healthy"), (WEB2, "Healthy")])?;
+    let [first, second, failed] = fetch_many(&site, INTERNET, TARGET, 24)?;
+    assert!(first > 0 && second > 0 && failed == 0, "{first} {second} {failed}");
+    drop(web2);
+    wait_for_members(&site, &[(WEB1, "Healthy"), (WEB2, "Unhealthy")])?;
+    assert_eq!(fetch_many(&site, INTERNET, TARGET, 24)?, [24, 0, 0], "after the threshold none fails");
+    let web2 = start("red-web2")?;
+    wait_for_members(&site, &[(WEB2, "Healthy")])?;
+    let [first, second, failed] = fetch_many(&site, INTERNET, TARGET, 24)?;
+    assert!(first > 0 && second > 0 && failed == 0, "it is back: {first} {second} {failed}");
+    drop(web2);
+    edgectl.run(&format!("update-lb shop --health tcp,{PACE}"))?;
+    wait_for_members(&site, &[(WEB1, "Healthy"), (WEB2, "Unhealthy")])?;
+
+    // By TLS, with the address in brackets as the host.
+    let _tls = Nginx::start_at(site.member("red-web2"), "red-web2", site.directory(), "[::]")?;
+    edgectl.run(&format!("update-lb shop --health https:443/,host=[{WEB2}],{PACE}"))?;
+    wait_for_members(&site, &[(WEB1, "Unhealthy"), (WEB2, "Healthy")])?;
+
+    // The database may send nothing by IPv6. It is silent, but takes datagrams; at the others nobody does.
+    let listening = site.member("red-db").enter(|| std::net::UdpSocket::bind("[::]:5353"))?;
+    edgectl
+        .run(&format!("update-lb shop --add-member {DB} --remove-member {WEB1} --health udp:5353,{PACE}"))?;
+    wait_for_members(&site, &[(DB, "Healthy"), (WEB2, "Unhealthy")])?;
+    edgectl.run(&format!("update-lb shop --health icmp,{PACE}"))?;
+    wait_for_members(&site, &[(DB, "Healthy"), (WEB2, "Healthy")])?;
+    site.member("red-db").run("sysctl -q -w net.ipv6.icmp.echo_ignore_all=1")?;
+    wait_for_members(&site, &[(DB, "Unhealthy"), (WEB2, "Healthy")])?;
     drop(listening);
     Ok(())
 }

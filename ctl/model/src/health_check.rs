@@ -1,5 +1,7 @@
 //! How the members of a load balancer are checked.
 
+use std::net::Ipv6Addr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,6 +14,7 @@ const INTERVAL_SECONDS: (u64, u64) = (1, 3600);
 /// Most checks in a row that a change of state may need.
 const THRESHOLD_MAX: u64 = 100;
 const PATH_LETTERS_MAX: usize = 1024;
+const HOST_LETTERS_MAX: usize = 255;
 /// Longest text that is sent, in bytes.
 const SEND_BYTES_MAX: usize = 512;
 
@@ -169,11 +172,25 @@ fn path(value: &Value) -> Result<String, Refusal> {
 
 fn host(value: &Value) -> Result<String, Refusal> {
     let text = value::text(value)?;
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]_".contains(&byte);
-    if (1..=255).contains(&text.len()) && text.bytes().all(is_plain) {
+    if text.len() <= HOST_LETTERS_MAX && is_host(&text) {
         return Ok(text);
     }
-    Err(Refusal::new("invalid_value", format!("`{text}` is no host"), "`www.example.com`"))
+    let hint = "`www.example.com`, `www.example.com:8080` or `[2001:db8::1]`";
+    Err(Refusal::new("invalid_value", format!("`{text}` is no host"), hint))
+}
+
+/// Whether a request may name this as its host: a name or an address, that of IPv6 in brackets, and a port where one is
+/// wanted (RFC 9110, section 7.2).
+fn is_host(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (is_name, port) = if let Some((address, port)) = bracketed {
+        (address.parse::<Ipv6Addr>().is_ok(), port)
+    } else {
+        let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+        (!name.is_empty() && name.bytes().all(is_plain), port)
+    };
+    is_name && (port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok()))
 }
 
 fn codes(value: &Value) -> Result<String, Refusal> {
@@ -219,6 +236,14 @@ mod tests {
     }
 
     #[test]
+    fn hosts_are_names_and_addresses_with_ports() {
+        for host in ["a", "www.example.com:8080", "10.0.0.1:80", "[2001:db8::1]", "[::1]:443"] {
+            let check = accepted::<LoadBalancerSpec>(&body(&json!({"type": "https", "host": host})));
+            assert_eq!(check.spec.health_check.unwrap().host.as_deref(), Some(host));
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for (check, field, code) in [
             (json!({}), "type", "missing"),
@@ -228,6 +253,10 @@ mod tests {
             (json!({"type": "udp", "send": ""}), "send", "out_of_range"),
             (json!({"type": "http", "path": "x"}), "path", "invalid_value"),
             (json!({"type": "http", "host": "a\r\nb"}), "host", "invalid_value"),
+            (json!({"type": "http", "host": "2001:db8::1"}), "host", "invalid_value"),
+            (json!({"type": "http", "host": "[10.0.0.1]"}), "host", "invalid_value"),
+            (json!({"type": "http", "host": "[2001:db8::1]:x"}), "host", "invalid_value"),
+            (json!({"type": "http", "host": ""}), "host", "invalid_value"),
             (json!({"type": "http", "expected_codes": "700"}), "expected_codes", "invalid_value"),
             (
                 json!({"type": "tcp", "interval_seconds": 1, "timeout_seconds": 2}),

@@ -2,7 +2,7 @@
 
 pub mod ipv6;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::fingerprint;
 use crate::address::{Cidr, MacAddress};
@@ -30,6 +30,8 @@ const LABEL_LETTERS_MAX: usize = 63;
 pub struct Services {
     /// The gateway's address as a server.
     pub address: Option<Ipv4Addr>,
+    /// Its IPv6 address.
+    pub ipv6_address: Option<Ipv6Addr>,
     /// Its MAC address there while no router serves the network.
     pub mac_address: MacAddress,
     /// DHCP.
@@ -54,11 +56,15 @@ pub struct Dhcp {
 }
 
 impl Services {
-    /// Whether the gateway has this address towards the network's workloads because of a service.
+    /// Whether the gateway has this address towards the network's workloads because of a service. Where it serves anything
+    /// it has its own addresses of both versions, and asks workloads from them.
     pub fn has_address(&self, address: IpAddr) -> bool {
-        let is_server = self.address.is_some_and(|server| address == IpAddr::from(server))
-            && (self.dhcp.is_some() || !self.endpoints.is_empty());
-        is_server || self.endpoints.iter().any(|(endpoint, ..)| *endpoint == address)
+        let is_own = match address {
+            IpAddr::V4(address) => self.address == Some(address),
+            IpAddr::V6(address) => self.ipv6_address == Some(address),
+        };
+        let serves = self.dhcp.is_some() || !self.endpoints.is_empty() || self.is_told_ipv6();
+        (is_own && serves) || self.endpoints.iter().any(|(endpoint, ..)| *endpoint == address)
     }
 
     /// Whether workloads are told something of IPv6.
@@ -112,6 +118,7 @@ pub(super) fn compile(network: &config::Network) -> Result<Services, Vec<(&'stat
     }
     Ok(Services {
         address,
+        ipv6_address: network.ipv6_gateway_ip,
         mac_address: own_mac(&network.id),
         dhcp: compiled,
         advertisement,
@@ -244,8 +251,10 @@ fn encoded(name: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::{compile, is_domain};
-    use crate::config::{Dhcp, Endpoint, HostRoute, Network, Services};
+    use crate::config::{Advertisements, Dhcp, Endpoint, HostRoute, Network, Services};
     use crate::wire::dhcp4;
 
     fn network() -> Network {
@@ -289,6 +298,32 @@ mod tests {
         assert!(
             services.has_address([169, 254, 169, 254].into()) && services.has_address([10, 0, 0, 1].into())
         );
+    }
+
+    #[test]
+    fn the_gateway_has_its_addresses_of_both_versions_where_it_serves_anything() {
+        let gateways = ["10.0.0.1", "fd00::1"].map(|address| address.parse::<IpAddr>().unwrap());
+        let has = |change: fn(&mut Network)| {
+            let mut network = Network {
+                ipv6_cidr: Some("fd00::/64".parse().unwrap()),
+                ipv6_gateway_ip: Some("fd00::1".parse().unwrap()),
+                ..network()
+            };
+            change(&mut network);
+            let services = compile(&network).unwrap();
+            assert!(!services.has_address("fd00::2".parse().unwrap()));
+            gateways.map(|address| services.has_address(address))
+        };
+        assert_eq!(has(|_| ()), [true, true]);
+        assert_eq!(has(|network| network.services.endpoints.clear()), [true, true], "DHCP");
+        assert_eq!(has(|network| network.services.dhcp = None), [true, true], "a server elsewhere");
+        assert_eq!(has(|network| network.services = Services::default()), [false, false], "nothing");
+        assert_eq!(has(|network| network.ipv6_gateway_ip = None), [true, false]);
+        let advertises = |network: &mut Network| {
+            network.services =
+                Services { advertisements: Some(Advertisements::default()), ..Services::default() };
+        };
+        assert_eq!(has(advertises), [true, true], "advertisements");
     }
 
     #[test]

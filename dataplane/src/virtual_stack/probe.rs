@@ -68,7 +68,9 @@ impl Probes {
             |source: IpAddr, destination: IpAddr| waiting.local == source && waiting.remote == destination;
         let answer = match &ip.transport {
             Transport::IcmpError { kind, inner, .. } => {
-                let is_unreachable = *kind == icmp::UNREACHABLE || *kind == icmp::UNREACHABLE_IPV6;
+                // What says this in one version says something else in the other.
+                let is_unreachable =
+                    *kind == if ip.source.is_ipv4() { icmp::UNREACHABLE } else { icmp::UNREACHABLE_IPV6 };
                 let is_of_it =
                     waiting.remote_port.is_none_or(|remote_port| remote_port == inner.destination_port);
                 let is_about_it = is_unreachable && is_to(inner.source, inner.destination) && is_of_it;

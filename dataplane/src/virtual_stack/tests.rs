@@ -1,6 +1,6 @@
 //! A server and a client on virtual stacks, with a workload whose host is another stack of smoltcp, through an engine.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -24,10 +24,22 @@ use crate::wire::udp::{self, Place};
 
 /// Where the payload of a datagram over IPv4 starts.
 const DATAGRAM_START: usize = 42;
+/// Where frames say that they are of IPv6, and of which protocol each version is.
+const ETHER_TYPE_IPV6: [u8; 2] = [0x86, 0xdd];
+const PROTOCOL_AT: usize = 23;
+const PROTOCOL_AT_IPV6: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 const METADATA: [u8; 4] = [169, 254, 169, 254];
 const WORKLOAD_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 const WORKLOAD_IP: [u8; 4] = [10, 0, 0, 11];
+/// The gateway and the workload by IPv4 and by IPv6.
+const ENDS: [[IpAddr; 2]; 2] = [
+    [IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11))],
+    [
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x11)),
+    ],
+];
 
 /// Two tenants with equal addresses.
 fn config() -> Config {
@@ -36,8 +48,8 @@ fn config() -> Config {
         name: id.to_owned(),
         cidr: "10.0.0.0/24".parse().unwrap(),
         gateway_ip: Some([10, 0, 0, 1].into()),
-        ipv6_cidr: None,
-        ipv6_gateway_ip: None,
+        ipv6_cidr: Some("fd00::/64".parse().unwrap()),
+        ipv6_gateway_ip: Some("fd00::1".parse().unwrap()),
         mtu: 1500,
         external: false,
         segment: None,
@@ -57,7 +69,7 @@ fn config() -> Config {
         kind: PortKind::Workload(Workload {
             mac_address: WORKLOAD_MAC,
             ip_address: WORKLOAD_IP.into(),
-            ipv6_address: None,
+            ipv6_address: Some("fd00::11".parse().unwrap()),
             security_groups: Vec::new(),
             allowed_address_pairs: Vec::new(),
             port_security: true,
@@ -102,7 +114,9 @@ impl Host {
         let config = HostConfig::new(HardwareAddress::Ip);
         let mut interface = Interface::new(config, &mut device, smoltcp::time::Instant::ZERO);
         interface.update_ip_addrs(|addresses| {
-            addresses.push(IpCidr::new(IpAddress::from(IpAddr::from(WORKLOAD_IP)), 24)).unwrap();
+            for [_, workload] in ENDS {
+                addresses.push(IpCidr::new(IpAddress::from(workload), 24)).unwrap();
+            }
         });
         interface.routes_mut().add_default_ipv4_route([10, 0, 0, 1].into()).unwrap();
         let sockets = SocketSet::new(Vec::new());
@@ -120,7 +134,8 @@ impl Host {
         for frame in frames.into_iter().map(Some).chain([None]) {
             let mut device = Self::device(&self.wire, self.gateway);
             device.received = frame.and_then(|frame| {
-                if frame[23] == 17 {
+                let is_ipv6 = frame[12..14] == ETHER_TYPE_IPV6;
+                if frame[if is_ipv6 { PROTOCOL_AT_IPV6 } else { PROTOCOL_AT }] == 17 {
                     self.datagrams.push(frame[DATAGRAM_START..].to_vec());
                     return None;
                 }
@@ -305,7 +320,13 @@ fn nobody_is_connected_to_where_nothing_is_served() {
 }
 
 #[test]
-fn a_client_reaches_a_workload() {
+fn a_client_reaches_a_workload_by_either_version() {
+    for ends in ENDS {
+        reach(ends);
+    }
+}
+
+fn reach([gateway, workload]: [IpAddr; 2]) {
     let mut bench = Bench::new();
     let number = bench.number("blue-1");
     let host = bench.hosts.get_mut(&number).unwrap();
@@ -313,12 +334,11 @@ fn a_client_reaches_a_workload() {
     let socket: &mut Socket<'_> = host.sockets.get_mut(handle);
     socket.listen(8080).unwrap();
     let stack = bench.stack.handle();
-    let remote = SocketAddr::from((WORKLOAD_IP, 8080));
-    let gateway = IpAddr::from([10, 0, 0, 1]);
+    let remote = SocketAddr::from((workload, 8080));
     assert!(stack.connect("green-1", gateway, remote).is_err());
     assert!(stack.connect("blue-1", IpAddr::from([0, 0, 0, 0]), remote).is_err());
     let open = stack.connect("blue-1", gateway, remote).unwrap();
-    let closed = stack.connect("blue-1", gateway, SocketAddr::from((WORKLOAD_IP, 8081))).unwrap();
+    let closed = stack.connect("blue-1", gateway, SocketAddr::from((workload, 8081))).unwrap();
     let client = std::thread::spawn(move || {
         block_on(|context| open.poll_connected(context)).unwrap();
         write(&open, b"are you well?");
@@ -379,22 +399,28 @@ fn ip(frame: &[u8]) -> Ip {
 /// What the receiver of a datagram answers.
 fn datagram_back(frame: &[u8], remote_port: u16, payload: &[u8]) -> Vec<u8> {
     let asked = ip(frame);
-    let own_port = u16::from_be_bytes([frame[DATAGRAM_START - 8], frame[DATAGRAM_START - 7]]);
+    let start = udp::headers_length(asked.source);
+    let own_port = u16::from_be_bytes([frame[start - 8], frame[start - 7]]);
     let mut gateway = [0; 6];
     gateway.copy_from_slice(&frame[6..12]);
     let source = Place { mac_address: WORKLOAD_MAC, ip_address: asked.destination, port: remote_port };
     let destination = Place { mac_address: MacAddress(gateway), ip_address: asked.source, port: own_port };
-    let mut reply = [vec![0; DATAGRAM_START], payload.to_vec()].concat();
+    let mut reply = [vec![0; start], payload.to_vec()].concat();
     udp::write_headers(&mut reply, source, destination, payload.len());
     reply
 }
 
 #[test]
 fn probes_hear_replies_and_refusals_of_who_was_asked() {
+    for ends in ENDS {
+        probe(ends);
+    }
+}
+
+fn probe([gateway, workload]: [IpAddr; 2]) {
     let mut bench = Bench::new();
     let (red, blue) = (bench.number("red-1"), bench.number("blue-1"));
     let stack = bench.stack.handle();
-    let (gateway, workload) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from(WORKLOAD_IP));
     assert!(stack.ping("green-1", gateway, workload).is_err());
     assert!(stack.ask("blue-1", gateway, SocketAddr::new(workload, 53), &[0; 4000]).is_err());
     let ping = stack.ping("blue-1", gateway, workload).unwrap();
@@ -409,7 +435,7 @@ fn probes_hear_replies_and_refusals_of_who_was_asked() {
         })
         .collect();
     let [echo, datagram, unwanted] = frames.try_into().unwrap();
-    assert_eq!(&datagram[DATAGRAM_START..], b"well?");
+    assert_eq!(&datagram[udp::headers_length(workload)..], b"well?");
     let mut pong = echo.clone();
     icmp::echo_reply_in_place(&mut pong, &ip(&echo));
     // A workload of another tenant with the same addresses, and another port of the one that was asked.
@@ -422,11 +448,18 @@ fn probes_hear_replies_and_refusals_of_who_was_asked() {
     assert_eq!(answer(&asked), Answer::Reply(b"quite".to_vec()));
     let now = &mut Context::from_waker(Waker::noop());
     assert!(ping.poll_answer(now).is_pending() && refused.poll_answer(now).is_pending());
+    let error = |kind| {
+        let mut error = vec![0; icmp::ERROR_LENGTH_MAX];
+        let from = (workload, WORKLOAD_MAC);
+        let length = icmp::write_error(&mut error, kind, &unwanted, &ip(&unwanted), from);
+        error.truncate(length.unwrap());
+        error
+    };
+    // Its type is that of "unreachable" in the other version. What is sent next is heard after it.
+    bench.send(blue, &error(IcmpError::TtlExceeded));
     bench.send(blue, &pong);
     assert_eq!(answer(&ping), Answer::Reply(Vec::new()));
-    let mut error = [0; icmp::ERROR_LENGTH_MAX];
-    let from = (workload, WORKLOAD_MAC);
-    let length = icmp::write_error(&mut error, IcmpError::PortUnreachable, &unwanted, &ip(&unwanted), from);
-    bench.send(blue, &error[..length.unwrap()]);
+    assert!(refused.poll_answer(now).is_pending(), "the way was too long, which says nothing of the port");
+    bench.send(blue, &error(IcmpError::PortUnreachable));
     assert_eq!(answer(&refused), Answer::Unreachable);
 }

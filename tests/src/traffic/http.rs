@@ -1,7 +1,7 @@
 //! A web server of one page that says who answered whom, and `curl` to fetch it.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -29,9 +29,14 @@ pub struct HttpServer {
 impl HttpServer {
     /// Serves on `port` of all addresses of `namespace`. The page reads `NAME sees ADDRESS:PORT`.
     pub fn start(namespace: &Namespace, name: &str, port: u16) -> Result<Self, LabError> {
+        Self::start_at(namespace, name, (Ipv4Addr::UNSPECIFIED, port).into())
+    }
+
+    /// The same at an address: `[::]:80` is all of both versions.
+    pub fn start_at(namespace: &Namespace, name: &str, address: SocketAddr) -> Result<Self, LabError> {
         // A program that another test is just starting holds the socket of a server before this one until it runs.
-        let listener = wait::value(&format!("port {port} of {name} to be free"), FREE_TIMEOUT, || {
-            let bound = namespace.enter(|| TcpListener::bind(("0.0.0.0", port)));
+        let listener = wait::value(&format!("{address} of {name} to be free"), FREE_TIMEOUT, || {
+            let bound = namespace.enter(|| TcpListener::bind(address));
             bound.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
         })?;
         let address = listener.local_addr().map_err(LabError::system("address of the web server"))?;

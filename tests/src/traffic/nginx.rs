@@ -21,9 +21,19 @@ impl Nginx {
     /// Serves HTTP on port 80 and HTTPS on port 443 of `namespace`, with its files in `directory`. The page reads
     /// `NAME sees ADDRESS:PORT`.
     pub fn start(namespace: &Namespace, name: &str, directory: &Path) -> Result<Self, LabError> {
+        Self::start_at(namespace, name, directory, "0.0.0.0")
+    }
+
+    /// The same at one address, that of IPv6 in brackets, beside which HTTP is served on the loopback.
+    pub fn start_at(
+        namespace: &Namespace,
+        name: &str,
+        directory: &Path,
+        address: &str,
+    ) -> Result<Self, LabError> {
         let certificate = certificate(directory)?;
         let path = directory.join(format!("nginx-{name}.conf"));
-        let text = configuration(name, directory, &certificate);
+        let text = configuration(name, directory, address, &certificate);
         std::fs::write(&path, text).map_err(LabError::system(format!("write {}", path.display())))?;
         let log = directory.join(format!("nginx-{name}.log"));
         let line = format!("nginx -c {} -e {}", path.display(), log.display());
@@ -38,11 +48,18 @@ impl Nginx {
 }
 
 /// One process, so that killing it leaves nobody who answers.
-fn configuration(name: &str, directory: &Path, (certificate, key): &(PathBuf, PathBuf)) -> String {
+fn configuration(
+    name: &str,
+    directory: &Path,
+    address: &str,
+    (certificate, key): &(PathBuf, PathBuf),
+) -> String {
+    // The loopback is asked whether it runs.
+    let loopback = if address == "0.0.0.0" { "" } else { "listen 127.0.0.1:80;" };
     format!(
         "daemon off;\nmaster_process off;\npid {directory}/nginx-{name}.pid;\n\
          events {{ worker_connections 512; }}\n\
-         http {{\n  access_log off;\n  server {{\n    listen 80;\n    listen 443 ssl;\n\
+         http {{\n  access_log off;\n  server {{\n    listen {address}:80; {loopback}\n    listen {address}:443 ssl;\n\
          ssl_certificate {certificate};\n    ssl_certificate_key {key};\n\
          location / {{ default_type text/plain; return 200 \"{name} sees $remote_addr:$remote_port\\n\"; }}\n\
          location /ill {{ return 503; }}\n  }}\n}}\n",

@@ -76,10 +76,6 @@ fn resolve_address(
         }
         None => write.claim_address(network, None, "virtual_ip")?.map(IpAddr::V4),
     };
-    if spec.health_check.is_some() && spec.virtual_ip.is_some_and(|address| address.is_ipv6()) {
-        let message = "members with IPv6 addresses are not checked in this version";
-        write.refuse("health_check", Refusal::new("unsupported", message, "leave it out"));
-    }
     Ok(())
 }
 

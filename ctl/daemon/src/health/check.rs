@@ -117,8 +117,20 @@ async fn answer(probe: &Probe) -> Answer {
 
 /// The name that a TLS client asks for: the host of the check, where it is one.
 fn server_name(target: &Target, check: &HealthCheck) -> ServerName<'static> {
-    let host = check.host.as_deref().and_then(|host| ServerName::try_from(host.to_owned()).ok());
+    let host = check.host.as_deref().and_then(|host| ServerName::try_from(bare(host).to_owned()).ok());
     host.unwrap_or_else(|| ServerName::from(target.remote.ip()))
+}
+
+/// A host without the port behind it, and an IPv6 address without its brackets.
+fn bare(host: &str) -> &str {
+    let (host, end) = host.strip_prefix('[').map_or((host, ':'), |inside| (inside, ']'));
+    host.split(end).next().unwrap_or(host)
+}
+
+/// What a request without a host of its own names: the member's address and port, that of IPv6 in brackets (RFC 9112,
+/// section 3.2).
+fn host(target: &Target, check: &HealthCheck) -> String {
+    check.host.clone().unwrap_or_else(|| target.remote.to_string())
 }
 
 /// Fetches a page and looks at its status code.
@@ -128,7 +140,7 @@ async fn page(
     check: &HealthCheck,
 ) -> Result<String, String> {
     let path = check.path.as_deref().unwrap_or("/");
-    let host = check.host.clone().unwrap_or_else(|| target.remote.to_string());
+    let host = host(target, check);
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: edgestack-health-check\r\nAccept: */*\r\n\
          Connection: close\r\n\r\n"
@@ -204,7 +216,47 @@ impl ServerCertVerifier for AnyCertificate {
 
 #[cfg(test)]
 mod tests {
-    use super::status_code;
+    use std::net::SocketAddr;
+
+    use edgestack_model::health_check::{CheckKind, HealthCheck};
+    use rustls::pki_types::ServerName;
+
+    use super::{Target, host, server_name, status_code};
+
+    fn check(host: Option<&str>) -> HealthCheck {
+        HealthCheck {
+            kind: CheckKind::Https,
+            port: None,
+            send: None,
+            path: None,
+            host: host.map(str::to_owned),
+            expected_codes: None,
+            interval_seconds: 1,
+            timeout_seconds: 1,
+            healthy_threshold: 1,
+            unhealthy_threshold: 1,
+        }
+    }
+
+    #[test]
+    fn hosts_are_named_as_http_and_tls_want_them() {
+        let remote: SocketAddr = "[fd00::11]:443".parse().unwrap();
+        let target = Target { port: "p".to_owned(), local: "fd00::1".parse().unwrap(), remote };
+        let address = |text: &str| ServerName::from(text.parse::<std::net::IpAddr>().unwrap());
+        let name = |text: &'static str| ServerName::try_from(text).unwrap();
+        for (asked, in_request, in_handshake) in [
+            (None, "[fd00::11]:443", address("fd00::11")),
+            (Some("[fd00::9]:8443"), "[fd00::9]:8443", address("fd00::9")),
+            (Some("[fd00::9]"), "[fd00::9]", address("fd00::9")),
+            (Some("10.0.0.9:8443"), "10.0.0.9:8443", address("10.0.0.9")),
+            (Some("www.example.com:8443"), "www.example.com:8443", name("www.example.com")),
+            (Some("www.example.com"), "www.example.com", name("www.example.com")),
+        ] {
+            let check = check(asked);
+            assert_eq!(host(&target, &check), in_request);
+            assert_eq!(server_name(&target, &check), in_handshake, "{asked:?}");
+        }
+    }
 
     #[test]
     fn status_lines_are_read_and_others_refused() {

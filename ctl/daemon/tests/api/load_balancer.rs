@@ -92,9 +92,17 @@ fn a_virtual_address_may_be_ipv6() {
     };
     let ask = |fields: Value| daemon.post("lbs", &body(fields));
     ask(json!({"virtual_ip": "10.6.0.9"})).refused(400, "invalid", &[("/lb/members/0", "mismatch")]);
-    let check = json!({"health_check": {"type": "tcp"}});
-    ask(check).refused(400, "invalid", &[("/lb/health_check", "unsupported")]);
-    let lb = daemon.create("lbs", &body(json!({})));
+    let unbracketed = json!({"health_check": {"type": "http", "host": "fd06::20"}});
+    ask(unbracketed).refused(400, "invalid", &[("/lb/health_check/host", "invalid_value")]);
+    let lb = daemon
+        .create("lbs", &body(json!({"health_check": {"type": "http", "port": 8080, "host": "[fd06::20]"}})));
+    assert_eq!(lb["health_check"]["host"], "[fd06::20]");
+    for kind in ["tcp", "https", "udp", "icmp"] {
+        let change =
+            json!({"lb": {"health_check": {"type": kind, "path": null, "port": null, "host": null}}});
+        let changed = daemon.patch("lbs/six", &change);
+        assert_eq!((changed.status, &changed.body["lb"]["health_check"]["type"]), (200, &json!(kind)));
+    }
     let address = lb["virtual_ip"].as_str().unwrap().to_owned();
     assert!(address.starts_with("fd06::"), "{address}");
     let port = json!({"port": {"name": "p", "network": "six", "ipv6_address": address}});

@@ -135,7 +135,7 @@ pub struct Port {
 pub enum PortKind {
     /// A workload of a tenant.
     Workload(Workload),
-    /// The way to an external network.
+    /// The way to an external network, or the one by which a tenant network is joined to a physical one.
     Uplink,
 }
 
@@ -159,7 +159,8 @@ pub struct Workload {
     /// False turns anti-spoofing and security groups off.
     #[serde(default = "default_true")]
     pub port_security: bool,
-    /// The other host that the workload runs on; none: this one.
+    /// The other host that the workload runs on; none: this one. It is one of the overlay's peers, or any where the network is
+    /// joined to a physical one.
     #[serde(default)]
     pub peer: Option<Id>,
 }

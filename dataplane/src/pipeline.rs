@@ -374,7 +374,8 @@ pub fn decide(context: &Context<'_>, frame: &[u8], in_port: u16, trace: &mut Tra
                     // Where no router is on the way, the host that the packet was for seems to say it: none is left in the dark
                     // by a way between hosts that takes less than the network does.
                     let other = (ip.destination, headers.ethernet_destination);
-                    let is_too_big = reason == DropReason::PacketTooBig && port.workload.is_some();
+                    let is_inside = port.workload.is_some() || context.snapshot.is_joint(port);
+                    let is_too_big = reason == DropReason::PacketTooBig && is_inside;
                     let own = respond::own_address(context, port, headers.ethernet_destination, is_ipv6);
                     match own.or(is_too_big.then_some(other)) {
                         // RFC 1122, section 3.2.2: no error about an error.

@@ -15,6 +15,7 @@ mod lab;
 mod load_balancer;
 mod overlay;
 mod path_mtu;
+mod physical;
 mod plug;
 mod restart;
 mod router_legs;

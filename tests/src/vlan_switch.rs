@@ -1,7 +1,7 @@
-//! A VLAN switch: one trunk with tags, and access ports without, each a namespace's `eth0`.
+//! A VLAN switch: trunks with tags, each a host's, and access ports without, each a namespace's `eth0`.
 //!
-//! It is a thread between taps, so that it works on kernels that have no VLAN interfaces. The stack behind an access port is
-//! the kernel's, and so is what the host does with the trunk. Used by the end-to-end tests, never for figures.
+//! It learns no addresses: what comes in goes out by every other port of its VLAN. It is a thread between taps, so that it works on kernels that have no VLAN interfaces. The stack behind an access port is
+//! the kernel's, and so is what a host does with its trunk. Used by the end-to-end tests, never for figures.
 #![expect(unsafe_code, reason = "taps are made by an ioctl, and waited for by poll")]
 
 use std::fs::{File, OpenOptions};
@@ -33,10 +33,19 @@ pub struct VlanSwitch {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A port without tags: the VLAN that it is in, none for what has no tag on the trunk.
-struct Access {
-    vlan: Option<u16>,
+/// A port.
+struct Port {
+    member: Member,
     tap: File,
+}
+
+/// The VLANs that a port is in; none is what has no tag on trunks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Member {
+    /// All, with tags.
+    Trunk,
+    /// One, without.
+    Access(Option<u16>),
 }
 
 impl VlanSwitch {
@@ -46,22 +55,33 @@ impl VlanSwitch {
         trunk: &str,
         access: &[(&Namespace, Option<u16>)],
     ) -> Result<Self, LabError> {
-        let trunk = tap(host, trunk)?;
+        Self::between(&[host], trunk, access)
+    }
+
+    /// The same with an interface `trunk` in each of the namespaces of `hosts`.
+    pub fn between(
+        hosts: &[&Namespace],
+        trunk: &str,
+        access: &[(&Namespace, Option<u16>)],
+    ) -> Result<Self, LabError> {
         let mut ports = Vec::new();
+        for host in hosts {
+            ports.push(Port { member: Member::Trunk, tap: tap(host, trunk)? });
+        }
         for (namespace, vlan) in access {
-            ports.push(Access { vlan: *vlan, tap: tap(namespace, "eth0")? });
+            ports.push(Port { member: Member::Access(*vlan), tap: tap(namespace, "eth0")? });
         }
         let (stop, strays) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (ended, counted) = (Arc::clone(&stop), Arc::clone(&strays));
         let thread = std::thread::spawn(move || {
             while !ended.load(Ordering::Acquire) {
-                pass(&trunk, &ports, &counted);
+                pass(&ports, &counted);
             }
         });
         Ok(Self { stop, strays, thread: Some(thread) })
     }
 
-    /// Frames on the trunk in a VLAN that no port is in.
+    /// Frames on a trunk in a VLAN that no access port is in.
     pub fn strays(&self) -> u64 {
         self.strays.load(Ordering::Acquire)
     }
@@ -98,25 +118,31 @@ fn tap(namespace: &Namespace, name: &str) -> Result<File, LabError> {
 }
 
 /// Waits for frames a moment and passes on those that have come.
-fn pass(trunk: &File, ports: &[Access], strays: &AtomicU64) {
-    let descriptor = |file: &File| libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    let mut waited: Vec<libc::pollfd> =
-        std::iter::once(trunk).chain(ports.iter().map(|port| &port.tap)).map(descriptor).collect();
+fn pass(ports: &[Port], strays: &AtomicU64) {
+    let descriptor =
+        |port: &Port| libc::pollfd { fd: port.tap.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut waited: Vec<libc::pollfd> = ports.iter().map(descriptor).collect();
     // SAFETY: the records are complete, as many as told, and outlive the call.
     unsafe { libc::poll(waited.as_mut_ptr(), waited.len() as libc::nfds_t, WAIT_MS) };
-    let mut frame = vec![0; FRAME_LENGTH_MAX];
-    while let Some(frame) = receive(trunk, &mut frame) {
-        let (vlan, untagged) = untag(frame);
-        match ports.iter().find(|port| port.vlan == vlan) {
-            Some(port) => send(&port.tap, &untagged),
-            None => _ = strays.fetch_add(1, Ordering::AcqRel),
-        }
-    }
-    for port in ports {
-        while let Some(frame) = receive(&port.tap, &mut frame) {
-            match port.vlan {
-                Some(vlan) => send(trunk, &tag(frame, vlan)),
-                None => send(trunk, frame),
+    let mut buffer = vec![0; FRAME_LENGTH_MAX];
+    for (position, from) in ports.iter().enumerate() {
+        while let Some(frame) = receive(&from.tap, &mut buffer) {
+            let (vlan, untagged) = match from.member {
+                Member::Trunk => untag(frame),
+                Member::Access(vlan) => (vlan, frame.to_vec()),
+            };
+            if ports.iter().all(|port| port.member != Member::Access(vlan)) {
+                strays.fetch_add(1, Ordering::AcqRel);
+            }
+            for (_, to) in ports.iter().enumerate().filter(|(other, _)| *other != position) {
+                match to.member {
+                    Member::Access(own) if own == vlan => send(&to.tap, &untagged),
+                    Member::Access(_) => {}
+                    Member::Trunk => match vlan {
+                        Some(vlan) => send(&to.tap, &tag(&untagged, vlan)),
+                        None => send(&to.tap, &untagged),
+                    },
+                }
             }
         }
     }

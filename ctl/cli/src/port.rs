@@ -79,7 +79,7 @@ pub(crate) struct CommonArgs {
     /// Interface of this host that the workload is behind
     #[arg(long, value_name = "NAME")]
     pub interface: Option<String>,
-    /// Other host that the workload is on, a peer of this one's overlay
+    /// Other host that the workload is on: a peer of this one's overlay, any in a network of type vlan or flat
     #[arg(long, value_name = "NAME", conflicts_with = "interface")]
     pub host: Option<String>,
     /// Interface that the daemon makes for the workload: a tap, or a veth pair into a network namespace

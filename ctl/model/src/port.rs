@@ -49,7 +49,8 @@ pub struct PortSpec {
     pub port_security: bool,
     /// False: the port passes nothing.
     pub admin_state_up: bool,
-    /// The other host that the workload is on, by its name among the overlay's peers; this one where left out.
+    /// The other host that the workload is on; this one where left out. Its name among the overlay's peers, any name in a VLAN or FLAT
+    /// network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// The host's interface that the workload is behind; none while nothing is plugged in.

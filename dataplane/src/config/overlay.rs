@@ -22,7 +22,8 @@ pub enum Segment {
         /// Network identifier, 1 to 16777215.
         vni: u32,
     },
-    /// An external network, with a VLAN tag (IEEE 802.1Q) on the interface of another uplink, whose network has none.
+    /// An external network, or a tenant's that an uplink joins to a physical one: with a VLAN tag (IEEE 802.1Q) on the interface of
+    /// another uplink, whose network has none.
     Vlan {
         /// Identifier, 1 to 4094.
         vlan_id: u16,

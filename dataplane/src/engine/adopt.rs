@@ -108,6 +108,7 @@ fn known_neighbours(flows: &FlowTable, sessions: &SessionTable, now_ticks: u32) 
         let asker = Asker {
             ip_address: host_address(session.reply.destination).into(),
             mac_address: MacAddress(verdict.ethernet_source),
+            is_workload: false,
         };
         neighbours.adopt(key, asker, MacAddress(verdict.ethernet_destination), now_ticks);
     }

@@ -268,17 +268,21 @@ impl Engine {
 }
 
 impl SlowPath {
-    /// Forgets neighbours that no router could reach any more.
+    /// Forgets neighbours that no router, or no workload of this host, could reach any more.
     fn forget_neighbours(&mut self, snapshot: &Snapshot) {
         self.neighbours.retain(|neighbour, asker| {
             snapshot.port(neighbour.port).is_some_and(|port| {
+                if snapshot.is_joint(port) {
+                    let workload = snapshot.port_in_network(port.network, asker.ip_address);
+                    return asker.is_workload && workload.is_some_and(Port::is_here);
+                }
                 let owner = snapshot.networks[port.network].owner(asker.ip_address);
                 matches!(owner, Some(Owner::Router(_) | Owner::Overlay))
             })
         });
     }
 
-    /// Lets external networks know of addresses that are new or moved to another router (RFC 5227, section 3).
+    /// Lets external and physical networks know of addresses that are new or moved (RFC 5227, section 3).
     fn announce(&mut self, old: &Snapshot, new: &Snapshot) {
         // What is not ours any more is not announced, even if it waited for its uplink.
         let ours: HashSet<(IpAddr, MacAddress, Option<u16>)> =
@@ -291,17 +295,24 @@ impl SlowPath {
             let waiting: HashSet<_> = self.announcements.iter().map(Announcement::says).collect();
             let fresh = answered(new, network)
                 .filter(|address| !before.contains(address) && !waiting.contains(address));
-            self.announcements.extend(fresh.map(|(ip, mac, _)| Announcement::new(port, ip, mac)));
+            self.announcements
+                .extend(fresh.map(|(ip, mac, _)| Announcement::new(port, ip, mac, network.external)));
         }
     }
 }
 
-/// The addresses of an external network that the gateway answers for, and the MAC address that it says.
+/// The addresses that the gateway answers for by a network's uplink, and the MAC address that it says: in an external network
+/// its own, in a physical one those of the workloads of this host.
 fn answered<'a>(
     snapshot: &'a Snapshot,
     network: &'a Network,
 ) -> impl Iterator<Item = (IpAddr, MacAddress, Option<u16>)> + 'a {
-    network
-        .owned_addresses()
-        .filter_map(|(address, owner)| Some((address, snapshot.mac_of(owner)?, network.uplink)))
+    let owned =
+        network.owned_addresses().filter_map(|(address, owner)| Some((address, snapshot.mac_of(owner)?)));
+    let is_joined = network.joint().is_some();
+    let workloads = network.ports_by_ip().filter(move |_| is_joined).filter_map(|(address, number)| {
+        let port = snapshot.port(number).filter(|port| port.is_here() && port.up)?;
+        Some((address, port.workload.as_ref()?.mac_address))
+    });
+    owned.chain(workloads).map(|(address, mac)| (address, mac, network.uplink))
 }

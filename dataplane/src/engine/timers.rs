@@ -44,14 +44,15 @@ pub(super) struct Announcement {
     port: u16,
     ip_address: IpAddr,
     mac_address: MacAddress,
+    is_router: bool,
     left: u8,
     due_ticks: Option<u32>,
 }
 
 impl Announcement {
-    /// To be sent by `port` as soon as it is up.
-    pub(super) fn new(port: u16, ip_address: IpAddr, mac_address: MacAddress) -> Self {
-        Self { port, ip_address, mac_address, left: ANNOUNCEMENTS, due_ticks: None }
+    /// To be sent by `port` as soon as it is up; `is_router`: the address is a router's, not a workload's.
+    pub(super) fn new(port: u16, ip_address: IpAddr, mac_address: MacAddress, is_router: bool) -> Self {
+        Self { port, ip_address, mac_address, is_router, left: ANNOUNCEMENTS, due_ticks: None }
     }
 
     /// The address, whose it is, and where it is announced.
@@ -181,8 +182,7 @@ impl Hands<'_> {
                 return true;
             }
             sent += 1;
-            let Announcement { port, ip_address, mac_address, .. } = *announcement;
-            self.announce_address(port, ip_address, mac_address);
+            self.announce_address(announcement);
             announcement.left -= 1;
             announcement.due_ticks = Some(now_ticks.wrapping_add(ANNOUNCE_INTERVAL_TICKS));
             announcement.left > 0
@@ -194,7 +194,8 @@ impl Hands<'_> {
 
 impl Hands<'_> {
     /// Tells all neighbours of a port where an address is (RFC 5227, section 3; RFC 4861, section 7.2.6).
-    fn announce_address(&mut self, port: u16, ip_address: IpAddr, mac_address: MacAddress) {
+    fn announce_address(&mut self, announcement: &Announcement) {
+        let Announcement { port, ip_address, mac_address, is_router, .. } = *announcement;
         match ip_address {
             IpAddr::V4(address) => {
                 let packet = Arp {
@@ -214,7 +215,7 @@ impl Hands<'_> {
                     target: address,
                     mac_address: Some(mac_address),
                     solicited: false,
-                    router: true,
+                    router: is_router,
                     overrides: true,
                 };
                 self.send_neighbour(port, &packet, mac_address, multicast_mac(ALL_NODES));

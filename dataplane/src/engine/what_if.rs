@@ -12,6 +12,7 @@ use crate::pipeline::{self, Decision};
 use crate::rewrite;
 use crate::snapshot::{Port, Snapshot};
 use crate::stages::output::describe;
+use crate::tables::neighbour_table::{NeighbourKey, NeighbourTable};
 use crate::trace::Trace;
 use crate::wire::headers::{self, Network};
 use crate::wire::{
@@ -64,7 +65,7 @@ impl Engine {
         if port.remote.is_some() {
             return Err(TraceError::Elsewhere(request.port.clone()));
         }
-        let frame = build(&snapshot, port, request)?;
+        let frame = build(&snapshot, &slow.neighbours, port, request)?;
         let mut trace = Trace::recording();
         let context = self.context(&slow, &snapshot, 0);
         let decision = pipeline::decide(&context, &frame, port.number, &mut trace).decision;
@@ -163,7 +164,12 @@ fn leaves_by(report: &mut TraceReport, snapshot: &Snapshot, out_port: u16) {
 }
 
 /// The frame that was described, with everything left out filled in as the workload would.
-fn build(snapshot: &Snapshot, port: &Port, request: &TraceRequest) -> Result<Vec<u8>, TraceError> {
+fn build(
+    snapshot: &Snapshot,
+    neighbours: &NeighbourTable,
+    port: &Port,
+    request: &TraceRequest,
+) -> Result<Vec<u8>, TraceError> {
     let is_ipv6 = request.destination.is_ipv6();
     let (protocol, transport_length) = protocol(request)?;
     let header_length = if is_ipv6 { IPV6_LENGTH } else { IPV4_LENGTH };
@@ -180,7 +186,7 @@ fn build(snapshot: &Snapshot, port: &Port, request: &TraceRequest) -> Result<Vec
     }
     let source_mac = request.source_mac.or(workload.map(|workload| workload.mac_address));
     let destination_mac =
-        request.destination_mac.unwrap_or_else(|| next_hop(snapshot, port, request.destination));
+        request.destination_mac.unwrap_or_else(|| next_hop(snapshot, neighbours, port, request.destination));
     let mut frame = vec![0; ETHERNET_LENGTH + usize::from(length)];
     frame[..6].copy_from_slice(&destination_mac.0);
     frame[6..12].copy_from_slice(&source_mac.unwrap_or(MacAddress([2, 0, 0, 0, 0, 1])).0);
@@ -267,9 +273,14 @@ fn tcp_flags(letters: Option<&str>) -> Result<u8, TraceError> {
 }
 
 /// The MAC address that a host behind `port` would send to: that of a neighbour on its network, else its gateway's.
-fn next_hop(snapshot: &Snapshot, port: &Port, destination: IpAddr) -> MacAddress {
+fn next_hop(
+    snapshot: &Snapshot,
+    neighbours: &NeighbourTable,
+    port: &Port,
+    destination: IpAddr,
+) -> MacAddress {
     let network = &snapshot.networks[port.network];
-    if port.workload.is_none() {
+    if port.workload.is_none() && network.external {
         // From outside the destination's owner answers ARP.
         let router = match network.owner(destination) {
             Some(owner) => snapshot.router_of(owner),
@@ -285,9 +296,13 @@ fn next_hop(snapshot: &Snapshot, port: &Port, destination: IpAddr) -> MacAddress
         .contains(destination)
         .then(|| snapshot.port_in_network(port.network, destination))
         .flatten()
-        .and_then(|port| port.workload.as_ref());
-    match (neighbour, network.router) {
-        (Some(workload), _) => workload.mac_address,
+        .and_then(|port| port.workload.as_ref())
+        .map(|workload| workload.mac_address);
+    let beyond = network
+        .joint()
+        .and_then(|port| neighbours.mac_address(NeighbourKey { port, ip_address: destination }));
+    match (neighbour.or(beyond), network.router) {
+        (Some(mac), _) => mac,
         (None, Some(router)) => snapshot.routers[router].mac_address,
         (None, None) => MacAddress::default(),
     }

@@ -145,7 +145,7 @@ pub struct Network {
     pub external: bool,
     /// The tenant's router that serves it.
     pub router: Option<Index>,
-    /// The port that leads to it, of an external network.
+    /// The port that leads to it, of an external network, or that joins a tenant's to a physical one.
     pub uplink: Option<u16>,
     /// What the gateway serves its workloads itself.
     pub services: Services,
@@ -296,6 +296,17 @@ impl Topology {
         }
     }
 
+    /// Whether a port joins a tenant network to a physical one.
+    pub fn is_joint(&self, port: &Port) -> bool {
+        self.networks[port.network].joint() == Some(port.number)
+    }
+
+    /// Whether only its own network's frames reach a workload: it is on another host, and no tunnel leads there.
+    pub fn is_beyond_joint(&self, port: &Port) -> bool {
+        let joint = self.networks[port.network].joint();
+        port.remote.is_some_and(|remote| Some(remote.carrier) == joint)
+    }
+
     /// The router that serves the tenant network or, of an external network, has a leg in it with this MAC address.
     pub fn router_at(&self, network: Index, mac: MacAddress) -> Option<Index> {
         let network = &self.networks[network];
@@ -434,6 +445,16 @@ impl Network {
     /// Whether an address is the gateway's.
     pub fn is_gateway(&self, address: IpAddr) -> bool {
         self.gateway(address.is_ipv6()) == Some(address)
+    }
+
+    /// The port that joins a tenant network to a physical one.
+    pub fn joint(&self) -> Option<u16> {
+        self.uplink.filter(|_| !self.external)
+    }
+
+    /// The numbers of the ports with addresses in it, by these.
+    pub fn ports_by_ip(&self) -> impl Iterator<Item = (IpAddr, u16)> + '_ {
+        self.port_by_ip.iter().map(|(address, port)| (*address, *port))
     }
 
     /// The number of the port with this MAC address.

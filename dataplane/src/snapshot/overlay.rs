@@ -56,9 +56,9 @@ pub struct Tunnel {
 /// The host of a workload that is not on this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remote {
-    /// The peer's position in the configuration.
-    pub peer: Index,
-    /// The port of the tunnel of the workload's network to that peer.
+    /// The peer's position in the configuration, where it is one of the overlay's.
+    pub peer: Option<Index>,
+    /// The port of the tunnel of the workload's network to that peer, or of the physical network that its own is joined to.
     pub carrier: u16,
 }
 
@@ -168,18 +168,22 @@ impl Snapshot {
     pub fn next_hop_of(&self, tunnel: &Tunnel) -> Option<(NeighbourKey, Asker)> {
         let overlay = self.overlay.as_ref()?;
         let port = self.networks[overlay.network].uplink?;
-        let asker = Asker { ip_address: tunnel.local, mac_address: overlay.mac_address };
+        let asker = Asker { ip_address: tunnel.local, mac_address: overlay.mac_address, is_workload: false };
         Some((NeighbourKey { port, ip_address: tunnel.next_hop }, asker))
     }
 
     /// The workload that has sent a packet which came in by `port`, as far as it is one's that is known.
     pub fn sender<'a>(&'a self, port: &'a Port, mac: MacAddress, address: IpAddr) -> Option<&'a Port> {
+        if self.is_joint(port) {
+            let found = self.port(self.networks[port.network].port_by_mac(mac)?);
+            return found.filter(|sender| sender.remote.is_some());
+        }
         let Some(tunnel) = self.tunnel(port.number) else { return Some(port) };
         let found = match self.router_at(port.network, mac) {
             Some(router) => self.port_behind_router(router, address),
             None => self.port(self.networks[port.network].port_by_mac(mac)?),
         };
-        found.filter(|sender| sender.remote.is_some_and(|remote| remote.peer == tunnel.peer))
+        found.filter(|sender| sender.remote.is_some_and(|remote| remote.peer == Some(tunnel.peer)))
     }
 }
 

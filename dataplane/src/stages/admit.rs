@@ -1,7 +1,8 @@
 //! Admit: may this port send this?
 //!
 //! A workload sends only from the addresses that are configured for it, in Ethernet, IP, ARP and neighbour discovery; an uplink never brings
-//! packets from addresses that are the gateway's own or belong behind it. Packets to addresses that nobody forwards to end here too.
+//! packets from addresses that are the gateway's own or belong behind it; one that joins a tenant network to a physical one brings
+//! packets for workloads of this host. Packets to addresses that nobody forwards to end here too.
 //!
 //! What DHCP clients of both versions send before they know their address is let in for the gateway to answer.
 //!
@@ -186,6 +187,9 @@ fn check_ip(
         return check_workload(workload, source_mac, source);
     }
     let snapshot = context.snapshot;
+    if snapshot.is_joint(port) {
+        return check_joined(context, port, (destination_mac, source_mac), source);
+    }
     let Some(router) = snapshot.router_at(port.network, destination_mac) else {
         let is_tunnel_end = snapshot.networks[port.network].owner(destination) == Some(Owner::Overlay)
             && snapshot.mac_of(Owner::Overlay) == Some(destination_mac);
@@ -224,6 +228,42 @@ fn check_carried(
         return if is_possible { Ok(()) } else { Err(DropReason::SpoofedIp) };
     }
     check_workload(sender.ok_or(DropReason::SpoofedMac)?, source_mac, source)
+}
+
+/// What comes from a physical network that a tenant's is joined to is for a workload here, and neither from one nor from the
+/// gateway or behind it. Who is known to be on another host has the addresses that are known.
+fn check_joined(
+    context: &Context<'_>,
+    port: &Port,
+    (destination_mac, source_mac): (MacAddress, MacAddress),
+    source: IpAddr,
+) -> Result<(), DropReason> {
+    let snapshot = context.snapshot;
+    let network = &snapshot.networks[port.network];
+    let by_mac = |mac| network.port_by_mac(mac).and_then(|number| snapshot.port(number));
+    if !by_mac(destination_mac).is_some_and(Port::is_here) {
+        return Err(DropReason::NotOurMac);
+    }
+    let sender = by_mac(source_mac);
+    if source_mac == snapshot.gateway_mac(port.network) || sender.is_some_and(Port::is_here) {
+        return Err(DropReason::SpoofedMac);
+    }
+    if let Some(workload) = sender.and_then(|sender| sender.workload.as_ref()) {
+        check_workload(workload, source_mac, source)?;
+    }
+    let is_anothers = snapshot.port_in_network(port.network, source).is_some_and(|owner| {
+        let is_free = owner
+            .workload
+            .as_ref()
+            .is_some_and(|workload| !workload.port_security || workload.may_use_mac(source_mac));
+        owner.is_here() || !is_free
+    });
+    let is_gateways = network.is_gateway(source)
+        || network.services.has_address(source)
+        || network.load_balancer(source).is_some();
+    let is_elsewhere = !network.contains(source)
+        && network.router.is_some_and(|router| snapshot.is_behind_router(router, source));
+    if is_anothers || is_gateways || is_elsewhere { Err(DropReason::SpoofedIp) } else { Ok(()) }
 }
 
 fn is_link_local(address: IpAddr) -> bool {

@@ -1,6 +1,6 @@
 //! Destination: where does the packet really go?
 //!
-//! Within its network, by MAC address; to a router; to a workload by a floating IP, a forwarded port or an
+//! Within its network, by MAC address, where one that nobody has here is a machine's in the physical network that it is joined to; to a router; to a workload by a floating IP, a forwarded port or an
 //! endpoint-independent mapping, whose address and port then take the destination's place; or to a load balancer, whose member's
 //! do. All of these work from inside as from outside.
 //!
@@ -122,11 +122,13 @@ fn unbalanced(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destinatio
     let address = subject.tuple.destination;
     let network = &snapshot.networks[subject.port.network];
     let Some(router) = snapshot.router_at(subject.port.network, subject.ethernet_destination) else {
-        let port =
-            network.port_by_mac(subject.ethernet_destination).filter(|port| *port != subject.port.number);
+        let port = match network.port_by_mac(subject.ethernet_destination) {
+            Some(port) => Some(port).filter(|port| *port != subject.port.number),
+            None => beyond(context, subject),
+        };
         let port = snapshot.port(port.ok_or(DropReason::NotOurMac)?).ok_or(DropReason::NotOurMac)?;
         // What a workload answers with must be its own, so it is sent nothing that is not.
-        let is_its_own = port.workload.as_ref().is_some_and(|workload| {
+        let is_its_own = port.workload.as_ref().is_none_or(|workload| {
             !workload.port_security || workload.may_use(workload.mac_address, address)
         });
         if !is_its_own {
@@ -169,6 +171,13 @@ fn unbalanced(context: &Context<'_>, subject: &Subject<'_>) -> Result<Destinatio
         None if snapshot.is_router_address(router, address) => Err(DropReason::NoListener),
         None => Ok(Destination::new(subject, Way::Routed { router })),
     }
+}
+
+/// The way to machines of the physical network that a workload's own is joined to.
+fn beyond(context: &Context<'_>, subject: &Subject<'_>) -> Option<u16> {
+    let (network, mac) = (subject.port.network, subject.ethernet_destination);
+    let is_host = !mac.is_zero() && mac != context.snapshot.gateway_mac(network);
+    context.snapshot.networks[network].joint().filter(|_| is_host && subject.port.workload.is_some())
 }
 
 /// Whether outside may reach the destination, which is nobody's outside: IPv6 is routed from there as from inside, and IPv4

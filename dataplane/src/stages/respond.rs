@@ -2,7 +2,8 @@
 //!
 //! ARP requests and neighbour solicitations for addresses that it knows the owner of (never flooded), router solicitations,
 //! pings of its own addresses, DHCP of both versions (whatever the security groups say), what is for the gateway's own
-//! servers, and what ARP and neighbour discovery teach about external neighbours.
+//! servers, and what ARP and neighbour discovery teach about external neighbours. In a network that is joined to a physical one,
+//! machines there are answered for by this host's workloads, and asked for when a workload asks: its question waits meanwhile.
 //!
 //! Drops: `UnknownDestination` (somebody asks for an address that nobody has), `MalformedDhcp`, `DhcpServer`, `SpoofedMac`
 //! (DHCP for another's MAC address), `NoListener` (an address of services where nothing is served).
@@ -18,7 +19,7 @@ use edgestack_abi::DropReason;
 use crate::address::MacAddress;
 use crate::pipeline::{Context, Decision, Response, Stage};
 use crate::snapshot::{Owner, Port};
-use crate::tables::neighbour_table::NeighbourKey;
+use crate::tables::neighbour_table::{Asker, NeighbourKey};
 use crate::trace::Trace;
 use crate::virtual_stack::CLIENT_PORT_MIN;
 use crate::wire::arp::Arp;
@@ -51,6 +52,7 @@ pub fn run(
                 Ok(Decision::Learn(neighbour, mac)) => {
                     format!("learned that {} is at {mac}", neighbour.ip_address)
                 }
+                Ok(Decision::Hold(..)) => format!("asking the physical network for {}", arp.target_ip),
                 Ok(_) => "needs no answer".to_owned(),
                 Err(_) => format!("nobody has {}", arp.target_ip),
             });
@@ -72,6 +74,7 @@ pub fn run(
                 Ok(Decision::Learn(neighbour, mac)) => {
                     format!("learned that {} is at {mac}", neighbour.ip_address)
                 }
+                Ok(Decision::Hold(..)) => format!("asking the physical network for {}", neighbour.target),
                 Ok(_) => "needs no answer".to_owned(),
                 Err(_) => format!("nobody has {}", neighbour.target),
             });
@@ -152,8 +155,10 @@ fn workload_arp(context: &Context<'_>, arp: &Arp, port: &Port) -> Result<Decisio
     if !arp.request || is_own {
         return Ok(Decision::Respond(Response::Silence));
     }
-    let (mac, _) = inside_owner(context, port, arp.target_ip.into()).ok_or(DropReason::UnknownDestination)?;
-    Ok(Decision::Respond(Response::Arp(arp.reply_from(mac))))
+    Ok(match find_owner(context, port, arp.target_ip.into())? {
+        Found::At(mac, _) => Decision::Respond(Response::Arp(arp.reply_from(mac))),
+        Found::Asked(neighbour, asker) => Decision::Hold(neighbour, asker),
+    })
 }
 
 /// As [`workload_arp`], for IPv6.
@@ -167,13 +172,43 @@ fn workload_neighbour(
     if !neighbour.solicitation || is_own {
         return Ok(Decision::Respond(Response::Silence));
     }
-    let Some((mac, is_router)) = inside_owner(context, port, target) else {
-        // Nobody objects to a probe: the address is the sender's. Who only asks is told nothing.
-        let is_probe = neighbour.source.is_unspecified();
-        let silence = Decision::Respond(Response::Silence);
-        return if is_probe { Ok(silence) } else { Err(DropReason::UnknownDestination) };
-    };
-    Ok(Decision::Respond(Response::Neighbour(neighbour.reply_from(mac, is_router), mac)))
+    // Nobody objects to a probe: the address is the sender's. Who only asks is told nothing.
+    let is_probe = neighbour.source.is_unspecified();
+    match find_owner(context, port, target) {
+        Ok(Found::At(mac, is_router)) => {
+            Ok(Decision::Respond(Response::Neighbour(neighbour.reply_from(mac, is_router), mac)))
+        }
+        Ok(Found::Asked(..)) | Err(_) if is_probe => Ok(Decision::Respond(Response::Silence)),
+        Ok(Found::Asked(neighbour, asker)) => Ok(Decision::Hold(neighbour, asker)),
+        Err(reason) => Err(reason),
+    }
+}
+
+/// Who has an address of a tenant network.
+enum Found {
+    /// Whoever is at this MAC address, and whether it is the router.
+    At(MacAddress, bool),
+    /// Somebody in the physical network, if anybody, who is asked for in this name.
+    Asked(NeighbourKey, Asker),
+}
+
+fn find_owner(context: &Context<'_>, port: &Port, address: IpAddr) -> Result<Found, DropReason> {
+    if let Some((mac, is_router)) = inside_owner(context, port, address) {
+        return Ok(Found::At(mac, is_router));
+    }
+    let unknown = DropReason::UnknownDestination;
+    let network = &context.snapshot.networks[port.network];
+    let is_host = network.contains(address) && !network.is_broadcast(address);
+    let uplink = network.joint().filter(|_| is_host).ok_or(unknown)?;
+    let neighbour = NeighbourKey { port: uplink, ip_address: address };
+    if let Some(mac) = context.neighbours.mac_address(neighbour) {
+        return Ok(Found::At(mac, false));
+    }
+    let workload = port.workload.as_ref().filter(|_| !context.neighbours.has_failed(neighbour));
+    let workload = workload.ok_or(unknown)?;
+    let ip_address = workload.address(address.is_ipv6()).ok_or(unknown)?;
+    let asker = Asker { ip_address, mac_address: workload.mac_address, is_workload: true };
+    Ok(Found::Asked(neighbour, asker))
 }
 
 /// The MAC address of who has an address of a tenant network, and whether it is the router.
@@ -211,7 +246,8 @@ fn uplink_neighbour(context: &Context<'_>, neighbour: &Neighbour, port: &Port) -
     if neighbour.solicitation
         && let Some(mac) = outside_owner(context, port, neighbour.target.into())
     {
-        return Decision::Respond(Response::Neighbour(neighbour.reply_from(mac, true), mac));
+        let is_router = !context.snapshot.is_joint(port);
+        return Decision::Respond(Response::Neighbour(neighbour.reply_from(mac, is_router), mac));
     }
     let told_of = if neighbour.solicitation { neighbour.source } else { neighbour.target };
     // RFC 4861, section 7.2.5: who only adds to what is known, such as one of several hosts with the address, moves nobody.
@@ -226,9 +262,18 @@ fn uplink_neighbour(context: &Context<'_>, neighbour: &Neighbour, port: &Port) -
     }
 }
 
-/// The MAC address that answers for an address of the gateway's in an external network.
+/// The MAC address that answers for an address of the gateway's in an external network, or of a workload of this host in a
+/// physical one. There every host has the tenant's gateway, so none answers for it.
 fn outside_owner(context: &Context<'_>, port: &Port, address: IpAddr) -> Option<MacAddress> {
     let network = &context.snapshot.networks[port.network];
+    if context.snapshot.is_joint(port) {
+        let owner = context.snapshot.port_in_network(port.network, address)?;
+        return owner
+            .workload
+            .as_ref()
+            .filter(|_| owner.is_here() && owner.up)
+            .map(|owner| owner.mac_address);
+    }
     match network.owner(address) {
         Some(owner) => owner_mac(context, owner),
         None => network
@@ -247,7 +292,8 @@ fn learn(context: &Context<'_>, port: &Port, ip_address: IpAddr, mac: MacAddress
         && !mac.is_multicast()
         && !mac.is_zero()
         && (network.contains(ip_address) || is_link_local)
-        && network.owner(ip_address).is_none();
+        && network.owner(ip_address).is_none()
+        && context.snapshot.port_in_network(port.network, ip_address).is_none();
     if is_host {
         return Decision::Learn(NeighbourKey { port: port.number, ip_address }, mac);
     }

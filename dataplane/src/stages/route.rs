@@ -135,7 +135,8 @@ fn routed(
 
 fn to_workload(context: &Context<'_>, router: Index, port: Option<&Port>) -> Result<Route, Stop> {
     let unknown = Stop::Tell(DropReason::UnknownDestination, IcmpError::HostUnreachable);
-    let port = port.ok_or(unknown)?;
+    // By a physical network the router's MAC address would come from several hosts.
+    let port = port.filter(|port| !context.snapshot.is_beyond_joint(port)).ok_or(unknown)?;
     let workload = port.workload.as_ref().ok_or(unknown)?;
     let ethernet =
         Ethernet { destination: workload.mac_address, source: context.snapshot.routers[router].mac_address };
@@ -149,6 +150,8 @@ fn to_member(context: &Context<'_>, subject: &Subject<'_>, balanced: &Balanced) 
     let workload = port.workload.as_ref().ok_or(Stop::Drop(DropReason::UnknownDestination))?;
     let source = if balanced.is_adjacent && !balanced.is_masked {
         subject.ethernet_source
+    } else if context.snapshot.is_beyond_joint(port) {
+        return Err(Stop::Tell(DropReason::UnknownDestination, IcmpError::HostUnreachable));
     } else {
         context.snapshot.gateway_mac(port.network)
     };
@@ -177,7 +180,7 @@ fn outside(
         .filter(|keep| !has_failed && keep.session.next_hop == next_hop_word(ip_address))
         .map(|keep| keep.next_hop_mac);
     let own = external.address(ip_address.is_ipv6()).ok_or(no_route)?;
-    let asker = Asker { ip_address: own, mac_address: config.mac_address };
+    let asker = Asker { ip_address: own, mac_address: config.mac_address, is_workload: false };
     let Some(destination) = resolved.or(kept) else {
         return Err(if has_failed {
             Stop::Tell(DropReason::NeighbourUnresolved, IcmpError::HostUnreachable)

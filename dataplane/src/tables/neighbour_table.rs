@@ -1,4 +1,4 @@
-//! Hosts of external networks and their MAC addresses, found by ARP and neighbour discovery.
+//! Hosts of external and physical networks and their MAC addresses, found by ARP and neighbour discovery.
 //!
 //! Sans-I/O: time comes in as ticks, requests to send go out as [`Probe`]s. Workloads are never in here: their
 //! addresses are known from the configuration. Bounded by [`NEIGHBOURS_MAX`]. Read before working on this: RFC 1122,
@@ -13,7 +13,7 @@ use crate::address::MacAddress;
 
 /// Most neighbours of all external networks together.
 pub const NEIGHBOURS_MAX: usize = 4096;
-/// Neighbours of one router that have not answered; no more of them are looked for at a time, so that who sends to addresses
+/// Neighbours of one router, or of all workloads of one uplink, that have not answered; no more of them are looked for at a time, so that who sends to addresses
 /// that nobody has does not take the places of all others (RFC 6583, section 6).
 pub const UNANSWERED_PER_ROUTER_MAX: usize = 512;
 /// Time between requests for an address that has not answered, in ticks.
@@ -39,10 +39,12 @@ pub struct NeighbourKey {
 /// Whose address a request is sent from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
-    /// The router's external address.
+    /// The router's external address, or the workload's.
     pub ip_address: IpAddr,
-    /// The router's MAC address.
+    /// The router's or workload's MAC address.
     pub mac_address: MacAddress,
+    /// It is a workload, whose network is joined to a physical one.
+    pub is_workload: bool,
 }
 
 /// An ARP request or neighbour solicitation to be sent.
@@ -97,12 +99,19 @@ pub struct Due {
     pub silent_ports: Vec<u16>,
 }
 
+/// Who is answerable for a request: a router by its address, the workloads of an uplink together.
+type Account = (u16, Option<IpAddr>);
+
+fn account(key: &NeighbourKey, asker: &Asker) -> Account {
+    if asker.is_workload { (key.port, None) } else { (0, Some(asker.ip_address)) }
+}
+
 /// The neighbours.
 #[derive(Debug, Default)]
 pub struct NeighbourTable {
     neighbours: HashMap<NeighbourKey, Neighbour>,
     /// Those without a MAC address by who asks for them: at the last tick, and what came since.
-    unanswered: HashMap<IpAddr, usize>,
+    unanswered: HashMap<Account, usize>,
 }
 
 impl Neighbour {
@@ -142,7 +151,7 @@ impl NeighbourTable {
         now_ticks: u32,
     ) -> Option<Probe> {
         let is_full = self.neighbours.len() >= NEIGHBOURS_MAX;
-        let unanswered = self.unanswered.entry(asker.ip_address).or_default();
+        let unanswered = self.unanswered.entry(account(&key, &asker)).or_default();
         match self.neighbours.entry(key) {
             Entry::Occupied(_) => None,
             Entry::Vacant(_) if is_full || *unanswered >= UNANSWERED_PER_ROUTER_MAX => None,
@@ -217,7 +226,7 @@ impl NeighbourTable {
         self.unanswered.clear();
         self.neighbours.retain(|key, neighbour| {
             if neighbour.mac_address.is_none() {
-                *self.unanswered.entry(neighbour.asker.ip_address).or_default() += 1;
+                *self.unanswered.entry(account(key, &neighbour.asker)).or_default() += 1;
             }
             if (now_ticks.wrapping_sub(neighbour.next_probe_ticks) as i32) < 0 {
                 return true;
@@ -269,6 +278,7 @@ mod tests {
     const ASKER: Asker = Asker {
         ip_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)),
         mac_address: MacAddress([2, 0, 0, 0, 0, 9]),
+        is_workload: false,
     };
 
     #[test]
@@ -302,6 +312,19 @@ mod tests {
         table.due(1);
         assert!(table.resolve(key(1 << 20), ASKER, None, 1).is_some());
         assert!(table.resolve(key(1 << 21), ASKER, None, 1).is_none());
+    }
+
+    #[test]
+    fn the_workloads_of_an_uplink_count_together() {
+        let mut table = NeighbourTable::default();
+        let ask = |table: &mut NeighbourTable, port: u16, number: u32| {
+            let ip_address = Ipv4Addr::from_bits(number).into();
+            let asker = Asker { ip_address, is_workload: true, ..ASKER };
+            table.resolve(NeighbourKey { port, ip_address }, asker, None, 0).is_some()
+        };
+        let asked = (0..2 * NEIGHBOURS_MAX as u32).filter(|number| ask(&mut table, 3, *number)).count();
+        assert_eq!(asked, UNANSWERED_PER_ROUTER_MAX);
+        assert!(ask(&mut table, 4, 1) && table.resolve(KEY, ASKER, None, 0).is_some());
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct Uplink {
     pub name: Spanned<String>,
     /// The host's interface. It may be missing when the daemon starts, and come later.
     pub interface: Spanned<String>,
-    /// The physical network behind it: external networks name it as `physnet_name`.
+    /// The physical network behind it: networks of type FLAT and VLAN name it as `physnet_name`.
     pub physical_network: Spanned<String>,
     /// How the fast path is attached.
     #[serde(default)]

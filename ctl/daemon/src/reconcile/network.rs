@@ -57,7 +57,7 @@ pub struct Uplink {
     pub name: String,
     /// The host's interface.
     pub interface: String,
-    /// The physical network behind it, matched with `physnet_name` of external networks.
+    /// The physical network behind it, matched with `physnet_name` of networks.
     pub physical_network: String,
     /// How tier 0 is attached.
     pub attach: port::Attach,

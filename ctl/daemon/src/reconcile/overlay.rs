@@ -1,5 +1,5 @@
-//! Uplinks in the dataplane's configuration, and the overlay that one of them carries: external networks with and without VLAN
-//! tags, and what networks and ports say of other hosts. Made of the daemon's configuration and of objects; called by the
+//! Uplinks in the dataplane's configuration, and the overlay that one of them carries: external networks and tenants' of types FLAT
+//! and VLAN, with and without VLAN tags, and what networks and ports say of other hosts. Made of the daemon's configuration and of objects; called by the
 //! network reconciler, and for plans.
 
 use std::sync::Arc;
@@ -51,13 +51,13 @@ impl Overlay {
     }
 }
 
-/// How a network's frames travel between hosts, and in which VLAN those of an external one leave.
+/// How a network's frames travel between hosts, and in which VLAN those of one on a physical network leave.
 pub fn segment(spec: &NetworkSpec) -> Option<Segment> {
     let vni = spec.segment_id?;
     match spec.network_type {
         NetworkType::Vxlan => Some(Segment::Vxlan { vni }),
         NetworkType::Geneve => Some(Segment::Geneve { vni }),
-        NetworkType::Vlan => spec.external.then_some(Segment::Vlan { vlan_id: vni as u16 }),
+        NetworkType::Vlan => Some(Segment::Vlan { vlan_id: vni as u16 }),
         NetworkType::Flat => None,
     }
 }
@@ -73,16 +73,25 @@ pub fn mtu(spec: &NetworkSpec, uplinks: &[Uplink]) -> u16 {
     }
 }
 
-/// Adds the uplinks of external networks and the overlay. What leaves without a VLAN tag has a network of its own where no external
-/// one is that.
+/// Whether a network leaves by an uplink: it is on its physical network. What leaves without a tag beside tunnels is theirs, and no
+/// tenant's.
+pub fn leaves_by(spec: &NetworkSpec, uplink: &Uplink) -> bool {
+    let is_there = spec.physnet_name.as_ref() == Some(&uplink.physical_network);
+    is_there && !(uplink.overlay.is_some() && is_untagged_tenant(spec))
+}
+
+/// Whether a network is a tenant's that has all of a physical network that is without a tag.
+pub fn is_untagged_tenant(spec: &NetworkSpec) -> bool {
+    !spec.external && spec.network_type == NetworkType::Flat
+}
+
+/// Adds the uplinks of networks on physical ones and the overlay. What leaves without a VLAN tag has a network of its own where no
+/// other is that.
 pub fn add(config: &mut Config, mirror: &Mirror, uplinks: &[Uplink]) {
     for uplink in uplinks {
         let mut untagged = None;
         let mut has_vlans = false;
-        for network in mirror.networks.values().filter(|network| network.spec.external) {
-            if network.spec.physnet_name.as_ref() != Some(&uplink.physical_network) {
-                continue;
-            }
+        for network in mirror.networks.values().filter(|network| leaves_by(&network.spec, uplink)) {
             let name = if let Some(Segment::Vlan { vlan_id }) = segment(&network.spec) {
                 has_vlans = true;
                 format!("{}.{vlan_id}", uplink.name)
@@ -121,7 +130,7 @@ fn port(uplink: &Uplink, name: String, network_id: &str) -> Arc<Port> {
     })
 }
 
-/// What is outside of an uplink without a VLAN tag where no external network is: the underlay, or nothing.
+/// What is outside of an uplink without a VLAN tag where no network of the site is: the underlay, or nothing.
 fn untagged_network(uplink: &Uplink) -> Network {
     let empty = || Network {
         name: format!("untagged {}", uplink.name),

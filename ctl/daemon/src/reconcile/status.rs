@@ -13,7 +13,7 @@ use edgestack_model::{Condition, ConditionStatus, Kind, LoadBalancerSpec, Networ
 
 use super::mirror::Mirror;
 use super::network::{Uplink, is_carried};
-use super::waits;
+use super::{overlay, waits};
 use crate::app::record::{Record, status_key};
 use crate::health::Board;
 
@@ -47,7 +47,7 @@ pub fn compute(mirror: &Mirror, situation: &Situation<'_>) -> BTreeMap<String, S
     }
     for port in mirror.ports.values() {
         let label = format!("port {}", port.shown_name());
-        insert(&mut statuses, port, &label, port_condition(port, situation), situation);
+        insert(&mut statuses, port, &label, port_condition(port, mirror, situation), situation);
     }
     for router in mirror.routers.values() {
         let label = format!("router {}", router.shown_name());
@@ -150,12 +150,11 @@ fn realized(situation: &Situation<'_>) -> Finding {
 
 fn network_condition(network: &Record<edgestack_model::NetworkSpec>, situation: &Situation<'_>) -> Finding {
     let spec = &network.spec;
-    if !spec.external {
-        let own_segment = spec.network_type == NetworkType::Vlan || spec.physnet_name.is_some();
+    if !spec.external && spec.physnet_name.is_none() {
         return match realized(situation) {
-            Finding { ready: true, .. } if own_segment => Finding::pending(
+            Finding { ready: true, .. } if spec.network_type == NetworkType::Vlan => Finding::pending(
                 "NotCarriedBetweenHosts",
-                "this version joins no tenant network to a physical one; workloads of this host reach each other",
+                "without physnet_name the network leaves by no uplink; workloads of this host reach each other",
             ),
             other => other,
         };
@@ -166,17 +165,31 @@ fn network_condition(network: &Record<edgestack_model::NetworkSpec>, situation: 
             format!("no [[uplink]] of the daemon's configuration has physical_network = \"{physnet}\"");
         return Finding::pending("NoUplink", message);
     };
+    if !overlay::leaves_by(spec, uplink) {
+        let message = format!(
+            "what leaves by the uplink `{}` without a tag is the overlay's; a network of type VLAN can be beside it",
+            uplink.name
+        );
+        return Finding::pending("UplinkInUse", message);
+    }
     match situation.ports.as_ref().and_then(|ports| ports.get(&uplink.port_id(&network.id))) {
         Some(port) if port.state != "up" => Finding::pending("WaitingForUplink", port.reason.clone()),
         _ => realized(situation),
     }
 }
 
-fn port_condition(port: &Record<edgestack_model::PortSpec>, situation: &Situation<'_>) -> Finding {
+fn port_condition(
+    port: &Record<edgestack_model::PortSpec>,
+    mirror: &Mirror,
+    situation: &Situation<'_>,
+) -> Finding {
     if !port.spec.admin_state_up {
         return Finding::down("AdminDown", "admin_state_up is false");
     }
     if let Some(host) = &port.spec.host {
+        if is_on_physical_network(port, mirror) {
+            return realized(situation);
+        }
         let overlays = situation.uplinks.iter().filter_map(|uplink| uplink.overlay.as_ref());
         if !overlays.flat_map(|overlay| &overlay.tunnels.peers).any(|peer| peer.name == *host) {
             let message = format!("no [[overlay.peer]] of the daemon's configuration has name = \"{host}\"");
@@ -218,6 +231,14 @@ fn port_condition(port: &Record<edgestack_model::PortSpec>, situation: &Situatio
             other => other,
         },
     }
+}
+
+/// Whether the port's network is reached by a physical one, whatever host its workload is on.
+fn is_on_physical_network(port: &Record<edgestack_model::PortSpec>, mirror: &Mirror) -> bool {
+    let is_its = |network: &&Arc<Record<NetworkSpec>>| {
+        network.name == port.spec.network && (network.project == port.project || network.project.is_none())
+    };
+    mirror.networks.values().find(is_its).is_some_and(|network| network.spec.physnet_name.is_some())
 }
 
 fn rule_condition(
@@ -343,7 +364,7 @@ fn floating_ip_condition(
         (Kind::LoadBalancer, found.map(|balancer| load_balancer_condition(balancer, situation).0))
     } else {
         let found = of_project(&mirror.ports, floating_ip, instance);
-        (Kind::Port, found.map(|port| port_condition(port, situation)))
+        (Kind::Port, found.map(|port| port_condition(port, mirror, situation)))
     };
     match finding {
         Some(Finding { ready: false, message, reason, .. }) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgestack_dataplane::address::MacAddress;
 use edgestack_dataplane::config::{Attach, Config, PortKind, Remote};
 use edgestack_dataplane::inspect::{PortCountersView, PortView};
 use edgestack_dataplane::snapshot::Snapshot;
@@ -19,6 +20,7 @@ use super::Progress;
 use super::built::Built;
 use super::mirror::Mirror;
 use super::network::{Reconciler, Uplink, build};
+use super::overlay::Overlay;
 use super::services::ServiceSettings;
 use super::status::{Situation, compute};
 use crate::app::record::OBJECTS;
@@ -221,7 +223,7 @@ fn only_what_a_write_concerns_is_made_anew() {
 }
 
 #[test]
-fn external_networks_in_vlans_share_an_uplink() {
+fn networks_in_vlans_share_an_uplink() {
     let app = App::new(Arc::new(MemoryStore::default()), vec!["eth9".to_owned()]);
     let create_vlan = |vlan: u16| {
         create::<NetworkSpec>(
@@ -233,23 +235,80 @@ fn external_networks_in_vlans_share_an_uplink() {
     let (ten, twenty) = (create_vlan(10), create_vlan(20));
     let tenant = json!({"network": {"name": "in", "type": "VLAN", "segment_id": 30, "physnet_name": "internet",
         "cidr": "10.0.0.0/24"}});
-    create::<NetworkSpec>(&app, tenant);
+    let tenant = create::<NetworkSpec>(&app, tenant);
     let ports = |config: &Config| {
         let uplinks = config.ports.iter().map(|port| (port.name.clone(), port.network.clone()));
         uplinks.collect::<BTreeMap<_, _>>()
     };
     let named =
-        |list: [(&str, &str); 3]| list.map(|(name, network)| (name.to_owned(), network.to_owned())).into();
+        |list: [(&str, &str); 4]| list.map(|(name, network)| (name.to_owned(), network.to_owned())).into();
+    let tenant = ("wan0.30", tenant.as_str());
     let config = build(&mirror(&app), &uplinks(), &ServiceSettings::default(), &mut Built::default());
     accepted(&config);
-    assert_eq!(ports(&config), named([("wan0.10", &ten), ("wan0.20", &twenty), ("wan0", "untagged-wan0")]));
+    assert_eq!(
+        ports(&config),
+        named([("wan0.10", &ten), ("wan0.20", &twenty), tenant, ("wan0", "untagged-wan0")])
+    );
 
     let flat = json!({"network": {"name": "wan", "type": "FLAT", "external": true, "physnet_name": "internet",
         "cidr": "203.0.113.0/24"}});
     let flat = create::<NetworkSpec>(&app, flat);
     let config = build(&mirror(&app), &uplinks(), &ServiceSettings::default(), &mut Built::default());
     accepted(&config);
-    assert_eq!(ports(&config), named([("wan0.10", &ten), ("wan0.20", &twenty), ("wan0", &flat)]));
+    assert_eq!(ports(&config), named([("wan0.10", &ten), ("wan0.20", &twenty), tenant, ("wan0", &flat)]));
+}
+
+#[test]
+fn a_tenant_network_has_all_of_a_physical_one_that_no_tunnel_needs() {
+    let app = App::new(Arc::new(MemoryStore::default()), vec!["eth9".to_owned()]);
+    let flat =
+        json!({"network": {"name": "in", "type": "FLAT", "physnet_name": "internet", "cidr": "10.0.0.0/24"}});
+    let flat = create::<NetworkSpec>(&app, flat);
+    let elsewhere = json!({"network": {"name": "far", "type": "VLAN", "segment_id": 7, "physnet_name": "lab",
+        "cidr": "10.0.0.0/24"}});
+    let elsewhere = create::<NetworkSpec>(&app, elsewhere);
+    let remote = json!({"port": {"name": "there", "network": "in", "host": "whoever"}});
+    let remote = create::<PortSpec>(&app, remote);
+    let seen = |uplinks: &[Uplink]| {
+        let config = build(&mirror(&app), uplinks, &ServiceSettings::default(), &mut Built::default());
+        let situation = Situation {
+            uplinks,
+            ports: Some(BTreeMap::new()),
+            refused: &[],
+            unplugged: &BTreeMap::new(),
+            blocked: false,
+            load_balancers: Vec::new(),
+            board: &Board::default(),
+        };
+        let statuses = compute(&mirror(&app), &situation);
+        let reason_of = |kind: &str, id: &str| reason(&statuses[&format!("status/{kind}/{id}")]).1.to_owned();
+        assert_eq!(reason_of("networks", &elsewhere), "NoUplink");
+        assert_eq!(reason_of("ports", &remote), "Realized", "no peer has to be that host");
+        let uplink = config.ports.iter().find(|port| port.kind == PortKind::Uplink);
+        (uplink.map(|port| port.network.clone()), reason_of("networks", &flat), config)
+    };
+    let (network, reason, config) = seen(&uplinks());
+    assert_eq!((network.as_deref(), reason.as_str()), (Some(flat.as_str()), "Realized"));
+    accepted(&config);
+
+    let mut carrying = uplinks();
+    carrying[0].overlay = Some(Overlay {
+        tunnels: edgestack_dataplane::config::Overlay {
+            network: String::new(),
+            mac_address: MacAddress([2, 0, 0, 0, 0, 9]),
+            ip_address: "192.0.2.1".parse().ok(),
+            ipv6_address: None,
+            peers: Vec::new(),
+        },
+        cidr: "192.0.2.0/24".parse().unwrap(),
+        gateway: None,
+        ipv6_cidr: None,
+        ipv6_gateway: None,
+        mtu: 1500,
+        tenant_mtu: 1450,
+    });
+    let (network, reason, _) = seen(&carrying);
+    assert_eq!((network.as_deref(), reason.as_str()), (Some("underlay"), "UplinkInUse"));
 }
 
 #[test]
@@ -510,6 +569,8 @@ fn what_is_refused_is_found_by_what_the_dataplane_calls_it() {
     let vlan = json!({"network": {"name": "v", "type": "VLAN", "segment_id": 5, "cidr": "10.0.0.0/24",
         "physnet_name": "internet"}});
     let vlan = create::<NetworkSpec>(&app, vlan);
+    let local = json!({"network": {"name": "w", "type": "VLAN", "segment_id": 5, "cidr": "10.0.0.0/24"}});
+    let local = create::<NetworkSpec>(&app, local);
     let floating = json!({"floating_ip": {"name": "mine", "network": "wan", "floating_ip": "203.0.113.9"}});
     let floating = create::<FloatingIpSpec>(&app, floating);
     create::<SecurityGroupSpec>(&app, json!({"security_group": {"name": "web"}}));
@@ -530,8 +591,9 @@ fn what_is_refused_is_found_by_what_the_dataplane_calls_it() {
     let statuses = compute(&mirror(&app), &situation);
     assert_eq!(reason(&statuses[&format!("status/floating_ips/{floating}")]), (Error, "Refused"));
     assert_eq!(reason(&statuses[&format!("status/security_group_rules/{rule}")]), (Error, "Refused"));
+    assert_eq!(reason(&statuses[&format!("status/networks/{vlan}")]), (Active, "Realized"));
     let unsupported = (Pending, "NotCarriedBetweenHosts");
-    assert_eq!(reason(&statuses[&format!("status/networks/{vlan}")]), unsupported);
+    assert_eq!(reason(&statuses[&format!("status/networks/{local}")]), unsupported);
 }
 
 #[test]

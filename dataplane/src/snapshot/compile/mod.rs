@@ -17,6 +17,7 @@ use hashbrown::{HashMap, HashSet};
 use edgestack_abi::punt::TRUNK_TAG_LENGTH;
 
 use super::address_set::AddressSet;
+use super::overlay::tunnelled;
 use super::security_group::SecurityGroup;
 use super::{
     FloatingIp, Index, Network, Owner, Port, Router, Snapshot, Subnet, Topology, Workload, fingerprint,
@@ -274,8 +275,7 @@ impl<'a> Compiler<'a> {
             self.problem("ports".to_owned(), "ports", message);
             return;
         }
-        let mut carriers = HashMap::new();
-        self.tunnel_ports(port_numbers, &mut carriers);
+        let carriers = self.carriers(port_numbers);
         for port in &self.config.ports {
             let object = format!("port {}", port.name);
             let Some(network) = self.network_index.get(port.network.as_str()).copied() else {
@@ -333,9 +333,8 @@ impl<'a> Compiler<'a> {
 
     fn uplink(&mut self, object: &str, network: Index, number: u16) {
         let entry = &mut self.topology.networks[network];
-        if !entry.external {
-            let message =
-                format!("network {} is not external; an uplink leads to an external one", entry.name);
+        if tunnelled(self.config.networks[network].segment).is_some() {
+            let message = format!("network {} leaves by tunnels, so it has no uplink", entry.name);
             self.problem(object.to_owned(), "network", message);
         } else if entry.uplink.replace(number).is_some() {
             let message = format!("network {} has an uplink already", entry.name);
@@ -650,8 +649,8 @@ impl<'a> Compiler<'a> {
             let number = self.topology.port_numbers[&port.id];
             let Some(compiled) = &mut self.topology.ports[usize::from(number)] else { continue };
             let mut related = vec![networks[compiled.network]];
+            related.extend(self.topology.networks[compiled.network].router.map(|router| routers[router]));
             if let Some(workload) = &compiled.workload {
-                related.extend(self.topology.networks[compiled.network].router.map(|router| routers[router]));
                 related
                     .extend(workload.floating_ip.map(|index| fingerprint::of(&config.floating_ips[index])));
             }
@@ -659,10 +658,10 @@ impl<'a> Compiler<'a> {
             let own = of_members[first..].iter().take_while(|(port, _)| *port == number);
             related.extend(own.map(|(_, fingerprint)| *fingerprint));
             compiled.settings_fingerprint = fingerprint::of_port(port, &related);
-            remote.extend(
-                compiled.remote.map(|host| (host.peer, compiled.network, compiled.settings_fingerprint)),
-            );
+            remote
+                .extend(compiled.remote.map(|host| (host, compiled.network, compiled.settings_fingerprint)));
         }
+        self.joint_fingerprints(&remote);
         self.tunnel_fingerprints(&networks, &routers, &remote);
     }
 }

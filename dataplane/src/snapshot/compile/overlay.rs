@@ -1,6 +1,8 @@
-//! The overlay: its place outside, the peers, the tunnels to them, and the workloads behind them.
+//! The overlay: its place outside, the peers, the tunnels to them, and the workloads behind them; uplinks with VLAN tags, and those
+//! that join tenant networks to physical ones.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use edgestack_abi::maps::MAX_PORTS;
 use edgestack_abi::tunnel::{IDENTIFIER_MAX, MAX_TUNNELS};
@@ -17,6 +19,14 @@ const REMOTE_WORKLOADS_MAX: usize = (u16::MAX as u32 - MAX_PORTS + 1) as usize;
 /// Largest identifier of a VLAN (IEEE 802.1Q, section 9.6).
 const VLAN_MAX: u16 = 4094;
 
+/// By what ports packets leave for workloads on other hosts.
+pub(super) struct Carriers {
+    /// Those of tunnels, by peer and network.
+    tunnels: HashMap<(Index, Index), u16>,
+    /// Those that join networks to physical ones, by network.
+    joints: HashMap<Index, u16>,
+}
+
 impl Compiler<'_> {
     /// Identifiers of networks are possible, and each is one network's.
     pub(super) fn segments(&mut self) {
@@ -24,11 +34,6 @@ impl Compiler<'_> {
         for network in &self.config.networks {
             if let Some(Segment::Vlan { vlan_id }) = network.segment {
                 let object = format!("network {}", network.name);
-                if !network.external {
-                    let message =
-                        "a network with a VLAN tag is external, and this one is a tenant's".to_owned();
-                    self.problem(object.clone(), "segment", message);
-                }
                 if !(1..=VLAN_MAX).contains(&vlan_id) {
                     let message = format!("{vlan_id} is not between 1 and {VLAN_MAX}");
                     self.problem(object, "segment.vlan_id", message);
@@ -95,8 +100,25 @@ impl Compiler<'_> {
         self.topology.vlans.sort_unstable_by_key(|vlan| (vlan.parent, vlan.identifier));
     }
 
-    /// The ports of the tunnels that workloads on other hosts ask for. `carriers` gets their numbers by peer and network.
-    pub(super) fn tunnel_ports(
+    /// By what ports packets leave for workloads on other hosts. Those of the tunnels that are asked for are made.
+    pub(super) fn carriers(&mut self, port_numbers: &HashMap<String, u16>) -> Carriers {
+        let mut carriers = Carriers { joints: self.joints(port_numbers), tunnels: HashMap::new() };
+        self.tunnel_ports(port_numbers, &mut carriers.tunnels);
+        carriers
+    }
+
+    /// The uplinks that join tenant networks to physical ones, by network.
+    fn joints(&self, port_numbers: &HashMap<String, u16>) -> HashMap<Index, u16> {
+        let uplinks = self.config.ports.iter().filter(|port| port.kind == PortKind::Uplink);
+        let joint = |port: &Arc<config::Port>| {
+            let network = self.network_index.get(port.network.as_str()).copied()?;
+            let joins = !self.config.networks[network].external;
+            Some((network, *port_numbers.get(&port.id)?)).filter(|_| joins)
+        };
+        uplinks.filter_map(joint).collect()
+    }
+
+    fn tunnel_ports(
         &mut self,
         port_numbers: &HashMap<String, u16>,
         carriers: &mut HashMap<(Index, Index), u16>,
@@ -136,19 +158,24 @@ impl Compiler<'_> {
         object: &str,
         peer: &str,
         network: Index,
-        carriers: &HashMap<(Index, Index), u16>,
+        carriers: &Carriers,
     ) -> Option<(u16, Remote)> {
         let peers = self.config.overlay.as_ref().map_or(&[][..], |overlay| &overlay.peers);
-        let Some(position) = peers.iter().position(|candidate| candidate.id == peer) else {
-            self.problem(object.to_owned(), "peer", format!("the overlay has no peer `{peer}`"));
-            return None;
-        };
-        let name = &self.config.networks[network].name;
-        if tunnelled(self.config.networks[network].segment).is_none() {
-            let message =
-                format!("network {name} is not carried between hosts; give it a VXLAN or Geneve segment");
-            self.problem(object.to_owned(), "peer", message);
-            return None;
+        let position = peers.iter().position(|candidate| candidate.id == peer);
+        let joint = carriers.joints.get(&network).copied();
+        let config::Network { name, segment, .. } = &*self.config.networks[network];
+        if joint.is_none() {
+            let message = match position {
+                _ if tunnelled(*segment).is_none() => Some(format!(
+                    "network {name} is not carried between hosts; give it a VXLAN or Geneve segment, or an uplink"
+                )),
+                None => Some(format!("the overlay has no peer `{peer}`")),
+                Some(_) => None,
+            };
+            if let Some(message) = message {
+                self.problem(object.to_owned(), "peer", message);
+                return None;
+            }
         }
         if self.remote_workloads >= REMOTE_WORKLOADS_MAX {
             let message = format!("more than {REMOTE_WORKLOADS_MAX} workloads on other hosts");
@@ -158,7 +185,8 @@ impl Compiler<'_> {
         let number = (MAX_PORTS as usize + self.remote_workloads) as u16;
         self.remote_workloads += 1;
         // Where there is none the tunnel's problem was told.
-        let carrier = carriers.get(&(position, network)).copied()?;
+        let tunnel = || carriers.tunnels.get(&(position?, network)).copied();
+        let carrier = joint.or_else(tunnel)?;
         Some((number, Remote { peer: position, carrier }))
     }
 
@@ -287,22 +315,35 @@ impl Compiler<'_> {
         })
     }
 
+    /// What the flows by which a network is joined to a physical one depend on beside the port's own: the workloads beyond.
+    pub(super) fn joint_fingerprints(&mut self, remote: &[(Remote, Index, u64)]) {
+        for (host, network, own) in remote {
+            if self.topology.networks[*network].joint() != Some(host.carrier) {
+                continue;
+            }
+            if let Some(Some(port)) = self.topology.ports.get_mut(usize::from(host.carrier)) {
+                port.settings_fingerprint = port.settings_fingerprint.wrapping_add(fingerprint::of(own));
+            }
+        }
+    }
+
     /// What the flows of tunnels depend on: where they lead, their network with its router, and the workloads behind the
     /// peer, whatever of their networks those are in.
     pub(super) fn tunnel_fingerprints(
         &mut self,
         networks: &[u64],
         routers: &[u64],
-        remote: &[(Index, Index, u64)],
+        remote: &[(Remote, Index, u64)],
     ) {
         let Some(overlay) = &self.config.overlay else { return };
         let mut behind: HashMap<(Index, Index), u64> = HashMap::new();
-        for (peer, network, own) in remote {
+        for (host, network, own) in remote {
+            let Some(peer) = host.peer else { continue };
             let router = self.topology.networks[*network].router;
             let space =
                 router.map_or(vec![*network], |router| self.topology.routers[router].networks.clone());
             for network in space {
-                let sum = behind.entry((*peer, network)).or_default();
+                let sum = behind.entry((peer, network)).or_default();
                 *sum = sum.wrapping_add(fingerprint::of(own));
             }
         }
@@ -382,11 +423,17 @@ mod tests {
         ];
         assert_eq!(refused(&config), wanted);
 
+        // A tenant's may leave by one too, or by none; in tunnels it needs none.
         let mut tenant = Config::default();
-        tenant.networks.push(Arc::new(Network {
-            segment: Some(Segment::Vlan { vlan_id: 10 }),
-            ..Network::new("in", "10.0.0.0/24".parse().unwrap())
-        }));
-        assert_eq!(refused(&tenant), [is("network in", "segment")]);
+        let network =
+            |segment| Arc::new(Network { segment, ..Network::new("in", "10.0.0.0/24".parse().unwrap()) });
+        tenant.networks.push(network(Some(Segment::Vlan { vlan_id: 10 })));
+        with_uplink(&mut tenant, "plain", "eth1", None);
+        with_uplink(&mut tenant, "out", "eth1", Some(20));
+        assert!(refused(&tenant).is_empty());
+        Arc::make_mut(&mut tenant.ports[1]).network = "in".to_owned();
+        assert!(refused(&tenant).is_empty());
+        tenant.networks[0] = network(Some(Segment::Vxlan { vni: 10 }));
+        assert_eq!(refused(&tenant), [is("port out", "network")]);
     }
 }

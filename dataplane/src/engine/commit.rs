@@ -424,8 +424,13 @@ impl Hands<'_> {
         let index = self.slow.sessions.next_free().ok_or(DropReason::FlowTableFull)?;
         let [original_key, reply_key] =
             [new.tuples.original, new.tuples.reply].map(|tuple| tuple.key(flows.seed()));
-        let is_taken = |key| flows.lookup(key, flows.hash(key)).is_some();
-        if is_taken(&reply_key) || is_taken(&original_key) {
+        // The memory of the answers' flow, which nobody has looked for before, is loaded while the other is worked on.
+        let reply_hash = flows.hash(&reply_key);
+        flows.prefetch_tags(reply_hash);
+        let is_taken = |key, hash| flows.lookup(key, hash).is_some();
+        let is_original_taken = is_taken(&original_key, flows.hash(&original_key));
+        flows.prefetch_entry(reply_hash);
+        if is_original_taken || is_taken(&reply_key, reply_hash) {
             // Another connection's packets look like this one's, or like its answers.
             return Err(DropReason::InvalidConnectionState);
         }

@@ -86,11 +86,11 @@ fn pool_of(snapshot: &Snapshot, in_port: u16, address: u32) -> Option<&Pool> {
 }
 
 impl Engine {
-    /// Notes for a session's mappings when something was heard from inside.
-    pub(super) fn hear_mappings(&self, slow: &mut SlowPath, session: &Session) {
+    /// Notes for a session's mappings when something was heard from inside; false where it has none to be heard.
+    pub(super) fn hear_mappings(&self, slow: &mut SlowPath, session: &Session) -> bool {
         let is_closed = ConnectionState::from_number(session.state) == ConnectionState::Closed;
         if session.kind & (SESSION_INDEPENDENT | SESSION_INBOUND) == 0 || is_closed {
-            return;
+            return false;
         }
         let external = |allocation: &Allocation| External {
             address: allocation.endpoint.external,
@@ -105,6 +105,7 @@ impl Engine {
         if let Some(inbound) = inbound_allocation(session).filter(|_| answers.packets() > 0) {
             slow.allocator.mappings_mut().hear(external(&inbound), answers.last_seen_ticks);
         }
+        true
     }
 
     /// The translations: every address that sources leave with, every floating IP that stands for somebody.

@@ -1,8 +1,8 @@
 //! What time brings: idle sessions end, next hops are asked for again, new addresses are announced, routers advertise
 //! themselves.
 //!
-//! There is no timer per flow. Both tiers stamp flows with the engine's clock, and a sweep visits a part of the sessions
-//! each tick, so that every session is looked at within [`SWEEP_TICKS`].
+//! There is no timer per flow. Both tiers stamp flows with the engine's clock, and a sweep passes a part of the sessions
+//! each tick, so that each is passed within [`SWEEP_TICKS`]. It looks at those that may have come to their end.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -24,10 +24,12 @@ use crate::wire::neighbour::{ALL_NODES, Neighbour, multicast_mac};
 
 /// Ticks in a second.
 pub(crate) const TICKS_PER_SECOND: u32 = 1000 / TICK_MS;
-/// Within so many ticks every session is looked at.
+/// Within so many ticks the sweep passes every session.
 pub(super) const SWEEP_TICKS: u32 = 50;
-/// Sessions that a sweep visits at least.
+/// Sessions that a sweep passes at least.
 const SWEEP_MIN: u32 = 1024;
+/// A session is looked at after so many ticks, however long it may be idle.
+const REST_TICKS_MAX: u32 = 3600 * TICKS_PER_SECOND;
 /// How long a packet waits for its next hop.
 const HELD_TICKS: u32 = 3 * TICKS_PER_SECOND + 5;
 /// How long a part of a datagram waits for the first.
@@ -105,7 +107,7 @@ impl Engine {
         self.wrap(worker, pool, output, first);
     }
 
-    /// Visits a part of the sessions and ends the idle ones. When the table fills up, sessions of little worth are given
+    /// Passes a part of the sessions and ends the idle ones. When the table fills up, sessions of little worth are given
     /// less time and the sweep goes faster, so that room is made before it is missing.
     fn sweep(&self, slow: &mut SlowPath, now_ticks: u32) {
         let used_percent = u64::from(slow.sessions.len()) * 100 / u64::from(slow.sessions.capacity().max(1));
@@ -119,18 +121,30 @@ impl Engine {
         for _ in 0..visits {
             let index = if slow.sweep_position >= end { 0 } else { slow.sweep_position };
             slow.sweep_position = index + 1;
-            let Some(session) = slow.sessions.get(index) else { continue };
-            self.hear_mappings(slow, &session);
-            let state = ConnectionState::from_number(session.state);
-            let divisor = if state.gives_way() { divisor } else { 1 };
-            let timeout_ticks = state
-                .timeout_seconds(session.original.protocol, &self.settings.timeouts)
-                .saturating_mul(TICKS_PER_SECOND)
-                / divisor;
-            if idle_ticks(&self.flows, &session, now_ticks) >= timeout_ticks {
-                slow.expired += 1;
-                self.end_session(slow, index, now_ticks);
+            if divisor > 1 || slow.sessions.is_due(index, now_ticks) {
+                self.look_at(slow, index, now_ticks, divisor);
             }
+        }
+    }
+
+    /// Ends a session that was idle for its time, or says when that may be. That of a session that gives way is divided by
+    /// `divisor`.
+    fn look_at(&self, slow: &mut SlowPath, index: u32, now_ticks: u32, divisor: u32) {
+        let Some(session) = slow.sessions.get(index) else { return };
+        let has_mappings = self.hear_mappings(slow, &session);
+        let state = ConnectionState::from_number(session.state);
+        let timeout_ticks = state
+            .timeout_seconds(session.original.protocol, &self.settings.timeouts)
+            .saturating_mul(TICKS_PER_SECOND);
+        let idle_ticks = idle_ticks(&self.flows, &session, now_ticks);
+        let divisor = if state.gives_way() { divisor } else { 1 };
+        if idle_ticks >= timeout_ticks / divisor {
+            slow.expired += 1;
+            self.end_session(slow, index, now_ticks);
+        } else if !has_mappings {
+            // Packets only put its end off. Mappings are to hear of theirs.
+            let rest_ticks = timeout_ticks.saturating_sub(idle_ticks).min(REST_TICKS_MAX);
+            slow.sessions.rest_until(index, now_ticks.wrapping_add(rest_ticks));
         }
     }
 }

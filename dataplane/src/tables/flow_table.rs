@@ -141,16 +141,19 @@ impl FlowTable {
         prefetch(self.tags.pointer((hash as u32 & self.mask) as usize));
     }
 
-    /// Asks the CPU for the entry that the tags point to, to be used by [`Self::lookup`].
+    /// Asks the CPU for the entry that the tags point to, to be used by [`Self::lookup`]; of a flow that has none, for the
+    /// place that [`Self::insert`] will likely give it.
     #[inline]
     pub fn prefetch_entry(&self, hash: u64) {
         let (first, second) = bucket_indices(hash, self.mask);
-        let found = matching_tags(self.tags_of(first), tag(hash));
-        let (bucket, found) = if found == 0 {
-            (second, matching_tags(self.tags_of(second), tag(hash)))
-        } else {
-            (first, found)
-        };
+        let tags = self.tags_of(first);
+        let (mut bucket, mut found) = (first, matching_tags(tags, tag(hash)));
+        if found == 0 {
+            (bucket, found) = (second, matching_tags(self.tags_of(second), tag(hash)));
+        }
+        if found == 0 {
+            (bucket, found) = (first, matching_tags(tags, 0));
+        }
         if found != 0 {
             self.prefetch_lines(bucket * BUCKET_ENTRIES as u32 + found.trailing_zeros() / 16);
         }

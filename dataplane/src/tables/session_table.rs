@@ -8,6 +8,9 @@ use edgestack_abi::session::SESSION_VALID;
 
 use super::region::Region;
 
+/// Due at every round of the sweep.
+const ALWAYS_DUE: u32 = 0;
+
 /// The session table over its region.
 #[derive(Debug)]
 pub struct SessionTable {
@@ -15,6 +18,9 @@ pub struct SessionTable {
     free: Vec<u32>,
     /// Sessions at and above this number were never used since the engine started, and are not in `free`.
     unused_from: u32,
+    /// From which tick on the sweep has to look at a session, by its number. Here and not in the record, so that a sweep
+    /// that finds nothing due reads four bytes of a session and none of its flows, which the kernel programs write to.
+    due_ticks: Vec<u32>,
 }
 
 impl SessionTable {
@@ -24,7 +30,7 @@ impl SessionTable {
         let is_valid = |index: &u32| sessions.read(*index as usize).valid == SESSION_VALID;
         let unused_from = (0..length).rev().find(is_valid).map_or(0, |last| last + 1);
         let free = (0..unused_from).rev().filter(|index| !is_valid(index)).collect();
-        Self { sessions, free, unused_from }
+        Self { sessions, free, unused_from, due_ticks: vec![ALWAYS_DUE; length as usize] }
     }
 
     /// Most sessions that there may be.
@@ -60,6 +66,7 @@ impl SessionTable {
             assert_eq!(index, self.unused_from, "the number is the next free one");
             self.unused_from += 1;
         }
+        self.due_ticks[index as usize] = ALWAYS_DUE;
         // The mark of validity last: a crash in between leaves the number free.
         self.sessions.write(index as usize, Session { valid: 0, ..session });
         self.sessions.write(index as usize, Session { valid: SESSION_VALID, ..session });
@@ -74,9 +81,21 @@ impl SessionTable {
         (session.valid == SESSION_VALID).then_some(session)
     }
 
-    /// Writes back a session in use.
-    pub fn update(&self, index: u32, session: &Session) {
+    /// Writes back a session in use; the sweep has to look at it, as another state may end sooner.
+    pub fn update(&mut self, index: u32, session: &Session) {
+        self.due_ticks[index as usize] = ALWAYS_DUE;
         self.sessions.write(index as usize, *session);
+    }
+
+    /// Whether the sweep has to look at the session of this number, below [`Self::end`].
+    pub fn is_due(&self, index: u32, now_ticks: u32) -> bool {
+        let due_ticks = self.due_ticks[index as usize];
+        due_ticks == ALWAYS_DUE || now_ticks.wrapping_sub(due_ticks) as i32 >= 0
+    }
+
+    /// Says that there is nothing to see at a session before `due_ticks`, unless it is updated.
+    pub fn rest_until(&mut self, index: u32, due_ticks: u32) {
+        self.due_ticks[index as usize] = due_ticks;
     }
 
     /// Frees a session in use.
@@ -114,6 +133,25 @@ mod tests {
         assert_eq!((table.len(), table.get(1).is_none()), (2, true));
         assert_eq!(take(&mut table), Some(1));
         assert_eq!(table.iter().count(), 3);
+    }
+
+    #[test]
+    fn a_session_rests_until_it_is_due_or_changes() {
+        let mut table = SessionTable::new(Region::anonymous(2).unwrap());
+        table.insert(0, Session::default());
+        assert!(table.is_due(0, 5), "a new one");
+        table.rest_until(0, u32::MAX);
+        assert_eq!(
+            [u32::MAX - 1, u32::MAX, 3].map(|now_ticks| table.is_due(0, now_ticks)),
+            [false, true, true]
+        );
+        let session = table.get(0).unwrap();
+        table.update(0, &session);
+        assert!(table.is_due(0, 5), "one that has changed");
+        table.rest_until(0, 9);
+        table.remove(0);
+        table.insert(0, session);
+        assert!(table.is_due(0, 5), "another of this number");
     }
 
     #[test]

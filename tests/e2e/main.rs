@@ -13,6 +13,7 @@ mod ipv6_services;
 mod isolation;
 mod lab;
 mod load_balancer;
+mod moved_router;
 mod overlay;
 mod path_mtu;
 mod physical;

@@ -61,7 +61,10 @@ impl Hands<'_> {
     /// Does what was decided; the packet is sent, held or freed.
     pub(super) fn carry_out(&mut self, packet: Packet, decision: &Decision) {
         match *decision {
-            Decision::Drop(stage, reason) => self.discard(packet, stage, reason),
+            Decision::Drop(stage, reason) => {
+                self.correct(&packet, reason);
+                self.discard(packet, stage, reason);
+            }
             Decision::Tell(stage, reason, error, own) => {
                 self.tell(&packet, error, own);
                 self.discard(packet, stage, reason);
@@ -121,7 +124,7 @@ impl Hands<'_> {
     }
 
     /// Whether a port may be told of one more error: within its share, so that nobody takes the errors of all others.
-    fn may_tell(&mut self, port: u16) -> bool {
+    pub(super) fn may_tell(&mut self, port: u16) -> bool {
         let limit = self.engine.settings.icmp_errors_per_second;
         let share = limit.div_ceil(ICMP_ERROR_SHARES);
         let rate = self.slow.service_rates.get_mut(usize::from(port));

@@ -12,6 +12,7 @@ mod advertise;
 mod apply;
 mod balanced;
 mod commit;
+mod correction;
 mod denials;
 mod dhcp;
 mod flow_filter;

@@ -208,7 +208,7 @@ impl Hands<'_> {
 
 impl Hands<'_> {
     /// Tells all neighbours of a port where an address is (RFC 5227, section 3; RFC 4861, section 7.2.6).
-    fn announce_address(&mut self, announcement: &Announcement) {
+    pub(super) fn announce_address(&mut self, announcement: &Announcement) {
         let Announcement { port, ip_address, mac_address, is_router, .. } = *announcement;
         match ip_address {
             IpAddr::V4(address) => {

@@ -18,7 +18,7 @@ use edgestack_abi::DropReason;
 
 use crate::address::MacAddress;
 use crate::pipeline::{Context, Decision, Response, Stage};
-use crate::snapshot::{Owner, Port};
+use crate::snapshot::{Owner, Port, Snapshot};
 use crate::tables::neighbour_table::{Asker, NeighbourKey};
 use crate::trace::Trace;
 use crate::virtual_stack::CLIENT_PORT_MIN;
@@ -193,7 +193,7 @@ enum Found {
 }
 
 fn find_owner(context: &Context<'_>, port: &Port, address: IpAddr) -> Result<Found, DropReason> {
-    if let Some((mac, is_router)) = inside_owner(context, port, address) {
+    if let Some((mac, is_router)) = inside_owner(context.snapshot, port, address) {
         return Ok(Found::At(mac, is_router));
     }
     let unknown = DropReason::UnknownDestination;
@@ -212,22 +212,22 @@ fn find_owner(context: &Context<'_>, port: &Port, address: IpAddr) -> Result<Fou
 }
 
 /// The MAC address of who has an address of a tenant network, and whether it is the router.
-fn inside_owner(context: &Context<'_>, port: &Port, address: IpAddr) -> Option<(MacAddress, bool)> {
-    let network = &context.snapshot.networks[port.network];
-    if let Some(router) = network.router.map(|router| &context.snapshot.routers[router])
+pub fn inside_owner(snapshot: &Snapshot, port: &Port, address: IpAddr) -> Option<(MacAddress, bool)> {
+    let network = &snapshot.networks[port.network];
+    if let Some(router) = network.router.map(|router| &snapshot.routers[router])
         && (network.is_gateway(address) || router.link_local() == address)
     {
         return Some((router.mac_address, true));
     }
-    let is_served = network.services.has_address(address)
-        || context.snapshot.is_gateway_link_local(port.network, address);
+    let is_served =
+        network.services.has_address(address) || snapshot.is_gateway_link_local(port.network, address);
     if is_served {
-        return Some((context.snapshot.gateway_mac(port.network), true));
+        return Some((snapshot.gateway_mac(port.network), true));
     }
     if network.load_balancer(address).is_some() {
-        return Some((context.snapshot.gateway_mac(port.network), false));
+        return Some((snapshot.gateway_mac(port.network), false));
     }
-    let owner = context.snapshot.port_in_network(port.network, address)?;
+    let owner = snapshot.port_in_network(port.network, address)?;
     Some((owner.workload.as_ref()?.mac_address, false))
 }
 

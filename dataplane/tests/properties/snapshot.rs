@@ -11,6 +11,7 @@ use edgestack_dataplane::config::{
     Segment, Services, StaticRoute, Workload,
 };
 use edgestack_dataplane::snapshot::Snapshot;
+use edgestack_dataplane::snapshot::overlay::numbered;
 use hashbrown::HashMap;
 use proptest::prelude::*;
 
@@ -259,8 +260,7 @@ fn shared<T>(objects: Vec<T>) -> Vec<Arc<T>> {
 }
 
 fn numbers(config: &Config) -> HashMap<String, u16> {
-    let ids = config.ports.iter().map(|port| port.id.clone());
-    ids.zip(1_u16..).collect()
+    numbered(config).zip(1_u16..).collect()
 }
 
 /// The site of the fuzz targets with a pool, a forwarded port, services and IPv6; each bit of `more` changes one of them.

@@ -116,7 +116,8 @@ impl App {
         };
         let end = first.saturating_add(limit).min(total);
         let next = (end < total && end > first).then(|| write_token(&chosen[end - 1].0, query));
-        let objects = self.written::<S>(chosen[first..end].iter().map(|(_, object)| object))?;
+        let part: Vec<Arc<Listed>> = chosen.drain(first..end).map(|(_, object)| object).collect();
+        let objects = self.written::<S>(&part)?;
         Ok(Page { objects, total, next, revision })
     }
 
@@ -126,21 +127,22 @@ impl App {
     }
 
     /// The same, unread, and the revision that they are from.
-    fn seen<S: Noun>(&self) -> Result<(Vec<Arc<Listed>>, u64), AppError> {
+    pub(super) fn seen<S: Noun>(&self) -> Result<(Vec<Arc<Listed>>, u64), AppError> {
         let (mut objects, revision) = self.lists.of::<S>(self.store.as_ref())?;
         objects.retain(|object| self.scope.sees_listed(S::KIND, object));
         Ok((objects, revision))
     }
 
     /// What answers show of some objects.
-    fn written<'a, S: Noun>(
-        &self,
-        objects: impl Iterator<Item = &'a Arc<Listed>>,
-    ) -> Result<Vec<Arc<str>>, AppError> {
+    fn written<S: Noun>(&self, objects: &[Arc<Listed>]) -> Result<Vec<Arc<str>>, AppError> {
+        if let Some(complete) = S::LISTED {
+            return complete(objects, self);
+        }
         let Some(complete) = S::COMPLETE else {
-            return Ok(objects.map(|object| Arc::clone(&object.text)).collect());
+            return Ok(objects.iter().map(|object| Arc::clone(&object.text)).collect());
         };
-        let mut objects: Vec<Object<S>> = objects.map(|object| object.parse()).collect::<Result<_, _>>()?;
+        let mut objects: Vec<Object<S>> =
+            objects.iter().map(|object| object.parse()).collect::<Result<_, _>>()?;
         complete(&mut objects, self)?;
         objects.iter().map(write).collect()
     }

@@ -31,7 +31,9 @@ pub struct Listed {
     pub is_shared: bool,
     /// Its labels.
     pub labels: Labels,
-    /// The whole of it as JSON, except for what [`Noun::COMPLETE`] adds.
+    /// Id of the object that it is a part of.
+    pub part_of: Option<String>,
+    /// The whole of it as JSON, except for what [`Noun::COMPLETE`] and [`Noun::LISTED`] add.
     pub text: Arc<str>,
 }
 
@@ -146,6 +148,7 @@ impl Listed {
             project: object.project.clone(),
             is_shared: object.spec.is_shared(),
             labels: object.labels.clone(),
+            part_of: object.spec.part_of().map(str::to_owned),
             text: write(object)?,
         })
     }
@@ -167,7 +170,8 @@ impl Listed {
     /// Memory that it takes, about.
     fn bytes(&self) -> usize {
         let labels: usize = self.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
-        let strings = 2 * self.id.len() + self.name.len() + self.project.as_ref().map_or(0, String::len);
+        let others = [&self.project, &self.part_of].into_iter().flatten().map(String::len).sum::<usize>();
+        let strings = 2 * self.id.len() + self.name.len() + others;
         size_of::<Self>() + strings + labels + self.text.len()
     }
 }

@@ -45,7 +45,7 @@ use uuid::Uuid;
 use addresses::Allocation;
 pub use error::AppError;
 use idempotency::Mark;
-use listed::Lists;
+use listed::{Listed, Lists};
 use record::{Entry, Record, name_key, object_key, project_of_owner, reference, status_key, uses_prefix};
 pub use scope::{Reach, Scope};
 use write::Write;
@@ -93,12 +93,23 @@ pub trait Noun: Spec {
     /// Takes out of the fields of an object what a request cannot set.
     fn only_settable(_fields: &mut serde_json::Map<String, Value>) {}
 
+    /// The object that it is a part of, by its id, for kinds whose objects are.
+    fn part_of(&self) -> Option<&str> {
+        None
+    }
+
     /// Adds what answers show beside the stored fields.
     const COMPLETE: Option<Complete<Self>> = None;
+
+    /// The same for lists, of what is written out already: for kinds of which there may be too much to read.
+    const LISTED: Option<CompleteListed> = None;
 }
 
 /// Adds to objects what answers show beside the stored fields.
 pub type Complete<S> = fn(&mut [Object<S>], &App) -> Result<(), AppError>;
+
+/// What lists show of objects.
+pub type CompleteListed = fn(&[Arc<Listed>], &App) -> Result<Vec<Arc<str>>, AppError>;
 
 /// The application: the rules over a store.
 #[derive(Clone)]

@@ -1,6 +1,7 @@
 //! Rules of security groups, and the `default` group of ports that name none.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use edgestack_model::security_group::DEFAULT_GROUP;
 use edgestack_model::security_group_rule::{Direction, EthernetType, Protocol};
@@ -12,7 +13,7 @@ use uuid::Uuid;
 use super::error::AppError;
 use super::record::{Entry, Record, name_key, object_key, status_key};
 use super::write::Write;
-use super::{Complete, Noun, Scope, decode_status, security_group_rule};
+use super::{Complete, CompleteListed, Noun, Scope, decode_status, security_group_rule};
 use crate::store::{Store, Transaction};
 
 impl Noun for SecurityGroupSpec {
@@ -78,27 +79,49 @@ impl Noun for SecurityGroupSpec {
     }
 
     const COMPLETE: Option<Complete<Self>> = Some(|objects, app| {
-        if let [object] = objects {
-            let store = app.store.as_ref();
-            let mut rules = Vec::new();
+        let store = app.store.as_ref();
+        for object in objects {
+            object.spec.rules.clear();
             for rule in security_group_rule::of_group(store, &object.id)? {
                 let status = store.get(&status_key(SecurityGroupRuleSpec::KIND.plural(), &rule.record.id))?;
-                rules.push(
-                    rule.record.into_object(decode_status(status.as_ref().map(|status| &*status.value))),
-                );
+                let status = decode_status(status.as_ref().map(|status| &*status.value));
+                object.spec.rules.push(rule.record.into_object(status));
             }
-            object.spec.rules = rules;
-            return Ok(());
-        }
-        let mut rules: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for rule in app.within(Scope::default()).all::<SecurityGroupRuleSpec>()? {
-            rules.entry(rule.spec.security_group_id.clone()).or_default().push(rule);
-        }
-        for object in objects {
-            object.spec.rules = rules.remove(&object.id).unwrap_or_default();
         }
         Ok(())
     });
+
+    const LISTED: Option<CompleteListed> = Some(|groups, app| {
+        let (rules, _) = app.within(Scope::default()).seen::<SecurityGroupRuleSpec>()?;
+        let mut of_group: HashMap<&str, Vec<&str>> = HashMap::new();
+        for rule in &rules {
+            of_group.entry(rule.part_of.as_deref().unwrap_or_default()).or_default().push(&rule.text);
+        }
+        let written = groups.iter().map(|group| match of_group.get(group.id.as_str()) {
+            Some(rules) => with_rules(&group.text, rules).into(),
+            None => Arc::clone(&group.text),
+        });
+        Ok(written.collect())
+    });
+}
+
+/// A group as JSON without rules, with these, which are JSON too.
+fn with_rules(group: &str, rules: &[&str]) -> String {
+    /// Stands in no value: the quotation marks of texts are escaped.
+    const NONE: &str = "\"rules\":[]";
+    let Some(place) = group.find(NONE) else { return group.to_owned() };
+    let (before, after) = group.split_at(place + NONE.len() - 1);
+    let length = rules.iter().map(|rule| rule.len() + 1).sum::<usize>();
+    let mut text = String::with_capacity(group.len() + length);
+    text.push_str(before);
+    for (index, rule) in rules.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(rule);
+    }
+    text.push_str(after);
+    text
 }
 
 /// Makes the rules of a group those of a request: what is there already stays as it is.

@@ -69,6 +69,10 @@ impl Noun for SecurityGroupRuleSpec {
     fn before_delete(entry: &Entry<Self>, write: &mut Write<'_>) -> Result<(), AppError> {
         touch_group(&entry.record.spec.security_group_id, write)
     }
+
+    fn part_of(&self) -> Option<&str> {
+        Some(&self.security_group_id)
+    }
 }
 
 /// A change of a rule is a change of its group.

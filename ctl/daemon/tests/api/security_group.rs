@@ -66,6 +66,48 @@ fn rules_come_with_the_group_and_are_replaced_with_it() {
 }
 
 #[test]
+fn lists_have_each_group_with_its_own_rules() {
+    let daemon = Daemon::start();
+    // What stands for no rules in JSON, as text.
+    let strange = "\"rules\":[] and {\"rules\":[]}";
+    for (name, rules) in
+        [("web", json!([tcp(80), tcp(443)])), ("none", json!([])), ("db", json!([tcp(5432)]))]
+    {
+        let body = json!({"security_group": {"name": name, "description": strange, "rules": rules}});
+        daemon.create("security_groups", &body);
+    }
+    let check = || {
+        for query in ["", "?limit=2", "?name=db", "?sort_by=name&ascending=false"] {
+            let list = daemon.get(&format!("security_groups{query}"));
+            let groups = list.body["security_groups"].as_array().unwrap_or_else(|| panic!("{}", list.text));
+            assert!(!groups.is_empty(), "{query}");
+            for group in groups {
+                let shown = daemon.get(&format!("security_groups/{}", group["name"].as_str().unwrap()));
+                let mut shown = shown.body["security_group"].clone();
+                // Rules are shown by what they allow, and listed by their age.
+                let by_age = |rule: &Value| rule["id"].as_str().unwrap().to_owned();
+                shown["rules"].as_array_mut().unwrap().sort_by_key(by_age);
+                let mut listed = group.clone();
+                // Written meanwhile by the reconciler.
+                for group in [&mut listed, &mut shown] {
+                    group["status"].take();
+                    for rule in group["rules"].as_array_mut().unwrap() {
+                        assert!(rule["status"].take()["phase"].is_string());
+                    }
+                }
+                assert_eq!(listed, shown, "{query}");
+            }
+        }
+    };
+    check();
+    daemon.put("security_groups/web", &group(&json!([tcp(443), tcp(22)])));
+    check();
+    assert_eq!(daemon.delete("security_groups/db").status, 200);
+    daemon.create("security_groups", &json!({"security_group": {"name": "db", "rules": [tcp(3306)]}}));
+    check();
+}
+
+#[test]
 fn a_group_may_name_itself_before_it_exists() {
     let daemon = Daemon::start();
     let own = json!([{"direction": "ingress", "remote_group_id": "web"}]);

@@ -24,6 +24,12 @@ pub(crate) fn object(object: &Value, sections: &[Section], color: bool) -> Strin
     if !phase.is_empty() {
         table.row(["Status:".to_owned(), phase]);
     }
+    // What is counted: hits, traffic, addresses.
+    for (key, value) in object["status"].as_object().into_iter().flatten() {
+        if !["phase", "observed_generation", "conditions"].contains(&key.as_str()) {
+            table.row([format!("{}:", label(key)), inline(value)]);
+        }
+    }
     let mut text = table.render(false, color);
     for section in sections {
         text.push_str(&["\n", section.title, ":\n"].concat());
@@ -106,7 +112,7 @@ mod tests {
             "created_at": "never", "id": "r1", "name": "edge", "enable_snat": true, "internal": ["blue", "green"],
             "external": {"network": "public", "ip": "203.0.113.2"}, "peer_router": null,
             "routes": [{"destination": "10.9.0.0/16", "nexthop": "10.0.0.7"}, {"destination": "10.8.0.0/16"}],
-            "status": {"phase": "Waiting", "conditions": [
+            "status": {"phase": "Waiting", "observed_generation": 3, "traffic": {"sessions": 2, "bytes_in": 7}, "conditions": [
                 {"type": "Ready", "status": "False", "reason": "NoUplink", "message": "no uplink has physical network `wan`"}
             ]}
         });
@@ -122,6 +128,7 @@ mod tests {
              destination 10.8.0.0/16\n\
              Created at:   never\n\
              Status:       Waiting\n\
+             Traffic:      sessions 2, bytes_in 7\n\
              \n\
              Conditions:\n\
              CONDITION  STATUS  REASON    MESSAGE\n\

@@ -119,12 +119,13 @@ pub(crate) static NOUN: Noun = Noun {
         Column { title: "GATEWAY", wide: false, text: |network, _| text(network, "/gateway_ip") },
         Column { title: "MTU", wide: false, text: |network, _| text(network, "/mtu") },
         Column { title: "ROUTER", wide: false, text: router_names },
+        Column { title: "USED/TOTAL", wide: false, text: address_usage },
+        Column { title: "STATUS", wide: false, text: |network, _| text(network, "/status/phase") },
         Column {
             title: "PORTS",
-            wide: false,
+            wide: true,
             text: |network, world| ports(network, world).count().to_string(),
         },
-        Column { title: "STATUS", wide: false, text: |network, _| text(network, "/status/phase") },
         Column { title: "EXTERNAL", wide: true, text: |network, _| text(network, "/external") },
         Column { title: "PHYSNET", wide: true, text: |network, _| text(network, "/physnet_name") },
         Column { title: "IPV6-CIDR", wide: true, text: |network, _| text(network, "/ipv6_cidr") },
@@ -211,6 +212,12 @@ impl CommonArgs {
 
 fn ports<'a>(network: &'a Value, world: &'a World) -> impl Iterator<Item = &'a Value> {
     world.of(Kind::Port).iter().filter(|port| port["network"] == network["name"])
+}
+
+/// How many addresses of the pool are given, and how many there are: `12/253`.
+fn address_usage(network: &Value, _: &World) -> String {
+    let [used, total] = ["/status/addresses/used", "/status/addresses/total"].map(|at| text(network, at));
+    if total.is_empty() { String::new() } else { format!("{used}/{total}") }
 }
 
 /// The routers that connect a network, from inside or from outside.

@@ -15,7 +15,8 @@ use crate::support::{Answer, FakeDaemon, Request, Run, edgectl, problem, run, sc
 fn networks() -> Value {
     json!({"networks": [
         {"id": "0199-1", "name": "blue", "type": "VXLAN", "segment_id": 100, "mtu": 1450, "cidr": "10.0.0.0/24",
-         "gateway_ip": "10.0.0.1", "external": false, "dns": ["9.9.9.9"], "status": {"phase": "Active"}},
+         "gateway_ip": "10.0.0.1", "external": false, "dns": ["9.9.9.9"],
+         "status": {"phase": "Active", "addresses": {"used": 2, "total": 253}}},
         {"id": "0199-2", "name": "wan", "type": "FLAT", "mtu": 1500, "cidr": "203.0.113.0/24", "gateway_ip": null,
          "external": true, "physnet_name": "up", "dns": [], "status": {"phase": "Pending"}},
     ], "total": 2})
@@ -41,12 +42,12 @@ fn site() -> FakeDaemon {
 fn a_list_is_a_table() {
     assert_eq!(
         site().run(&["list-networks"]).fine(),
-        "NAME  TYPE   SEGMENT  CIDR            GATEWAY   MTU   ROUTER  PORTS  STATUS\n\
-         blue  VXLAN  100      10.0.0.0/24     10.0.0.1  1450  edge    1      Active\n\
-         wan   FLAT   -        203.0.113.0/24  -         1500  edge    0      Pending\n"
+        "NAME  TYPE   SEGMENT  CIDR            GATEWAY   MTU   ROUTER  USED/TOTAL  STATUS\n\
+         blue  VXLAN  100      10.0.0.0/24     10.0.0.1  1450  edge    2/253       Active\n\
+         wan   FLAT   -        203.0.113.0/24  -         1500  edge    -           Pending\n"
     );
     let wide = site().run(&["network", "list", "-o", "wide", "--no-headers", "wan"]).fine();
-    assert!(wide.starts_with("wan ") && wide.ends_with("  yes  up  -  -  -  0199-2\n"), "{wide}");
+    assert!(wide.starts_with("wan ") && wide.ends_with("  Pending  0  yes  up  -  -  -  0199-2\n"), "{wide}");
 }
 
 #[test]

@@ -57,7 +57,6 @@ const COLUMNS: &[(&str, &str, &str)] = &[
 
 /// Columns that are not there, and what stands for them.
 const NOT_THERE: &[(&str, &str, &str)] = &[
-    ("list-networks", "USED/TOTAL", "PORTS, for all to see; show-network has the addresses"),
     ("list-routers", "GATEWAY-NODE", "nothing: every host routes for its own workloads"),
     ("list-fips", "VM", "FOR, a workload or a load balancer"),
     ("list-lbs", "FIP", "list-fips"),

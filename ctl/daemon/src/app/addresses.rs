@@ -1,19 +1,24 @@
-//! Addresses of networks: who has which, and which is the next to be given out.
+//! Addresses of networks: who has which, how many are given, and which is the next to be given out.
 //!
 //! Each address that is given is a claim of the store, so that no two objects have one. The keys end in the address
 //! as hexadecimal digits, so that a listing comes in the order of the addresses.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Bound;
+use std::sync::{Mutex, PoisonError};
 
 use edgestack_model::{NetworkSpec, Spec as _};
+use serde::Serialize;
 
 use super::error::AppError;
 use super::record::{Entry, parse_owner, project_of_owner};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Watch};
 
 /// Prefix of the claims on IPv4 addresses.
 const IPV4_CLAIMS: &str = "claims/addresses/";
+/// Prefix of the notes on the addresses of routers' peers.
+const PEER_CLAIMS: &str = "claims/peers/";
 /// Prefix of the claims on IPv6 addresses.
 const IPV6_CLAIMS: &str = "claims/ipv6-addresses/";
 
@@ -102,18 +107,92 @@ pub fn free(
     Ok(next)
 }
 
+/// How much of a network's pool of IPv4 addresses is given; what is reserved is no part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Addresses that somebody has.
+    pub used: u64,
+    /// All addresses.
+    pub total: u64,
+}
+
 /// How many IPv4 addresses of the network's pool are free.
 pub fn free_count(store: &dyn Store, network: &Entry<NetworkSpec>) -> Result<u64, AppError> {
-    let Network { start, end, taken, reserved } = Network::read(store, network, false)?;
-    let overlap = |first: u128, last: u128| {
-        let (first, last) = (first.max(start), last.min(end));
-        if first <= last { last - first + 1 } else { 0 }
-    };
-    let kept: u128 = reserved.iter().map(|(first, last)| overlap(*first, *last)).sum();
-    let is_reserved =
-        |address: &u128| reserved.iter().any(|(first, last)| (*first..=*last).contains(address));
-    let used = taken.range(start..=end).filter(|address| !is_reserved(address)).count() as u128;
-    Ok((overlap(start, end) - kept - used) as u64)
+    let Usage { used, total } = Network::read(store, network, false)?.usage();
+    Ok(total - used)
+}
+
+/// The keys of all claims on IPv4 addresses: read from the store once, from then on by its log, as a list of all networks asks
+/// for each of them.
+#[derive(Debug, Default)]
+pub struct Claims(Mutex<Option<Followed>>);
+
+#[derive(Debug)]
+struct Followed {
+    keys: BTreeSet<String>,
+    /// Hands out what `keys` does not have yet.
+    changes: Watch,
+}
+
+impl Claims {
+    /// How much of the pools of some networks is given, in their order.
+    pub fn usages<'a>(
+        &self,
+        store: &dyn Store,
+        networks: impl Iterator<Item = (&'a str, &'a NetworkSpec)>,
+    ) -> Result<Vec<Usage>, AppError> {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // What fails in the middle is not put back.
+        let mut followed = match slot.take() {
+            Some(followed) => followed,
+            None => Followed::read(store)?,
+        };
+        if !followed.follow() {
+            followed = Followed::read(store)?;
+        }
+        let usages = networks
+            .map(|(id, spec)| {
+                let prefixes = [addresses_prefix(id), peers_prefix(id)];
+                let taken = prefixes.iter().flat_map(|prefix| followed.of_prefix(prefix));
+                Network::new(spec, false, taken.collect()).usage()
+            })
+            .collect();
+        *slot = Some(followed);
+        Ok(usages)
+    }
+}
+
+impl Followed {
+    fn read(store: &dyn Store) -> Result<Self, AppError> {
+        let mut keys = BTreeSet::new();
+        let addresses = store.list(IPV4_CLAIMS)?;
+        // What changes between the two listings is in the log, and is taken over from there once more.
+        let changes = store.watch("claims/", addresses.revision);
+        for entries in [addresses.entries, store.list(PEER_CLAIMS)?.entries] {
+            keys.extend(entries.into_iter().map(|entry| entry.key));
+        }
+        Ok(Self { keys, changes })
+    }
+
+    /// Takes over what changed; false where the log does not say so any more.
+    fn follow(&mut self) -> bool {
+        let Ok(events) = self.changes.pending() else { return false };
+        for event in events {
+            if !event.key.starts_with(IPV4_CLAIMS) && !event.key.starts_with(PEER_CLAIMS) {
+                continue;
+            }
+            match event.value {
+                Some(_) => self.keys.insert(event.key),
+                None => self.keys.remove(&event.key),
+            };
+        }
+        true
+    }
+
+    fn of_prefix(&self, prefix: &str) -> impl Iterator<Item = u128> {
+        let keys = self.keys.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        keys.map_while(move |key| key.strip_prefix(prefix)).filter_map(parse_address).map(to_bits)
+    }
 }
 
 /// One family of a network's addresses as numbers.
@@ -126,13 +205,6 @@ struct Network {
 
 impl Network {
     fn read(store: &dyn Store, network: &Entry<NetworkSpec>, ipv6: bool) -> Result<Self, AppError> {
-        let spec = &network.record.spec;
-        let pool = if ipv6 {
-            spec.effective_ipv6_pool().map(|pool| (IpAddr::V6(pool.start), IpAddr::V6(pool.end)))
-        } else {
-            let pool = spec.effective_pool();
-            Some((IpAddr::V4(pool.start), IpAddr::V4(pool.end)))
-        };
         let id = &network.record.id;
         let prefixes =
             if ipv6 { vec![ipv6_addresses_prefix(id)] } else { vec![addresses_prefix(id), peers_prefix(id)] };
@@ -143,11 +215,34 @@ impl Network {
                 entries.iter().filter_map(|entry| parse_address(entry.key.strip_prefix(&prefix)?));
             taken.extend(addresses.map(to_bits));
         }
+        Ok(Self::new(&network.record.spec, ipv6, taken))
+    }
+
+    fn new(spec: &NetworkSpec, ipv6: bool, taken: BTreeSet<u128>) -> Self {
+        let pool = if ipv6 {
+            spec.effective_ipv6_pool().map(|pool| (IpAddr::V6(pool.start), IpAddr::V6(pool.end)))
+        } else {
+            let pool = spec.effective_pool();
+            Some((IpAddr::V4(pool.start), IpAddr::V4(pool.end)))
+        };
         let reserved = spec.reservations.iter().filter(|range| range.start.is_ipv6() == ipv6);
         let reserved = reserved.map(|range| (to_bits(range.start), to_bits(range.end)));
         // Without an IPv6 subnet there is nothing to give: a range that ends before it starts.
         let (start, end) = pool.map_or((1, 0), |(start, end)| (to_bits(start), to_bits(end)));
-        Ok(Self { start, end, taken, reserved: reserved.collect() })
+        Self { start, end, taken, reserved: reserved.collect() }
+    }
+
+    fn usage(&self) -> Usage {
+        let Self { start, end, taken, reserved } = self;
+        let overlap = |first: u128, last: u128| {
+            let (first, last) = (first.max(*start), last.min(*end));
+            if first <= last { last - first + 1 } else { 0 }
+        };
+        let kept: u128 = reserved.iter().map(|(first, last)| overlap(*first, *last)).sum();
+        let is_reserved =
+            |address: &u128| reserved.iter().any(|(first, last)| (*first..=*last).contains(address));
+        let used = taken.range(start..=end).filter(|address| !is_reserved(address)).count() as u64;
+        Usage { used, total: (overlap(*start, *end) - kept) as u64 }
     }
 }
 
@@ -198,5 +293,5 @@ pub fn peer_key(network_id: &str, address: Ipv4Addr, router_id: &str) -> String 
 }
 
 fn peers_prefix(network_id: &str) -> String {
-    format!("claims/peers/{network_id}/")
+    format!("{PEER_CLAIMS}{network_id}/")
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use edgestack_model::{Kind, Labels, Object, Status};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::error::AppError;
 use super::record::{Entry, object_prefix, status_key};
@@ -176,6 +176,14 @@ impl Listed {
     }
 }
 
+/// An object as JSON, whose status has one more field.
+pub(super) fn with_status(text: &str, field: &str, value: &impl Serialize) -> Option<Arc<str>> {
+    // The status stands last, and is never empty.
+    let open = text.strip_suffix("}}")?;
+    let value = serde_json::to_string(value).ok()?;
+    Some(format!("{open},\"{field}\":{value}}}}}").into())
+}
+
 /// An object as JSON.
 pub(super) fn write<S: Noun>(object: &Object<S>) -> Result<Arc<str>, AppError> {
     let text = serde_json::to_string(object)
@@ -284,13 +292,13 @@ mod tests {
     fn what_did_not_change_is_not_written_again() {
         let app = app();
         let ids: Vec<String> = (0..5).map(|number| create(&app, number)).collect();
-        let before = listed::<NetworkSpec>(&app);
+        let before = app.seen::<NetworkSpec>().unwrap().0;
         describe(&app, &ids[1], "changed").unwrap();
         report(&app, &ids[3], 1);
-        let after = listed::<NetworkSpec>(&app);
+        let after = app.seen::<NetworkSpec>().unwrap().0;
         let same: Vec<bool> = before.iter().zip(&after).map(|(a, b)| Arc::ptr_eq(a, b)).collect();
         assert_eq!(same, [true, false, true, false, true]);
-        assert!(after[1].contains("\"changed\"") && after[3].contains("\"Active\""));
+        assert!(after[1].text.contains("\"changed\"") && after[3].text.contains("\"Active\""));
     }
 
     #[test]

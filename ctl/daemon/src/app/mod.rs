@@ -15,7 +15,7 @@ mod keypair;
 pub mod list;
 pub mod listed;
 pub mod load_balancer;
-mod network;
+pub mod network;
 pub mod node;
 mod port;
 mod project;
@@ -42,7 +42,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
-use addresses::Allocation;
+use addresses::{Allocation, Claims, Usage};
 pub use error::AppError;
 use idempotency::Mark;
 use listed::{Listed, Lists};
@@ -117,6 +117,8 @@ pub struct App {
     store: Arc<dyn Store>,
     /// What lists show of it.
     lists: Arc<Lists>,
+    /// The addresses of networks that are given.
+    claims: Arc<Claims>,
     /// Writes of this process follow each other, so that they need not be tried again because of each other.
     writer: Arc<Mutex<()>>,
     /// Interfaces of uplinks, which no workload's port may have.
@@ -156,6 +158,7 @@ impl App {
         Self {
             store,
             lists: Arc::default(),
+            claims: Arc::default(),
             writer: Arc::default(),
             reserved_interfaces: reserved_interfaces.into(),
             mark: None,
@@ -178,7 +181,7 @@ impl App {
     }
 
     fn over(&self, store: Arc<dyn Store>) -> Self {
-        Self { store, lists: Arc::default(), mark: None, ..self.clone() }
+        Self { store, lists: Arc::default(), claims: Arc::default(), mark: None, ..self.clone() }
     }
 
     /// Commits a change of `record`, or of what belongs to it, counted.
@@ -501,6 +504,13 @@ impl App {
             allocations.push((allocation, port.and_then(|port| port.record.spec.mac_address)));
         }
         Ok((allocations, addresses::free_count(store, &network)?))
+    }
+
+    /// How much of a network's pool of IPv4 addresses is given.
+    pub fn address_usage(&self, reference: &str) -> Result<Option<Usage>, AppError> {
+        let network = self.entry::<NetworkSpec>(reference)?.record;
+        let networks = std::iter::once((network.id.as_str(), &network.spec));
+        Ok(self.claims.usages(self.store.as_ref(), networks)?.pop())
     }
 
     /// At most `limit` free IPv4 addresses of each network that is seen, with the network's name and how many there are.

@@ -1,15 +1,20 @@
 //! Rules of networks.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use edgestack_model::network::NetworkType;
 use edgestack_model::reader::Refusal;
-use edgestack_model::{Kind, NetworkSpec};
+use edgestack_model::{Kind, NetworkSpec, Object};
 
 use super::addresses::{Allocation, address_key, allocations};
 use super::error::AppError;
+use super::listed::with_status;
 use super::write::Write;
-use super::{Noun, Scope};
+use super::{CompleteListed, Noun, Scope};
+
+/// The field of a network's status that says how much of its pool is given.
+pub const ADDRESSES: &str = "addresses";
 
 /// Largest identifier of a tunnel network.
 const SEGMENT_MAX: u32 = (1 << 24) - 1;
@@ -50,6 +55,16 @@ impl Noun for NetworkSpec {
         }
         Ok(())
     }
+
+    const LISTED: Option<CompleteListed> = Some(|networks, app| {
+        let objects: Vec<Object<Self>> = networks.iter().map(|it| it.parse()).collect::<Result<_, _>>()?;
+        let pools = objects.iter().map(|network| (network.id.as_str(), &network.spec));
+        let usages = app.claims.usages(app.store.as_ref(), pools)?;
+        let shown = networks.iter().zip(usages).map(|(network, usage)| {
+            with_status(&network.text, ADDRESSES, &usage).unwrap_or_else(|| Arc::clone(&network.text))
+        });
+        Ok(shown.collect())
+    });
 }
 
 /// Refuses changes of what addresses that are given out depend on.

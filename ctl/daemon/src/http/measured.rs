@@ -1,14 +1,17 @@
-//! What objects have carried or allowed so far: read from the dataplane when one is shown, in no store, and part of no
-//! revision.
+//! What objects have carried or allowed so far, and what is taken of them: read when one is shown, in no status of the store,
+//! and part of no revision.
 
 use edgestack_model::Kind;
 use serde_json::{Value, json};
 
+use crate::app::App;
+use crate::app::network::ADDRESSES;
 use crate::gateway::Gateway;
 
-/// The field of a shown object's status and its value; none where the kind has none, or the dataplane does not know.
-pub(super) fn of(gateway: &Gateway, kind: Kind, id: &str) -> Option<(&'static str, Value)> {
+/// The field of a shown object's status and its value; none where the kind has none, or nobody knows.
+pub(super) fn of(app: &App, gateway: &Gateway, kind: Kind, id: &str) -> Option<(&'static str, Value)> {
     match kind {
+        Kind::Network => Some((ADDRESSES, json!(app.address_usage(id).ok()??))),
         Kind::SecurityGroupRule => {
             let rules = gateway.rule_hits().ok()?;
             let rule = rules.iter().find(|rule| rule.id == id)?;

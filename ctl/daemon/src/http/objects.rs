@@ -134,7 +134,7 @@ async fn show<S: Noun>(
     let gateway = api.gateway.clone();
     let (shown, measured) = run(&api, move |app| {
         let shown = app.get::<S>(&name)?;
-        let measured = measured::of(&gateway, S::KIND, &shown.object.id);
+        let measured = measured::of(app, &gateway, S::KIND, &shown.object.id);
         Ok((shown, measured))
     })
     .await?;

@@ -226,6 +226,30 @@ fn the_uplink_of_a_network_in_use_stays() {
     assert!(moved.text.contains("the router r has an address"), "{}", moved.text);
 }
 
+/// How much of a network's pool is given, as the list and the network itself say.
+fn usage(daemon: &Daemon, name: &str) -> (u64, u64) {
+    let list = daemon.get("networks").body["networks"].as_array().unwrap().clone();
+    let listed = list.iter().find(|network| network["name"] == name).unwrap()["status"]["addresses"].clone();
+    let shown = daemon.get(&format!("networks/{name}")).body["network"]["status"]["addresses"].clone();
+    assert_eq!(listed, shown, "{name}");
+    (listed["used"].as_u64().unwrap(), listed["total"].as_u64().unwrap())
+}
+
+/// What is given and freed is counted; the tenant's network has three addresses free.
+fn usage_follows(daemon: &Daemon, external: &str, tenant: &str) {
+    let (outside, total) = usage(daemon, external);
+    assert_eq!(usage(daemon, tenant), (2, 5), "the gateway and a port; what is reserved is not counted");
+    daemon.create("ports", &port("second", tenant));
+    assert_eq!(usage(daemon, tenant), (3, 5));
+    assert_eq!(daemon.delete("ports/web").status, 200);
+    assert_eq!(daemon.delete("ports/second").status, 200);
+    assert_eq!(usage(daemon, tenant), (1, 5));
+    let fip = daemon.post("floating_ips", &json!({"floating_ip": {"network": external}}));
+    assert_eq!(usage(daemon, external), (outside + 1, total), "{}", fip.text);
+    let whole = daemon.patch(&format!("networks/{tenant}"), &json!({"network": {"reservations": []}}));
+    assert_eq!((whole.status, usage(daemon, tenant)), (200, (1, 6)), "{}", whole.text);
+}
+
 #[test]
 fn addresses_are_shown_with_who_has_them() {
     let daemon = Daemon::start();
@@ -257,6 +281,7 @@ fn addresses_are_shown_with_who_has_them() {
     let tenant = all.iter().find(|entry| entry["network"] == "tenant").unwrap();
     assert_eq!(tenant["ips"], json!(["10.0.0.4", "10.0.0.5"]), "{}", available.text);
     assert_eq!(tenant["total"], 3);
+    usage_follows(&daemon, "wan", "tenant");
     daemon.get("networks/none/allocations").refused(404, "not_found", &[]);
     let physnets = daemon.get("physnets");
     assert_eq!(

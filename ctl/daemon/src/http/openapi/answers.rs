@@ -30,12 +30,20 @@ const ERRORS: [(u16, &str, &str); 14] = [
 /// The schemas that answers share.
 pub(super) fn schemas() -> Map<String, Value> {
     let text = || json!({ "type": "string" });
+    let count = || json!({ "type": "integer", "minimum": 0 });
     let condition = json!({ "type": "object", "required": ["type", "status", "reason"], "properties": {
         "type": text(), "status": { "type": "string", "enum": ["True", "False", "Unknown"] }, "reason": text(),
         "message": text() } });
     let status = json!({ "type": "object", "required": ["phase"], "properties": {
         "phase": text(), "observed_generation": { "type": "integer", "minimum": 0 },
-        "conditions": { "type": "array", "items": condition } },
+        "conditions": { "type": "array", "items": condition },
+        "addresses": { "type": "object", "properties": { "used": count(), "total": count() },
+            "description": "Of a network: how many addresses of its pool are given, and how many there are." },
+        "hits": { "type": "integer", "minimum": 0,
+            "description": "Of one security group rule that is shown: connections that it has allowed." },
+        "traffic": { "type": "object", "properties": { "sessions": count(), "packets_out": count(),
+                "packets_in": count(), "bytes_out": count(), "bytes_in": count() },
+            "description": "Of one router or floating IP that is shown: what it has translated." } },
         "description": "What became of the object, and what it waits for." });
     let field = json!({ "type": "object", "required": ["pointer", "code", "message"], "properties": {
         "pointer": text(), "code": text(), "message": text(), "hint": text() } });

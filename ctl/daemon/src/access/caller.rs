@@ -17,7 +17,7 @@ pub struct Caller {
     /// Whether it is somebody of this host who could do everything anyway.
     pub is_local_admin: bool,
     grants: Vec<Grant>,
-    /// When the token ends by which the caller is known.
+    /// When the token or the certificate ends by which the caller is known.
     expires_at: Option<Timestamp>,
 }
 

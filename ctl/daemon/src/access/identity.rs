@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use edgestack_model::role_binding::is_user;
+use jiff::Timestamp;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
@@ -23,9 +24,18 @@ pub enum Peer {
     Remote {
         /// From where.
         address: SocketAddr,
-        /// The user that its certificate is of, where it showed one that is trusted.
-        user: Option<String>,
+        /// What its certificate says, where it showed one that is trusted.
+        certified: Option<Certified>,
     },
+}
+
+/// What a client's certificate says of who shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certified {
+    /// The user.
+    pub user: String,
+    /// When the certificate ends; connections live on.
+    pub expires_at: Timestamp,
 }
 
 impl Peer {
@@ -51,8 +61,11 @@ impl Peer {
 
 /// The user that a certificate is of: its common name, else its first e-mail address or host name. None where that is
 /// no name of a user.
-pub fn user_of_certificate(certificate: &[u8]) -> Option<String> {
+pub fn certified(certificate: &[u8]) -> Option<Certified> {
     let (_, parsed) = parse_x509_certificate(certificate).ok()?;
+    // It is good to the end of its last second.
+    let end = parsed.validity().not_after.timestamp().checked_add(1)?;
+    let expires_at = Timestamp::from_second(end).unwrap_or(Timestamp::MAX);
     let common_name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
     let user =
         match common_name {
@@ -64,7 +77,7 @@ pub fn user_of_certificate(certificate: &[u8]) -> Option<String> {
                 }
             })?,
         };
-    is_user(&user).then_some(user)
+    is_user(&user).then_some(Certified { user, expires_at })
 }
 
 /// Whether a user of this host may do everything: root, the daemon's own user, and members of [`ADMIN_GROUP`]. Groups
@@ -94,7 +107,7 @@ fn is_member(groups: &str, users: &str, uid: u32, gid: u32) -> bool {
 mod tests {
     use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 
-    use super::{is_member, user_of_certificate};
+    use super::{certified, is_member};
 
     #[test]
     fn members_of_the_group_are_found_by_either_file() {
@@ -118,14 +131,28 @@ mod tests {
         parameters.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
     }
 
+    fn user_of(certificate: &[u8]) -> Option<String> {
+        certified(certificate).map(|certified| certified.user)
+    }
+
     #[test]
     fn the_user_is_the_common_name_or_the_mail_address() {
-        assert_eq!(user_of_certificate(&certificate(Some("alice"), Some("a@b.c"))).as_deref(), Some("alice"));
-        assert_eq!(user_of_certificate(&certificate(None, Some("a@b.c"))).as_deref(), Some("a@b.c"));
-        assert_eq!(user_of_certificate(&certificate(None, None)), None);
+        assert_eq!(user_of(&certificate(Some("alice"), Some("a@b.c"))).as_deref(), Some("alice"));
+        assert_eq!(user_of(&certificate(None, Some("a@b.c"))).as_deref(), Some("a@b.c"));
+        assert_eq!(user_of(&certificate(None, None)), None);
         for strange in ["two words", "a/b", "", "a:b", "új", &"x".repeat(65)] {
-            assert_eq!(user_of_certificate(&certificate(Some(strange), None)), None, "{strange}");
+            assert_eq!(user_of(&certificate(Some(strange), None)), None, "{strange}");
         }
-        assert_eq!(user_of_certificate(b"nothing"), None);
+        assert_eq!(user_of(b"nothing"), None);
+    }
+
+    #[test]
+    fn it_is_good_through_its_last_second() {
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::CommonName, "alice");
+        parameters.not_after = rcgen::date_time_ymd(2031, 5, 6);
+        let signed = parameters.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let expected = "2031-05-06T00:00:01Z".parse().unwrap();
+        assert_eq!(certified(signed.der()).unwrap().expires_at, expected);
     }
 }

@@ -26,7 +26,7 @@ use crate::hexadecimal;
 use crate::store::Store;
 use audit::AuditLog;
 use caller::{Caller, Grant};
-use identity::Peer;
+use identity::{Certified, Peer};
 use rate::Buckets;
 
 /// What a token starts with, so that people and scanners know one when they see it.
@@ -62,6 +62,9 @@ pub enum Unknown {
     /// The token is none, or is no longer one.
     #[error("the token is not known here, was removed, or has expired")]
     Token,
+    /// The certificate has ended since the connection was made.
+    #[error("the client certificate has expired: connect with another one")]
+    Certificate,
     /// The store could not be read.
     #[error(transparent)]
     App(#[from] AppError),
@@ -86,14 +89,18 @@ impl Access {
         }
         match peer {
             Peer::Local { uid, gid } => Ok(self.local(*uid, *gid)),
-            Peer::Remote { user: Some(user), .. } => {
+            Peer::Remote { certified: Some(Certified { user, expires_at }), .. } => {
+                // It was good when the connection was made, which may be long ago.
+                if *expires_at <= Timestamp::now() {
+                    return Err(Unknown::Certificate);
+                }
                 let bindings = bindings_of(self.store.as_ref(), user)?;
                 let grants = bindings.iter().filter_map(|entry| {
                     Grant::stored(entry.record.spec.role, entry.record.project.as_deref())
                 });
-                Ok(Caller::new(format!("user:{user}"), grants.collect()))
+                Ok(Caller::new(format!("user:{user}"), grants.collect()).until(*expires_at))
             }
-            Peer::Remote { user: None, .. } => Err(Unknown::Nobody),
+            Peer::Remote { certified: None, .. } => Err(Unknown::Nobody),
         }
     }
 

@@ -1,5 +1,5 @@
 //! The right to go on hearing an answer that has no end of its own (events, captures): it is lost with the token or the
-//! roles that gave it.
+//! roles that gave it, or when the certificate ends.
 //!
 //! The rules for every request are `http/guard.rs`'s; this asks again while an answer goes on. A stream whose caller got
 //! other roles ends too: asked for anew, it is what the new ones allow.
@@ -77,15 +77,39 @@ mod tests {
     use std::time::Duration;
 
     use edgestack_model::{RoleBindingSpec, read_draft};
+    use jiff::Timestamp;
     use serde_json::json;
 
-    use super::Standing;
-    use crate::access::Access;
+    use super::{LOOK_EVERY, Standing};
     use crate::access::audit::AuditLog;
-    use crate::access::identity::Peer;
+    use crate::access::identity::{Certified, Peer};
     use crate::access::rate::Buckets;
+    use crate::access::{Access, Unknown};
     use crate::app::App;
     use crate::store::{MemoryStore, Store};
+
+    fn access(store: &Arc<dyn Store>) -> Arc<Access> {
+        let directory = tempfile::tempdir().unwrap();
+        let audit = AuditLog::open(directory.path(), 1 << 20, 2).unwrap();
+        Arc::new(Access::new(Arc::clone(store), Vec::new(), Buckets::new(100, 100), audit))
+    }
+
+    fn peer(user: &str, expires_at: Timestamp) -> Peer {
+        let certified = Certified { user: user.to_owned(), expires_at };
+        Peer::Remote { address: "192.0.2.1:1".parse().unwrap(), certified: Some(certified) }
+    }
+
+    #[tokio::test]
+    async fn it_is_lost_with_the_certificate() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let access = access(&store);
+        let peer = peer("one", Timestamp::now() + Duration::from_secs(2));
+        let caller = Arc::new(access.identify(&peer, None).unwrap());
+        let lost = Standing::new(Arc::clone(&access), peer.clone(), None, caller).lost();
+        tokio::time::timeout(LOOK_EVERY / 2, lost).await.unwrap();
+        let error = access.identify(&peer, None).unwrap_err();
+        assert!(matches!(error, Unknown::Certificate), "{error}: the connection may be there still");
+    }
 
     #[tokio::test]
     async fn it_is_lost_with_a_role_and_not_before() {
@@ -95,10 +119,7 @@ mod tests {
             let body = json!({"role_binding": {"name": name, "user": name, "role": "viewer"}});
             app.create(&read_draft::<RoleBindingSpec>(&body).unwrap()).unwrap();
         }
-        let directory = tempfile::tempdir().unwrap();
-        let audit = AuditLog::open(directory.path(), 1 << 20, 2).unwrap();
-        let access = Arc::new(Access::new(store, Vec::new(), Buckets::new(100, 100), audit));
-        let peer = Peer::Remote { address: "192.0.2.1:1".parse().unwrap(), user: Some("one".to_owned()) };
+        let (access, peer) = (access(&store), peer("one", Timestamp::MAX));
         let caller = Arc::new(access.identify(&peer, None).unwrap());
         let mut lost = Box::pin(Standing::new(access, peer, None, caller).lost());
         app.delete::<RoleBindingSpec>("other", None).unwrap();

@@ -156,7 +156,7 @@ pub async fn serve_tls(listener: TcpListener, tls: Tls, router: Router, stop: wa
         };
         match accepted {
             Ok((stream, address)) => {
-                let Some(place) = peers.enter(&Peer::Remote { address, user: None }) else { continue };
+                let Some(place) = peers.enter(&Peer::Remote { address, certified: None }) else { continue };
                 let tls = tls.clone();
                 connections.spawn(async move { tls.greet(stream, address).await }, (permit, place));
             }
@@ -216,7 +216,7 @@ pub async fn serve_tcp(listener: TcpListener, router: Router, stop: watch::Recei
         };
         match accepted {
             Ok((stream, address)) => {
-                let peer = Peer::Remote { address, user: None };
+                let peer = Peer::Remote { address, certified: None };
                 let Some(place) = peers.enter(&peer) else { continue };
                 connections.spawn(std::future::ready(Some((stream, peer))), (permit, place));
             }
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn one_peer_cannot_take_all_places() {
-        let remote = |address: &str| Peer::Remote { address: address.parse().unwrap(), user: None };
+        let remote = |address: &str| Peer::Remote { address: address.parse().unwrap(), certified: None };
         let local = |uid| Peer::Local { uid, gid: 100 };
         for (one, same, other) in [
             (remote("192.0.2.1:1"), remote("[::ffff:192.0.2.1]:2"), remote("192.0.2.2:1")),

@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::access::authority::{Authority, AuthorityError};
-use crate::access::identity::{Peer, user_of_certificate};
+use crate::access::identity::{Peer, certified};
 use crate::config::Config;
 
 /// How often the certificate is looked after: made anew before its end, or read anew where the files have changed.
@@ -84,8 +84,8 @@ impl Tls {
             }
         };
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let user = certificate.and_then(|certificate| user_of_certificate(certificate));
-        Some((stream, Peer::Remote { address, user }))
+        let certified = certificate.and_then(|certificate| certified(certificate));
+        Some((stream, Peer::Remote { address, certified }))
     }
 
     /// Keeps the certificate good until `stop` says so.

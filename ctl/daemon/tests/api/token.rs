@@ -1,14 +1,15 @@
 //! Tokens and certificates: how the daemon knows who is asking.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use edgestack_client::{Client, Remote};
+use edgestackd::access::authority::Authority;
 use serde_json::{Value, json};
 
 use crate::bodies::{external, network, port};
 use crate::https::{listening, remote};
-use crate::support::Daemon;
+use crate::support::{Daemon, OBJECTS};
 
 #[test]
 fn a_token_is_shown_once_and_ends() {
@@ -193,6 +194,34 @@ async fn a_certificate_is_a_user_with_the_roles_of_its_bindings() {
     let token = daemon.token("member", "default");
     let client = Client::remote(&remote).unwrap().with_token(&token).unwrap();
     assert!(client.list::<Value>(edgestack_client::Kind::Network).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_certificate_that_it_was_asked_for_by() {
+    let (daemon, port) = listening();
+    daemon
+        .create("role_bindings", &json!({"role_binding": {"name": "a", "user": "alice", "role": "viewer"}}));
+    let authority = Authority::open(&daemon.directory().join("state/tls")).unwrap();
+    let lifetime = Duration::from_secs(15);
+    let issued = authority.client("alice", lifetime, SystemTime::now()).unwrap();
+    let files = issued.write(daemon.directory(), "short").unwrap();
+    let remote = Remote { certificate: Some(files), ..remote(&daemon, port) };
+    let client = Client::remote(&remote).unwrap();
+    let mut stream = client.stream(&format!("{OBJECTS}/events?watch=true")).await.unwrap();
+    daemon.create("networks", &json!({"network": {"name": "told", "cidr": "10.0.0.0/24"}}));
+    let mut heard = String::new();
+    let whole = async {
+        // A body in chunks that is cut short is an error; this one has its end.
+        while let Some(chunk) = stream.next().await.unwrap() {
+            heard.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    };
+    // Before it would be looked at again without a reason.
+    tokio::time::timeout(Duration::from_secs(28), whole).await.expect("the stream ends");
+    assert!(heard.contains("\"told\""), "{heard}");
+    // Who has a ticket of an earlier handshake gets to ask once more, and no answer.
+    let refused = client.version().await.unwrap_err();
+    assert!(refused.problem().is_none_or(|problem| problem.status == 401), "{refused}");
 }
 
 #[test]

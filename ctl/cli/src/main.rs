@@ -55,8 +55,7 @@ mod watch;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use edgestack_client::{Client, Method};
-use serde_json::Value;
+use edgestack_client::{Client, Method, Sent};
 
 use crate::args::GlobalArgs;
 use crate::command::read;
@@ -113,8 +112,7 @@ fn session(global: &GlobalArgs, format: Format, is_local: bool) -> Result<Sessio
     let mut client = client.with_timeout(global.timeout);
     if global.verbose {
         let place = connection::place(&client);
-        client =
-            client.with_observer(move |method, path, body| eprintln!("{}", curl(&place, method, path, body)));
+        client = client.with_observer(move |sent| eprintln!("{}", curl(&place, sent)));
     }
     let output =
         Output { format, no_headers: global.no_headers, quiet: global.quiet, color: global.color.enabled() };
@@ -128,7 +126,7 @@ fn session(global: &GlobalArgs, format: Format, is_local: bool) -> Result<Sessio
 }
 
 /// A request as a curl command that does the same; who asks, and whom they trust, is left out.
-fn curl(place: &str, method: &Method, path: &str, body: Option<&Value>) -> String {
+fn curl(place: &str, sent: &Sent<'_>) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let mut words = vec!["curl -sS".to_owned()];
     let base = if place.starts_with("https://") {
@@ -137,36 +135,49 @@ fn curl(place: &str, method: &Method, path: &str, body: Option<&Value>) -> Strin
         words.extend(["--unix-socket".to_owned(), quoted(place)]);
         "http://localhost"
     };
-    if *method != Method::GET {
-        words.push(format!("-X {method}"));
+    if *sent.method != Method::GET {
+        words.push(format!("-X {}", sent.method));
     }
-    if let Some(body) = body {
+    for (header, value) in [("x-project", sent.project), ("if-match", sent.if_match)] {
+        if let Some(value) = value {
+            words.extend(["-H".to_owned(), quoted(&format!("{header}: {value}"))]);
+        }
+    }
+    if let Some(body) = sent.body {
         words.push("-H 'content-type: application/json' -d".to_owned());
         words.push(quoted(&body.to_string()));
     }
-    words.push(quoted(&format!("{base}{path}")));
+    words.push(quoted(&format!("{base}{}", sent.path)));
     words.join(" ")
 }
 
 #[cfg(test)]
 mod tests {
-    use edgestack_client::Method;
+    use edgestack_client::{Method, Sent};
     use serde_json::json;
 
     #[test]
     fn requests_are_shown_as_curl_commands() {
+        let plain =
+            Sent { method: &Method::GET, path: "/version", body: None, project: None, if_match: None };
         assert_eq!(
-            super::curl("/run/x.sock", &Method::GET, "/version", None),
+            super::curl("/run/x.sock", &plain),
             "curl -sS --unix-socket '/run/x.sock' 'http://localhost/version'"
         );
         assert_eq!(
-            super::curl("https://edge:8443", &Method::DELETE, "/p", None),
+            super::curl("https://edge:8443", &Sent { method: &Method::DELETE, path: "/p", ..plain }),
             "curl -sS -X DELETE 'https://edge:8443/p'"
         );
         let body = json!({"description": "it's"});
+        let post = Sent { method: &Method::POST, path: "/p", body: Some(&body), ..plain };
         assert_eq!(
-            super::curl("/s", &Method::POST, "/p", Some(&body)),
+            super::curl("/s", &post),
             r#"curl -sS --unix-socket '/s' -X POST -H 'content-type: application/json' -d '{"description":"it'\''s"}' 'http://localhost/p'"#
+        );
+        let put = Sent { method: &Method::PUT, project: Some("blue"), if_match: Some("\"7-1\""), ..post };
+        assert_eq!(
+            super::curl("/s", &put),
+            r#"curl -sS --unix-socket '/s' -X PUT -H 'x-project: blue' -H 'if-match: "7-1"' -H 'content-type: application/json' -d '{"description":"it'\''s"}' 'http://localhost/p'"#
         );
     }
 }

@@ -15,7 +15,7 @@ pub use error::ClientError;
 pub use inspect::CaptureQuery;
 pub use objects::{List, ListQuery, Manifest, PlannedWrite, Version, collection_path, item_path};
 pub use remote::{DEFAULT_PORT, Remote};
-pub use transport::{BodyStream, Client, Method, Reply, encode_segment};
+pub use transport::{BodyStream, Client, Method, Reply, Sent, encode_segment};
 
 /// Where the daemon listens unless its configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/edgestack/edgestackd.sock";

@@ -29,7 +29,22 @@ const EXCERPT_CHARS_MAX: usize = 200;
 /// The header that names the project of a request.
 const PROJECT: HeaderName = HeaderName::from_static("x-project");
 
-type Observer = Box<dyn Fn(&Method, &str, Option<&Value>) + Send + Sync>;
+type Observer = Box<dyn Fn(&Sent<'_>) + Send + Sync>;
+
+/// A request that is about to be sent. Who asks is no part of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The path, with its query.
+    pub path: &'a str,
+    /// The body, where there is one.
+    pub body: Option<&'a Value>,
+    /// The project that it works in, where one is named.
+    pub project: Option<&'a str>,
+    /// The entity tag that the object must still have, where that is asked for.
+    pub if_match: Option<&'a str>,
+}
 
 /// A client of one daemon.
 pub struct Client {
@@ -99,12 +114,9 @@ impl Client {
         self
     }
 
-    /// Calls `observer` with the method, path and body of every request before it is sent.
+    /// Calls `observer` with every request before it is sent.
     #[must_use]
-    pub fn with_observer(
-        mut self,
-        observer: impl Fn(&Method, &str, Option<&Value>) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn with_observer(mut self, observer: impl Fn(&Sent<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self
     }
@@ -197,7 +209,8 @@ impl Client {
         if_match: Option<&str>,
     ) -> Result<Response<Incoming>, ClientError> {
         if let Some(observer) = &self.observer {
-            observer(method, path, body);
+            let project = self.project.as_ref().and_then(|project| project.to_str().ok());
+            observer(&Sent { method, path, body, project, if_match });
         }
         let host = match &self.place {
             Place::Socket(_) => "localhost",

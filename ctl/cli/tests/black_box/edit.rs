@@ -24,7 +24,7 @@ fn editor(script: &str) -> Scratch {
     path
 }
 
-fn edit(daemon: &Daemon, editor: &Path, object: [&str; 2]) -> Run {
+fn edit<const N: usize>(daemon: &Daemon, editor: &Path, object: [&str; N]) -> Run {
     let mut command = edgectl(&daemon.socket);
     command.env("EDITOR", editor).env_remove("VISUAL").env("TMPDIR", editor.parent().unwrap());
     command.env("EDGECTL", env!("CARGO_BIN_EXE_edgectl"));
@@ -101,7 +101,12 @@ fn what_others_change_meanwhile_is_not_overwritten_unseen() {
     assert_eq!(yielding.code, Some(4), "{yielding:?}");
     assert_eq!(mtu(&daemon), 1450);
     daemon.run(&["update-network", "blue", "--description", "ours"]).fine();
-    edit(&daemon, &slow("sed -i '/^# Take this line out/d' \"$1\""), ["network", "blue"]).fine();
+    let insisting = slow("sed -i '/^# Take this line out/d' \"$1\"");
+    let written = edit(&daemon, &insisting, ["-v", "network", "blue"]);
+    // The command that is shown does the same, under the same condition.
+    let puts: Vec<&str> = written.stderr.lines().filter(|line| line.contains(" -X PUT ")).collect();
+    assert!(!puts.is_empty() && puts.iter().all(|put| put.contains(" -H 'if-match: \"")), "{written:?}");
+    written.fine();
     let network = &daemon.json(&["show-network", "blue"])["network"];
     assert_eq!((&network["mtu"], &network["description"]), (&1400.into(), &"ours".into()));
 }

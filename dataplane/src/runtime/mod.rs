@@ -10,6 +10,7 @@
 
 mod lock;
 mod plugger;
+mod port_log;
 mod settings;
 mod socket_indices;
 mod views;

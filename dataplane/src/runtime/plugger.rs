@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use edgestack_abi::maps::MAX_INTERFACE_INDEX;
 
+use super::port_log::{self, Change};
 use super::settings::DataplaneSettings;
 use super::socket_indices::SocketIndices;
 use crate::address::MacAddress;
@@ -255,9 +256,15 @@ impl Plugger {
         for id in &ids {
             self.unplug_stale(id, gone);
         }
-        for id in &ids {
-            self.plug_or_wait(id);
-        }
+        let changed: Vec<&String> = ids.iter().filter(|id| self.plug_or_wait(id)).collect();
+        let changes: Vec<Change<'_>> = changed
+            .into_iter()
+            .filter_map(|id| {
+                let PortState { wanted, waiting, .. } = self.ports.get(id)?;
+                Some(Change { port: id, waiting, interface: wanted.interface.as_deref() })
+            })
+            .collect();
+        port_log::tell(&changes);
     }
 
     fn find(&self, id: &str) -> Option<Interface> {
@@ -280,9 +287,10 @@ impl Plugger {
         }
     }
 
-    fn plug_or_wait(&mut self, id: &str) {
+    /// Whether it came up, or waits for something else than before.
+    fn plug_or_wait(&mut self, id: &str) -> bool {
         let waiting = match (self.find(id), self.ports.get(id)) {
-            (_, None) => return,
+            (_, None) => return false,
             (None, Some(port)) => match &port.wanted.interface {
                 Some(name) => format!("interface {name} does not exist"),
                 None => "no interface is plugged in".to_owned(),
@@ -297,16 +305,9 @@ impl Plugger {
                 None => self.plug(id, found),
             },
         };
-        if let Some(port) = self.ports.get_mut(id)
-            && port.waiting != waiting
-        {
-            if waiting.is_empty() {
-                tracing::info!(port = id, interface = port.wanted.interface, "the port is up");
-            } else {
-                tracing::warn!(port = id, reason = waiting, "the port is waiting");
-            }
-            port.waiting = waiting;
-        }
+        let Some(port) = self.ports.get_mut(id).filter(|port| port.waiting != waiting) else { return false };
+        port.waiting = waiting;
+        true
     }
 
     /// The other port that the interface is plugged into.

@@ -152,6 +152,11 @@ impl Gateway {
         Ok(self.running()?.load_balancers())
     }
 
+    /// The same without sessions and what they have carried, for which all sessions would be looked at.
+    pub fn load_balancers_state(&self) -> Result<Vec<LoadBalancerView>, GatewayError> {
+        Ok(self.running()?.load_balancers_state())
+    }
+
     /// Tells which members of load balancers answer, by the load balancer's id and the member's name.
     pub fn set_health(&self, found: &[(String, String, Health)]) {
         if let Self::Running(dataplane) = self {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgestack_dataplane::inspect::NatView;
+use edgestack_dataplane::inspect::{LoadBalancerView, NatView};
 use edgestack_model::Kind;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
@@ -100,8 +100,10 @@ impl Collector for Readings {
         self.encode_drops(&mut encoder)?;
         self.encode_rules(&mut encoder)?;
         self.encode_translations(&mut encoder)?;
-        self.encode_members(&mut encoder)?;
-        self.encode_balanced(&mut encoder)
+        // All sessions are looked at for them: once.
+        let Ok(balancers) = self.gateway.load_balancers() else { return Ok(()) };
+        encode_members(&balancers, &mut encoder)?;
+        encode_balanced(&balancers, &mut encoder)
     }
 }
 
@@ -261,59 +263,6 @@ impl Readings {
         Ok(())
     }
 
-    fn encode_members(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Ok(balancers) = self.gateway.load_balancers() else { return Ok(()) };
-        let columns = [
-            ("lb_member_sessions", "Sessions of a load balancer with a member"),
-            ("lb_member_up", "1 while the member gets new connections"),
-            ("lb_member_healthy", "1 while the member answers its checks"),
-        ];
-        for (index, (name, help)) in columns.into_iter().enumerate() {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            let members = balancers.iter().flat_map(|balancer| {
-                balancer.members.iter().map(move |member| (balancer.name.as_str(), member))
-            });
-            for (balancer, member) in members.filter(|(_, member)| index < 2 || member.health != "unchecked")
-            {
-                let values =
-                    [member.sessions as i64, i64::from(member.takes), i64::from(member.health == "healthy")];
-                let labels = [("lb", balancer), ("member", member.name.as_str())];
-                ConstGauge::new(values[index]).encode(family.encode_family(&labels)?)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn encode_balanced(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Ok(balancers) = self.gateway.load_balancers() else { return Ok(()) };
-        let rules = || {
-            balancers
-                .iter()
-                .flat_map(|balancer| balancer.rules.iter().map(move |rule| (balancer.name.as_str(), rule)))
-        };
-        let help = "Connections that a rule of a load balancer has balanced";
-        let mut family = encoder.encode_descriptor("lb_rule_connections", help, None, MetricType::Counter)?;
-        for (balancer, rule) in rules() {
-            let labels = [("lb", balancer), ("rule", rule.id.as_str())];
-            Count::new(rule.connections).encode(family.encode_family(&labels)?)?;
-        }
-        let columns = [
-            ("lb_rule_packets", "Packets of connections that a rule balances, by direction"),
-            ("lb_rule_bytes", "Bytes of those"),
-        ];
-        for (index, (name, help)) in columns.into_iter().enumerate() {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for (balancer, rule) in rules() {
-                let values = [[rule.packets_in, rule.packets_out], [rule.bytes_in, rule.bytes_out]][index];
-                for (direction, value) in ["in", "out"].into_iter().zip(values) {
-                    let labels = [("lb", balancer), ("rule", rule.id.as_str()), ("direction", direction)];
-                    Count::new(value).encode(family.encode_family(&labels)?)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn encode_drops(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let Ok(drops) = self.gateway.drops() else { return Ok(()) };
         let mut family = encoder.encode_descriptor(
@@ -328,6 +277,62 @@ impl Readings {
         }
         Ok(())
     }
+}
+
+fn encode_members(
+    balancers: &[LoadBalancerView],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let columns = [
+        ("lb_member_sessions", "Sessions of a load balancer with a member"),
+        ("lb_member_up", "1 while the member gets new connections"),
+        ("lb_member_healthy", "1 while the member answers its checks"),
+    ];
+    for (index, (name, help)) in columns.into_iter().enumerate() {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        let members = balancers
+            .iter()
+            .flat_map(|balancer| balancer.members.iter().map(move |member| (balancer.name.as_str(), member)));
+        for (balancer, member) in members.filter(|(_, member)| index < 2 || member.health != "unchecked") {
+            let values =
+                [member.sessions as i64, i64::from(member.takes), i64::from(member.health == "healthy")];
+            let labels = [("lb", balancer), ("member", member.name.as_str())];
+            ConstGauge::new(values[index]).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn encode_balanced(
+    balancers: &[LoadBalancerView],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let rules = || {
+        balancers
+            .iter()
+            .flat_map(|balancer| balancer.rules.iter().map(move |rule| (balancer.name.as_str(), rule)))
+    };
+    let help = "Connections that a rule of a load balancer has balanced";
+    let mut family = encoder.encode_descriptor("lb_rule_connections", help, None, MetricType::Counter)?;
+    for (balancer, rule) in rules() {
+        let labels = [("lb", balancer), ("rule", rule.id.as_str())];
+        Count::new(rule.connections).encode(family.encode_family(&labels)?)?;
+    }
+    let columns = [
+        ("lb_rule_packets", "Packets of connections that a rule balances, by direction"),
+        ("lb_rule_bytes", "Bytes of those"),
+    ];
+    for (index, (name, help)) in columns.into_iter().enumerate() {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (balancer, rule) in rules() {
+            let values = [[rule.packets_in, rule.packets_out], [rule.bytes_in, rule.bytes_out]][index];
+            for (direction, value) in ["in", "out"].into_iter().zip(values) {
+                let labels = [("lb", balancer), ("rule", rule.id.as_str()), ("direction", direction)];
+                Count::new(value).encode(family.encode_family(&labels)?)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> Result<(), fmt::Error> {

@@ -71,6 +71,7 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
         revoked: 0,
         denials: super::denials::Denials::new(ports.capacity()),
         ended_traffic: super::traffic::EndedTraffic::default(),
+        count: None,
     };
     Ok(Engine {
         exchange: Exchange::default(),
@@ -78,6 +79,7 @@ pub(super) fn engine(regions: Regions, settings: EngineSettings) -> Result<Engin
         settings,
         snapshot: ArcSwap::from_pointee(Snapshot::default()),
         applying: Mutex::new(()),
+        counting: Mutex::new(()),
         flows,
         ports,
         tunnels: TunnelTable::new(regions.tunnels, regions.tunnel_index, record.hash_seed),

@@ -12,18 +12,18 @@ use hashbrown::HashMap;
 use super::traffic::{self, Traffic};
 use super::{Engine, SlowPath};
 use crate::inspect::{BalancerRuleView, LoadBalancerView, MemberView};
-use crate::snapshot::load_balancer::{Health, LoadBalancer, Rule};
+use crate::snapshot::load_balancer::{Health, LoadBalancer, Rule, TotalsKey};
 use crate::snapshot::{Index, Snapshot};
 use crate::tuple::Tuple;
 use crate::wire::protocol_name;
 
 /// What sessions of now have with load balancers.
 #[derive(Default)]
-struct Live<'a> {
+struct Live {
     /// Sessions by the member's port, the address that clients know and the member's own.
     by_member: HashMap<(u16, IpAddr, IpAddr), u64>,
-    /// Sessions and what they have carried so far, by load balancer and rule.
-    by_rule: HashMap<(Index, &'a str), (u64, Traffic)>,
+    /// Sessions and what they have carried so far, by rule.
+    by_rule: HashMap<TotalsKey, (u64, Traffic)>,
 }
 
 impl Engine {
@@ -37,7 +37,13 @@ impl Engine {
     }
 
     /// Adds what a session that ends has carried to its rule.
-    pub(super) fn add_balanced(&self, snapshot: &Snapshot, index: u32, session: &Session) {
+    pub(super) fn add_balanced(
+        &self,
+        slow: &mut SlowPath,
+        snapshot: &Snapshot,
+        index: u32,
+        session: &Session,
+    ) {
         if session.kind & SESSION_LOAD_BALANCED == 0 {
             return;
         }
@@ -47,50 +53,63 @@ impl Engine {
             rule.totals.packets_out.add(traffic.packets_out);
             rule.totals.bytes_in.add(traffic.bytes_in);
             rule.totals.bytes_out.add(traffic.bytes_out);
+            if let Some(count) = slow.count_of(index) {
+                count.ended_balanced.entry(rule.totals.key()).or_default().add(traffic);
+            }
         }
     }
 
-    /// The load balancers, their rules and their members.
+    /// The load balancers, their rules and their members, with the sessions that each has and what they have carried. All
+    /// sessions are looked at; who asks often asks for [`Self::load_balancers_state`].
     pub fn load_balancers_view(&self) -> Vec<LoadBalancerView> {
-        let snapshot = self.snapshot.load();
+        let snapshot = self.snapshot.load_full();
         if snapshot.load_balancers.is_empty() {
             return Vec::new();
         }
-        // No session ends between the look at those that live and the look at the totals.
-        let slow = self.slow();
-        let live = self.live(&slow, &snapshot);
-        let view = |(index, load_balancer): (usize, &LoadBalancer)| LoadBalancerView {
-            id: load_balancer.id.clone(),
-            name: load_balancer.name.clone(),
-            network: snapshot.networks[load_balancer.network].name.clone(),
-            vip: load_balancer.vip,
-            rules: load_balancer
-                .rules
-                .iter()
-                .map(|rule| rule_view(rule, live.by_rule.get(&(index, rule.id.as_str()))))
-                .collect(),
-            members: member_views(&snapshot, index, &live),
-        };
-        snapshot.load_balancers.iter().enumerate().map(view).collect()
+        let look = |live: &mut Live, index, session: &Session| self.look(&snapshot, live, index, session);
+        self.count_sessions(Live::default(), look, |live, _, count| {
+            views(&snapshot, &live, |rule| {
+                count.ended_balanced.get(&rule.totals.key()).copied().unwrap_or_default()
+            })
+        })
     }
 
-    fn live<'a>(&self, slow: &SlowPath, snapshot: &'a Snapshot) -> Live<'a> {
-        let mut live = Live::default();
-        for (index, session) in slow.sessions.iter() {
-            if session.kind & SESSION_LOAD_BALANCED == 0 {
-                continue;
-            }
-            let tuples = self.flows.tuples(index, &session);
-            let key = (tuples.reply.in_port, tuples.original.destination, tuples.reply.source);
-            *live.by_member.entry(key).or_default() += 1;
-            if let Some((balancer, rule)) = snapshot.balanced(&tuples.original) {
-                let (sessions, carried) = live.by_rule.entry((balancer, rule.id.as_str())).or_default();
-                *sessions += 1;
-                carried.add(of_clients(self, index, &session));
-            }
-        }
-        live
+    /// The same without their sessions and what these have carried.
+    pub fn load_balancers_state(&self) -> Vec<LoadBalancerView> {
+        views(&self.snapshot.load(), &Live::default(), |_| Traffic::default())
     }
+
+    /// Adds a session to what is found of them.
+    fn look(&self, snapshot: &Snapshot, live: &mut Live, index: u32, session: &Session) {
+        if session.kind & SESSION_LOAD_BALANCED == 0 {
+            return;
+        }
+        let tuples = self.flows.tuples(index, session);
+        let key = (tuples.reply.in_port, tuples.original.destination, tuples.reply.source);
+        *live.by_member.entry(key).or_default() += 1;
+        if let Some((_, rule)) = snapshot.balanced(&tuples.original) {
+            let (sessions, carried) = live.by_rule.entry(rule.totals.key()).or_default();
+            *sessions += 1;
+            carried.add(of_clients(self, index, session));
+        }
+    }
+}
+
+/// The load balancers of a snapshot, with what was found of their sessions. Of each rule's totals a part was found as well.
+fn views(snapshot: &Snapshot, live: &Live, found_too: impl Fn(&Rule) -> Traffic) -> Vec<LoadBalancerView> {
+    let view = |(index, load_balancer): (usize, &LoadBalancer)| LoadBalancerView {
+        id: load_balancer.id.clone(),
+        name: load_balancer.name.clone(),
+        network: snapshot.networks[load_balancer.network].name.clone(),
+        vip: load_balancer.vip,
+        rules: load_balancer
+            .rules
+            .iter()
+            .map(|rule| rule_view(rule, live.by_rule.get(&rule.totals.key()), found_too(rule)))
+            .collect(),
+        members: member_views(snapshot, index, live),
+    };
+    snapshot.load_balancers.iter().enumerate().map(view).collect()
 }
 
 /// What a session has carried, seen from the load balancer: in from clients.
@@ -98,8 +117,16 @@ fn of_clients(engine: &Engine, index: u32, session: &Session) -> Traffic {
     traffic::of_flows(&engine.flows, index, session).reversed()
 }
 
-fn rule_view(rule: &Rule, live: Option<&(u64, Traffic)>) -> BalancerRuleView {
+fn rule_view(rule: &Rule, live: Option<&(u64, Traffic)>, found_too: Traffic) -> BalancerRuleView {
     let (sessions, carried) = live.copied().unwrap_or_default();
+    let ended = Traffic {
+        packets_in: rule.totals.packets_in.get(),
+        packets_out: rule.totals.packets_out.get(),
+        bytes_in: rule.totals.bytes_in.get(),
+        bytes_out: rule.totals.bytes_out.get(),
+    };
+    let mut total = ended.without(found_too);
+    total.add(carried);
     BalancerRuleView {
         id: rule.id.clone(),
         protocol: rule.protocol.map_or_else(|| "all".to_owned(), protocol_name),
@@ -108,14 +135,14 @@ fn rule_view(rule: &Rule, live: Option<&(u64, Traffic)>) -> BalancerRuleView {
         target_port: rule.target_port,
         sessions,
         connections: rule.totals.connections.get(),
-        packets_in: rule.totals.packets_in.get() + carried.packets_in,
-        packets_out: rule.totals.packets_out.get() + carried.packets_out,
-        bytes_in: rule.totals.bytes_in.get() + carried.bytes_in,
-        bytes_out: rule.totals.bytes_out.get() + carried.bytes_out,
+        packets_in: total.packets_in,
+        packets_out: total.packets_out,
+        bytes_in: total.bytes_in,
+        bytes_out: total.bytes_out,
     }
 }
 
-fn member_views(snapshot: &Snapshot, index: Index, live: &Live<'_>) -> Vec<MemberView> {
+fn member_views(snapshot: &Snapshot, index: Index, live: &Live) -> Vec<MemberView> {
     let load_balancer = &snapshot.load_balancers[index];
     let selection = load_balancer.selection();
     let floating_ips = snapshot

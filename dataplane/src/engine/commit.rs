@@ -12,7 +12,7 @@ use edgestack_abi::{DropReason, FlowVerdict, Session};
 use super::timers::ticks_since;
 use super::{
     Engine, HELD_MAX, HELD_PER_DATAGRAM_MAX, HELD_PER_NEIGHBOUR_MAX, HELD_PER_PORT_MAX, Held, SlowPath,
-    Transmit, WaitsFor, Worker, discard, transmit,
+    Transmit, WaitsFor, Worker, discard, traffic, transmit,
 };
 use crate::address::MacAddress;
 use crate::connection::{ConnectionState, tier0_directions};
@@ -607,8 +607,13 @@ impl Engine {
         now_ticks: u32,
     ) {
         let Some(session) = slow.sessions.get(index) else { return };
-        slow.ended_traffic.add(&self.flows, index, &session);
-        self.add_balanced(snapshot, index, &session);
+        for (address, traffic) in traffic::of_session(&self.flows, index, &session) {
+            slow.ended_traffic.add(address, traffic);
+            if let Some(count) = slow.count_of(index) {
+                count.ended.add(address, traffic);
+            }
+        }
+        self.add_balanced(slow, snapshot, index, &session);
         for entry in [session.original_entry, session.reply_entry] {
             if self.flows.entry(entry).session == index {
                 self.flows.remove(entry, now_ticks);

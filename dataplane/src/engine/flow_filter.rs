@@ -1,11 +1,12 @@
 //! Which connections are meant: for showing some of them, and for ending them.
 
 use std::net::IpAddr;
+use std::ops::{ControlFlow, Range};
 
 use edgestack_abi::Session;
 use hashbrown::HashSet;
 
-use super::Engine;
+use super::{Engine, SlowPath};
 use crate::connection::ConnectionState;
 use crate::inspect::FlowFilter;
 use crate::snapshot::{Port, Snapshot};
@@ -98,30 +99,40 @@ impl Engine {
         limit: usize,
     ) -> Result<Vec<(u32, Session)>, FlowFilterError> {
         let compiled = Compiled::new(filter, &self.snapshot.load())?;
-        let slow = self.slow();
-        let sessions = slow.sessions.iter();
-        Ok(sessions
-            .filter(|(index, session)| compiled.means(session, &self.flows.tuples(*index, session)))
-            .take(limit)
-            .collect())
+        let mut meant = Vec::new();
+        self.in_slices(|slow, slice| {
+            meant.extend(self.meant(slow, slice, &compiled).take(limit - meant.len()));
+            if meant.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        Ok(meant)
     }
 
-    /// Ends the connections that a filter means, in both tiers at once; how many that were. Those that allow it open again with
-    /// their next packet.
+    /// Ends the connections that a filter means, each in both tiers at once; how many that were. Those that allow it open again
+    /// with their next packet.
     pub fn clear_flows(&self, filter: &FlowFilter) -> Result<u64, FlowFilterError> {
         let compiled = Compiled::new(filter, &self.snapshot.load())?;
-        let mut slow = self.slow();
-        let meant: Vec<u32> = slow
-            .sessions
-            .iter()
-            .filter(|(index, session)| compiled.means(session, &self.flows.tuples(*index, session)))
-            .map(|(index, _)| index)
-            .collect();
-        let now_ticks = self.now_ticks();
-        slow.revoked += meant.len() as u64;
-        for index in &meant {
-            self.end_session(&mut slow, *index, now_ticks);
-        }
-        Ok(meant.len() as u64)
+        let mut ended = 0;
+        self.in_slices(|slow, slice| {
+            let meant: Vec<u32> = self.meant(slow, slice, &compiled).map(|(index, _)| index).collect();
+            let now_ticks = self.now_ticks();
+            for index in &meant {
+                self.end_session(slow, *index, now_ticks);
+            }
+            ended += meant.len() as u64;
+            slow.revoked += meant.len() as u64;
+            ControlFlow::Continue(())
+        });
+        Ok(ended)
+    }
+
+    /// The sessions of a slice that are meant.
+    fn meant<'a>(
+        &'a self,
+        slow: &'a SlowPath,
+        slice: Range<u32>,
+        compiled: &'a Compiled,
+    ) -> impl Iterator<Item = (u32, Session)> + 'a {
+        let sessions = slice.filter_map(|index| Some((index, slow.sessions.get(index)?)));
+        sessions.filter(|(index, session)| compiled.means(session, &self.flows.tuples(*index, session)))
     }
 }

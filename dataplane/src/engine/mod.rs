@@ -13,6 +13,7 @@ mod apply;
 mod balanced;
 mod commit;
 mod correction;
+mod count;
 mod denials;
 mod dhcp;
 mod flow_filter;
@@ -86,6 +87,8 @@ pub struct Engine {
     snapshot: ArcSwap<Snapshot>,
     /// Held while a configuration is taken, so that two never mix.
     applying: Mutex<()>,
+    /// Held while all sessions are counted, one count at a time.
+    counting: Mutex<()>,
     flows: FlowTable,
     ports: PortTable,
     tunnels: TunnelTable,
@@ -126,6 +129,8 @@ struct SlowPath {
     revoked: u64,
     denials: denials::Denials,
     ended_traffic: traffic::EndedTraffic,
+    /// A count of all sessions that is under way.
+    count: Option<count::Count>,
 }
 
 /// A count that starts again every second.

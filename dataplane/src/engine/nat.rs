@@ -110,30 +110,32 @@ impl Engine {
 
     /// The translations: every address that sources leave with, every floating IP that stands for somebody.
     pub fn nat_view(&self) -> Vec<NatView> {
-        let snapshot = self.snapshot.load();
-        let mut views = configured(&snapshot);
+        let mut views = configured(&self.snapshot.load());
+        let addresses: Vec<ExternalAddress> = views.iter().map(address_of).collect();
         let positions: HashMap<ExternalAddress, usize> =
-            views.iter().enumerate().map(|(position, view)| (address_of(view), position)).collect();
-        let slow = self.slow();
-        let mut totals: Vec<Traffic> =
-            views.iter().map(|view| slow.ended_traffic.get(address_of(view))).collect();
-        for (index, session) in slow.sessions.iter() {
-            for (address, traffic) in traffic::of_session(&self.flows, index, &session) {
-                if let Some(position) = positions.get(&address) {
-                    views[*position].sessions += 1;
-                    totals[*position].add(traffic);
+            addresses.iter().enumerate().map(|(position, address)| (*address, position)).collect();
+        let look = |found: &mut Vec<(u64, Traffic)>, index: u32, session: &Session| {
+            for (address, traffic) in traffic::of_session(&self.flows, index, session) {
+                if let Some((sessions, carried)) = positions.get(&address).map(|place| &mut found[*place]) {
+                    *sessions += 1;
+                    carried.add(traffic);
                 }
             }
-        }
-        for (view, total) in views.iter_mut().zip(totals) {
-            let Traffic { packets_out, packets_in, bytes_out, bytes_in } = total;
-            *view = NatView { packets_out, packets_in, bytes_out, bytes_in, ..view.clone() };
-        }
-        let most = slow.allocator.most_used();
-        for view in views.iter_mut().filter(|view| view.kind == "snat") {
-            view.ports_used = most.get(&network_address(view.external_ip)).map_or(0, |ports| *ports as u64);
-            view.nearly_exhausted = view.ports_used >= view.ports_high_water;
-        }
+        };
+        let none = vec![(0, Traffic::default()); views.len()];
+        self.count_sessions(none, look, |found, slow, count| {
+            let most = slow.allocator.most_used();
+            for ((view, address), (sessions, carried)) in views.iter_mut().zip(addresses).zip(found) {
+                let mut total = slow.ended_traffic.get(address).without(count.ended.get(address));
+                total.add(carried);
+                let Traffic { packets_out, packets_in, bytes_out, bytes_in } = total;
+                *view = NatView { sessions, packets_out, packets_in, bytes_out, bytes_in, ..view.clone() };
+                if address.is_snat {
+                    view.ports_used = most.get(&address.address).map_or(0, |ports| *ports as u64);
+                    view.nearly_exhausted = view.ports_used >= view.ports_high_water;
+                }
+            }
+        });
         views
     }
 }

@@ -40,6 +40,16 @@ impl Traffic {
         self.bytes_in += other.bytes_in;
     }
 
+    /// Without what is a part of it.
+    pub(super) fn without(self, part: Self) -> Self {
+        Self {
+            packets_out: self.packets_out.saturating_sub(part.packets_out),
+            packets_in: self.packets_in.saturating_sub(part.packets_in),
+            bytes_out: self.bytes_out.saturating_sub(part.bytes_out),
+            bytes_in: self.bytes_in.saturating_sub(part.bytes_in),
+        }
+    }
+
     pub(super) fn reversed(self) -> Self {
         Self {
             packets_out: self.packets_in,
@@ -52,10 +62,8 @@ impl Traffic {
 
 impl EndedTraffic {
     /// Adds what a session that ends has carried.
-    pub(super) fn add(&mut self, flows: &FlowTable, index: u32, session: &Session) {
-        for (address, traffic) in of_session(flows, index, session) {
-            self.0.entry(address).or_default().add(traffic);
-        }
+    pub(super) fn add(&mut self, address: ExternalAddress, traffic: Traffic) {
+        self.0.entry(address).or_default().add(traffic);
     }
 
     /// The total of an address.

@@ -97,6 +97,11 @@ impl Dataplane {
         self.shared.engine.load_balancers_view()
     }
 
+    /// The load balancers and their members, without their sessions and what these have carried: for who asks often.
+    pub fn load_balancers_state(&self) -> Vec<LoadBalancerView> {
+        self.shared.engine.load_balancers_state()
+    }
+
     /// Tells which members of load balancers answer, by the load balancer's id and the member's name.
     pub fn set_health(&self, found: &[(String, String, Health)]) {
         self.shared.engine.set_health(found);

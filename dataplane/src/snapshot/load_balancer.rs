@@ -128,6 +128,17 @@ pub struct Addressed {
     pub crosses: Option<Leg>,
 }
 
+/// What tells the totals of rules apart, for as long as somebody holds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TotalsKey(usize);
+
+impl Totals {
+    /// The same in every snapshot that has the rule.
+    pub fn key(&self) -> TotalsKey {
+        TotalsKey(Arc::as_ptr(&self.0).addr())
+    }
+}
+
 impl Deref for Totals {
     type Target = Counted;
 

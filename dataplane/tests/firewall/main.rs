@@ -30,7 +30,16 @@ struct Gateway {
 impl Gateway {
     /// Workloads, of which number n is in the groups that `groups` says.
     fn new(workloads: u32, groups: impl Fn(u32) -> Vec<&'static str>, settings: EngineSettings) -> Self {
-        let sessions = (4 * workloads).next_power_of_two();
+        Self::with_sessions((4 * workloads).next_power_of_two(), workloads, groups, settings)
+    }
+
+    /// The same with room for so many sessions.
+    fn with_sessions(
+        sessions: u32,
+        workloads: u32,
+        groups: impl Fn(u32) -> Vec<&'static str>,
+        settings: EngineSettings,
+    ) -> Self {
         let regions = Regions::anonymous(2 * sessions, sessions, 7).expect("memory");
         let engine = Engine::new(regions, settings).expect("fresh regions fit");
         let worker = engine.worker(0);

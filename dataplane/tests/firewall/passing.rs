@@ -9,7 +9,7 @@ use edgestack_dataplane::config::{
     LoadBalancerRule, Network, Port, PortKind, Router, RouterExternal,
 };
 use edgestack_dataplane::engine::{EngineSettings, TraceError};
-use edgestack_dataplane::inspect::{BalancerRuleView, LiveTraceRequest, NatView, TraceRequest};
+use edgestack_dataplane::inspect::{BalancerRuleView, FlowFilter, LiveTraceRequest, NatView, TraceRequest};
 
 use crate::{Gateway, both, frame_to, ip, mac, two_pairs};
 
@@ -97,7 +97,12 @@ fn packets_of_every_protocol_can_be_described() {
 
 /// Port 0 behind a router with source translation, port 1 with a floating IP.
 fn translating() -> Gateway {
-    let mut gateway = Gateway::new(2, |_| vec!["open"], EngineSettings::default());
+    translating_sessions(8)
+}
+
+/// The same with room for so many sessions.
+fn translating_sessions(sessions: u32) -> Gateway {
+    let mut gateway = Gateway::with_sessions(sessions, 2, |_| vec!["open"], EngineSettings::default());
     gateway.set("open", both("open"));
     let outside = "192.0.2.0/24".parse().expect("a range");
     let network = Network { external: true, ..Network::new("outside", outside) };
@@ -229,4 +234,43 @@ fn rules_of_load_balancers_tell_what_they_have_balanced_also_when_sessions_have_
     assert_eq!(shown(&gateway), expected(0), "what has ended still counts");
     balance(&mut gateway, ("other", 53));
     assert_eq!(shown(&gateway), [("other".to_owned(), 0, 0, (0, 0), (0, 0))], "another rule begins anew");
+}
+
+#[test]
+fn what_ends_while_all_sessions_are_counted_counts_once() {
+    const ROUNDS: u64 = 8;
+    /// Of each sort: more than are looked at while the slow path waits.
+    const SESSIONS: u16 = 2500;
+    let mut gateway = translating_sessions(1 << 14);
+    balance(&mut gateway, ("dns", 53));
+    let server = Ipv4Addr::new(198, 51, 100, 9);
+    for round in 1..=ROUNDS {
+        for number in 0..SESSIONS {
+            let from = (mac(0), ip(0), 10_000 + number);
+            let (balanced, out) =
+                (frame_to(from, (ROUTER, VIRTUAL, 53)), frame_to(from, (ROUTER, server, 53)));
+            assert_eq!(gateway.send_frames(&[("port-0", balanced), ("port-0", out)]), 2);
+        }
+        let sent = round * u64::from(SESSIONS);
+        let engine = &gateway.engine;
+        let counted = || {
+            let balanced = engine.load_balancers_view().remove(0).rules.remove(0);
+            let nat = engine.nat_view().into_iter().find(|view| view.id == "router").expect("it translates");
+            assert_eq!((balanced.packets_in, balanced.bytes_in), (sent, 60 * sent), "round {round}");
+            assert_eq!((nat.packets_out, nat.bytes_out), (sent, 60 * sent), "round {round}");
+            balanced.sessions.max(nat.sessions)
+        };
+        assert_eq!(counted(), u64::from(SESSIONS));
+        std::thread::scope(|scope| {
+            let ending = scope.spawn(|| engine.clear_flows(&FlowFilter::default()));
+            while !ending.is_finished() {
+                counted();
+            }
+            let ended = ending.join().expect("no panic").expect("a filter of nothing");
+            assert_eq!(ended, 2 * u64::from(SESSIONS));
+        });
+        assert_eq!(counted(), 0);
+        // Places of flows that have ended are used again a little later.
+        gateway.wait_seconds(2);
+    }
 }

@@ -126,7 +126,7 @@ impl Monitor {
     /// Starts the checks that are due.
     async fn turn(&mut self, checker: &Checker, sender: &mpsc::Sender<(MemberKey, Result<String, String>)>) {
         let (store, gateway) = (Arc::clone(&self.store), Arc::clone(&self.gateway));
-        let read = move || (checked(store.as_ref()), gateway.load_balancers().unwrap_or_default());
+        let read = move || (checked(store.as_ref()), gateway.load_balancers_state().unwrap_or_default());
         let Ok((specs, views)) = tokio::task::spawn_blocking(read).await else { return };
         let now = Instant::now();
         let mut wanted = HashMap::new();

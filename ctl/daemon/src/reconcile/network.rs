@@ -262,7 +262,7 @@ impl Reconciler {
     async fn observe(&mut self) -> Result<(), StoreError> {
         self.plug().await?;
         let gateway = Arc::clone(&self.gateway);
-        let seen = blocking(move || Ok((gateway.ports().ok(), gateway.load_balancers().ok()))).await?;
+        let seen = blocking(move || Ok((gateway.ports().ok(), gateway.load_balancers_state().ok()))).await?;
         let (ports, load_balancers) = seen;
         let ports = ports.map(|ports| ports.into_iter().map(|port| (port.id.clone(), port)).collect());
         let situation = Situation {

@@ -224,6 +224,16 @@ pub struct MemberView {
     pub takes: bool,
     /// Sessions with it.
     pub sessions: u64,
+    /// Connections that it was given by the rules that are there.
+    pub connections: u64,
+    /// Packets of those from clients.
+    pub packets_in: u64,
+    /// Packets of those to clients.
+    pub packets_out: u64,
+    /// Bytes of those from clients.
+    pub bytes_in: u64,
+    /// Bytes of those to clients.
+    pub bytes_out: u64,
 }
 
 /// A neighbour of an external network.

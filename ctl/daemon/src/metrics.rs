@@ -303,31 +303,58 @@ fn encode_members(
     Ok(())
 }
 
+/// What rules and members have been given.
 fn encode_balanced(
     balancers: &[LoadBalancerView],
     encoder: &mut DescriptorEncoder<'_>,
 ) -> Result<(), fmt::Error> {
-    let rules = || {
-        balancers
-            .iter()
-            .flat_map(|balancer| balancer.rules.iter().map(move |rule| (balancer.name.as_str(), rule)))
-    };
-    let help = "Connections that a rule of a load balancer has balanced";
-    let mut family = encoder.encode_descriptor("lb_rule_connections", help, None, MetricType::Counter)?;
-    for (balancer, rule) in rules() {
-        let labels = [("lb", balancer), ("rule", rule.id.as_str())];
-        Count::new(rule.connections).encode(family.encode_family(&labels)?)?;
+    let mut rules = Vec::new();
+    let mut members = Vec::new();
+    for balancer in balancers {
+        rules.extend(balancer.rules.iter().map(|rule| Given {
+            labels: [("lb", &balancer.name), ("rule", &rule.id)],
+            connections: rule.connections,
+            packets: [rule.packets_in, rule.packets_out],
+            bytes: [rule.bytes_in, rule.bytes_out],
+        }));
+        members.extend(balancer.members.iter().map(|member| Given {
+            labels: [("lb", &balancer.name), ("member", &member.name)],
+            connections: member.connections,
+            packets: [member.packets_in, member.packets_out],
+            bytes: [member.bytes_in, member.bytes_out],
+        }));
     }
-    let columns = [
-        ("lb_rule_packets", "Packets of connections that a rule balances, by direction"),
-        ("lb_rule_bytes", "Bytes of those"),
-    ];
-    for (index, (name, help)) in columns.into_iter().enumerate() {
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (balancer, rule) in rules() {
-            let values = [[rule.packets_in, rule.packets_out], [rule.bytes_in, rule.bytes_out]][index];
-            for (direction, value) in ["in", "out"].into_iter().zip(values) {
-                let labels = [("lb", balancer), ("rule", rule.id.as_str()), ("direction", direction)];
+    encode_given(&rules, ("lb_rule", "a rule of a load balancer"), encoder)?;
+    encode_given(&members, ("lb_member", "a member of a load balancer"), encoder)
+}
+
+/// What a rule or a member has been given; packets and bytes in and out.
+struct Given<'a> {
+    labels: [(&'static str, &'a String); 2],
+    connections: u64,
+    packets: [u64; 2],
+    bytes: [u64; 2],
+}
+
+fn encode_given(
+    given: &[Given<'_>],
+    (prefix, who): (&str, &str),
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let (name, help) = (format!("{prefix}_connections"), format!("Connections of {who}"));
+    let mut family = encoder.encode_descriptor(&name, &help, None, MetricType::Counter)?;
+    for one in given {
+        Count::new(one.connections).encode(family.encode_family(&one.labels)?)?;
+    }
+    for (index, what) in ["packets", "bytes"].into_iter().enumerate() {
+        let name = format!("{prefix}_{what}");
+        let help = format!("{what} of connections of {who}, by direction");
+        let mut family = encoder.encode_descriptor(&name, &help, None, MetricType::Counter)?;
+        for one in given {
+            let [first, second] = one.labels;
+            for (direction, value) in ["in", "out"].into_iter().zip([one.packets, one.bytes][index]) {
+                let labels =
+                    [(first.0, first.1.as_str()), (second.0, second.1.as_str()), ("direction", direction)];
                 Count::new(value).encode(family.encode_family(&labels)?)?;
             }
         }

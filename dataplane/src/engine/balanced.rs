@@ -12,9 +12,9 @@ use hashbrown::HashMap;
 use super::traffic::{self, Traffic};
 use super::{Engine, SlowPath};
 use crate::inspect::{BalancerRuleView, LoadBalancerView, MemberView};
-use crate::snapshot::load_balancer::{Health, LoadBalancer, Rule, TotalsKey};
+use crate::snapshot::load_balancer::{Health, LoadBalancer, Member, Rule, Totals, TotalsKey};
 use crate::snapshot::{Index, Snapshot};
-use crate::tuple::Tuple;
+use crate::tuple::Tuples;
 use crate::wire::protocol_name;
 
 /// What sessions of now have with load balancers.
@@ -22,21 +22,21 @@ use crate::wire::protocol_name;
 struct Live {
     /// Sessions by the member's port, the address that clients know and the member's own.
     by_member: HashMap<(u16, IpAddr, IpAddr), u64>,
-    /// Sessions and what they have carried so far, by rule.
-    by_rule: HashMap<TotalsKey, (u64, Traffic)>,
+    /// Sessions and what they have carried so far, by rule and by member.
+    carried: HashMap<TotalsKey, (u64, Traffic)>,
 }
 
 impl Engine {
-    /// Counts a connection that was opened, for its rule.
-    pub(super) fn count_balanced(&self, session: &Session, first: &Tuple) {
-        if session.kind & SESSION_LOAD_BALANCED != 0
-            && let Some((_, rule)) = self.snapshot.load().balanced(first)
-        {
-            rule.totals.connections.add(1);
+    /// Counts a connection that was opened, for its rule and its member.
+    pub(super) fn count_balanced(&self, session: &Session, tuples: &Tuples) {
+        if session.kind & SESSION_LOAD_BALANCED != 0 {
+            for totals in totals_of(&self.snapshot.load(), tuples) {
+                totals.connections.add(1);
+            }
         }
     }
 
-    /// Adds what a session that ends has carried to its rule.
+    /// Adds what a session that ends has carried to its rule and its member.
     pub(super) fn add_balanced(
         &self,
         slow: &mut SlowPath,
@@ -47,14 +47,14 @@ impl Engine {
         if session.kind & SESSION_LOAD_BALANCED == 0 {
             return;
         }
-        if let Some((_, rule)) = snapshot.balanced(&self.flows.tuples(index, session).original) {
-            let traffic = of_clients(self, index, session);
-            rule.totals.packets_in.add(traffic.packets_in);
-            rule.totals.packets_out.add(traffic.packets_out);
-            rule.totals.bytes_in.add(traffic.bytes_in);
-            rule.totals.bytes_out.add(traffic.bytes_out);
+        let traffic = of_clients(self, index, session);
+        for totals in totals_of(snapshot, &self.flows.tuples(index, session)) {
+            totals.packets_in.add(traffic.packets_in);
+            totals.packets_out.add(traffic.packets_out);
+            totals.bytes_in.add(traffic.bytes_in);
+            totals.bytes_out.add(traffic.bytes_out);
             if let Some(count) = slow.count_of(index) {
-                count.ended_balanced.entry(rule.totals.key()).or_default().add(traffic);
+                count.ended_balanced.entry(totals.key()).or_default().add(traffic);
             }
         }
     }
@@ -68,8 +68,8 @@ impl Engine {
         }
         let look = |live: &mut Live, index, session: &Session| self.look(&snapshot, live, index, session);
         self.count_sessions(Live::default(), look, |live, _, count| {
-            views(&snapshot, &live, |rule| {
-                count.ended_balanced.get(&rule.totals.key()).copied().unwrap_or_default()
+            views(&snapshot, &live, |totals| {
+                count.ended_balanced.get(&totals.key()).copied().unwrap_or_default()
             })
         })
     }
@@ -87,27 +87,35 @@ impl Engine {
         let tuples = self.flows.tuples(index, session);
         let key = (tuples.reply.in_port, tuples.original.destination, tuples.reply.source);
         *live.by_member.entry(key).or_default() += 1;
-        if let Some((_, rule)) = snapshot.balanced(&tuples.original) {
-            let (sessions, carried) = live.by_rule.entry(rule.totals.key()).or_default();
+        for totals in totals_of(snapshot, &tuples) {
+            let (sessions, carried) = live.carried.entry(totals.key()).or_default();
             *sessions += 1;
             carried.add(of_clients(self, index, session));
         }
     }
 }
 
-/// The load balancers of a snapshot, with what was found of their sessions. Of each rule's totals a part was found as well.
-fn views(snapshot: &Snapshot, live: &Live, found_too: impl Fn(&Rule) -> Traffic) -> Vec<LoadBalancerView> {
+/// The totals that a balanced connection counts in: those of its rule and of its member.
+fn totals_of<'a>(snapshot: &'a Snapshot, tuples: &Tuples) -> impl Iterator<Item = &'a Totals> {
+    let served = snapshot.served(tuples).into_iter();
+    served.flat_map(|(rule, member)| [Some(&rule.totals), member.map(|member| &member.totals)]).flatten()
+}
+
+/// The load balancers of a snapshot, with what was found of their sessions. Of all totals a part was found as well.
+fn views(snapshot: &Snapshot, live: &Live, found_too: impl Fn(&Totals) -> Traffic) -> Vec<LoadBalancerView> {
+    let carried = |totals: &Totals| {
+        let (sessions, carried) = live.carried.get(&totals.key()).copied().unwrap_or_default();
+        let mut total = ended(totals).without(found_too(totals));
+        total.add(carried);
+        (sessions, total)
+    };
     let view = |(index, load_balancer): (usize, &LoadBalancer)| LoadBalancerView {
         id: load_balancer.id.clone(),
         name: load_balancer.name.clone(),
         network: snapshot.networks[load_balancer.network].name.clone(),
         vip: load_balancer.vip,
-        rules: load_balancer
-            .rules
-            .iter()
-            .map(|rule| rule_view(rule, live.by_rule.get(&rule.totals.key()), found_too(rule)))
-            .collect(),
-        members: member_views(snapshot, index, live),
+        rules: load_balancer.rules.iter().map(|rule| rule_view(rule, carried(&rule.totals))).collect(),
+        members: member_views(snapshot, index, live, |member| carried(&member.totals).1),
     };
     snapshot.load_balancers.iter().enumerate().map(view).collect()
 }
@@ -117,16 +125,17 @@ fn of_clients(engine: &Engine, index: u32, session: &Session) -> Traffic {
     traffic::of_flows(&engine.flows, index, session).reversed()
 }
 
-fn rule_view(rule: &Rule, live: Option<&(u64, Traffic)>, found_too: Traffic) -> BalancerRuleView {
-    let (sessions, carried) = live.copied().unwrap_or_default();
-    let ended = Traffic {
-        packets_in: rule.totals.packets_in.get(),
-        packets_out: rule.totals.packets_out.get(),
-        bytes_in: rule.totals.bytes_in.get(),
-        bytes_out: rule.totals.bytes_out.get(),
-    };
-    let mut total = ended.without(found_too);
-    total.add(carried);
+/// What connections had carried that have ended.
+fn ended(totals: &Totals) -> Traffic {
+    Traffic {
+        packets_in: totals.packets_in.get(),
+        packets_out: totals.packets_out.get(),
+        bytes_in: totals.bytes_in.get(),
+        bytes_out: totals.bytes_out.get(),
+    }
+}
+
+fn rule_view(rule: &Rule, (sessions, total): (u64, Traffic)) -> BalancerRuleView {
     BalancerRuleView {
         id: rule.id.clone(),
         protocol: rule.protocol.map_or_else(|| "all".to_owned(), protocol_name),
@@ -142,7 +151,12 @@ fn rule_view(rule: &Rule, live: Option<&(u64, Traffic)>, found_too: Traffic) -> 
     }
 }
 
-fn member_views(snapshot: &Snapshot, index: Index, live: &Live) -> Vec<MemberView> {
+fn member_views(
+    snapshot: &Snapshot,
+    index: Index,
+    live: &Live,
+    carried: impl Fn(&Member) -> Traffic,
+) -> Vec<MemberView> {
     let load_balancer = &snapshot.load_balancers[index];
     let selection = load_balancer.selection();
     let floating_ips = snapshot
@@ -157,6 +171,7 @@ fn member_views(snapshot: &Snapshot, index: Index, live: &Live) -> Vec<MemberVie
         let gateway = network.and_then(|network| network.gateway(member.address.is_ipv6()));
         let count =
             |address: &IpAddr| live.by_member.get(&(member.port_number?, *address, member.address)).copied();
+        let total = carried(member);
         MemberView {
             name: member.name.clone(),
             address: member.address,
@@ -174,6 +189,11 @@ fn member_views(snapshot: &Snapshot, index: Index, live: &Live) -> Vec<MemberVie
             .to_owned(),
             takes: load_balancer.up && selection.has(position),
             sessions: addresses.iter().filter_map(count).sum(),
+            connections: member.totals.connections.get(),
+            packets_in: total.packets_in,
+            packets_out: total.packets_out,
+            bytes_in: total.bytes_in,
+            bytes_out: total.bytes_out,
         }
     });
     members.collect()

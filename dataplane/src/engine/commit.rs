@@ -474,7 +474,7 @@ impl Hands<'_> {
             *count += 1;
         }
         self.slow.created += 1;
-        self.engine.count_balanced(&session, &new.tuples.original);
+        self.engine.count_balanced(&session, &new.tuples);
         Ok(original_entry)
     }
 

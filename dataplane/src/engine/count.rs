@@ -28,7 +28,7 @@ pub(super) struct Count {
     seen_to: u32,
     /// What they had carried when they ended, by external address.
     pub(super) ended: EndedTraffic,
-    /// The same by rule of a load balancer.
+    /// The same by rule and by member of a load balancer.
     pub(super) ended_balanced: HashMap<TotalsKey, Traffic>,
 }
 

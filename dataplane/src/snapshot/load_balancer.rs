@@ -14,7 +14,7 @@ use super::{Index, Leg, Owner, Port, Snapshot, fingerprint};
 use crate::address::MacAddress;
 use crate::counters::Counter;
 use crate::tables::maglev::{Candidate, MaglevTable};
-use crate::tuple::Tuple;
+use crate::tuple::{Tuple, Tuples};
 use crate::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP};
 
 /// A load balancer.
@@ -60,7 +60,8 @@ pub struct Rule {
     pub totals: Totals,
 }
 
-/// What a rule has balanced. It has the same totals in one snapshot as in the next; they say nothing of whether rules are equal.
+/// What a rule has balanced, or a member was given. It has the same totals in one snapshot as in the next; they say nothing of
+/// whether rules or members are equal.
 #[derive(Clone, Debug, Default)]
 pub struct Totals(Arc<Counted>);
 
@@ -94,6 +95,8 @@ pub struct Member {
     pub backup: bool,
     /// Hash of `name`, and its share; 0 while it is to get no new connections.
     pub candidate: Candidate,
+    /// What it was given.
+    pub totals: Totals,
 }
 
 /// What checks have found out about a member.
@@ -128,7 +131,7 @@ pub struct Addressed {
     pub crosses: Option<Leg>,
 }
 
-/// What tells the totals of rules apart, for as long as somebody holds them.
+/// What tells the totals of rules and members apart, for as long as somebody holds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TotalsKey(usize);
 
@@ -342,6 +345,14 @@ impl Snapshot {
         Some((index, rule))
     }
 
+    /// The rule that a balanced connection is under, and the member that it was given to.
+    pub fn served(&self, tuples: &Tuples) -> Option<(&Rule, Option<&Member>)> {
+        let (index, rule) = self.balanced(&tuples.original)?;
+        let (load_balancer, reply) = (&self.load_balancers[index], &tuples.reply);
+        let member = load_balancer.member_of(rule, &tuples.original, reply.source, reply.source_port);
+        Some((rule, member.map(|position| &load_balancer.members[position])))
+    }
+
     /// The load balancer that an address of an external network is of or stands for, and the router that its members are behind.
     fn load_balancer_of(&self, owner: Owner) -> Option<(Index, Index)> {
         match owner {
@@ -376,7 +387,7 @@ impl Snapshot {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Health, LoadBalancer, Member};
+    use super::{Health, LoadBalancer, Member, Totals};
     use crate::snapshot::fingerprint::id_hash;
     use crate::tables::maglev::Candidate;
 
@@ -394,6 +405,7 @@ mod tests {
                 port_number: Some(1),
                 backup: *backup,
                 candidate: Candidate { id_hash: id_hash(name), weight: 1 },
+                totals: Totals::default(),
             })
             .collect();
         load_balancer

@@ -221,8 +221,22 @@ fn rules_of_load_balancers_tell_what_they_have_balanced_also_when_sessions_have_
         };
         rules.map(fields).collect::<Vec<_>>()
     };
+    let members = |gateway: &Gateway| {
+        let members = gateway.engine.load_balancers_view().remove(0).members.into_iter();
+        members
+            .map(|one| {
+                (
+                    one.sessions,
+                    one.connections,
+                    (one.packets_in, one.packets_out),
+                    one.bytes_in + one.bytes_out,
+                )
+            })
+            .collect::<Vec<_>>()
+    };
     let expected = |sessions| vec![("dns".to_owned(), sessions, 3, (3, 2), (180, 120))];
     assert_eq!(shown(&gateway), expected(3));
+    assert_eq!(members(&gateway), [(3, 3, (3, 2), 300)], "it alone was given them");
     gateway.config.load_balancers.iter_mut().for_each(|balancer| Arc::make_mut(balancer).reject = true);
     gateway.apply();
     assert_eq!(shown(&gateway), expected(3), "a change of something else");
@@ -232,8 +246,10 @@ fn rules_of_load_balancers_tell_what_they_have_balanced_also_when_sessions_have_
     gateway.wait_seconds(400);
     assert_eq!(gateway.engine.counters_view().sessions, 0);
     assert_eq!(shown(&gateway), expected(0), "what has ended still counts");
+    assert_eq!(members(&gateway), [(0, 3, (3, 2), 300)], "of members too");
     balance(&mut gateway, ("other", 53));
     assert_eq!(shown(&gateway), [("other".to_owned(), 0, 0, (0, 0), (0, 0))], "another rule begins anew");
+    assert_eq!(members(&gateway), [(0, 3, (3, 2), 300)], "the member is the same");
 }
 
 #[test]

@@ -277,8 +277,22 @@ fn nat_table(translations: &[NatView]) -> Table {
 
 /// A line for each member.
 fn load_balancers_table(balancers: &[LoadBalancerView]) -> Table {
-    let mut table =
-        Table::new(["LB", "NETWORK", "VIP", "MEMBER", "WEIGHT", "BACKUP", "HEALTH", "TAKES", "SESSIONS"]);
+    let mut table = Table::new([
+        "LB",
+        "NETWORK",
+        "VIP",
+        "MEMBER",
+        "WEIGHT",
+        "BACKUP",
+        "HEALTH",
+        "TAKES",
+        "SESSIONS",
+        "CONNECTIONS",
+        "IN",
+        "OUT",
+        "IN-BYTES",
+        "OUT-BYTES",
+    ]);
     for balancer in balancers {
         for member in &balancer.members {
             table.row([
@@ -291,6 +305,11 @@ fn load_balancers_table(balancers: &[LoadBalancerView]) -> Table {
                 if member.port.is_some() { member.health.clone() } else { "absent".to_owned() },
                 member.takes.to_string(),
                 count(member.sessions),
+                count(member.connections),
+                count(member.packets_in),
+                count(member.packets_out),
+                bytes(member.bytes_in),
+                bytes(member.bytes_out),
             ]);
         }
     }

@@ -37,6 +37,7 @@ impl Compiler<'_> {
         let old: HashMap<&str, &LoadBalancer> = old.map(|old| (old.id.as_str(), old)).collect();
         for (index, config) in self.config.load_balancers.iter().enumerate() {
             let object = format!("load balancer {}", config.name);
+            let old = old.get(config.id.as_str()).copied();
             let mut problems = Vec::new();
             let network = self.network_index.get(config.network.as_str()).copied();
             if network.is_none() {
@@ -50,9 +51,9 @@ impl Compiler<'_> {
             );
             if let Some(network) = network {
                 compiled.router = self.vip(&object, config, (network, index), &mut problems);
-                compiled.members = self.members(config, (network, compiled.router), &mut problems);
+                compiled.members = self.members(config, (network, compiled.router), old, &mut problems);
             }
-            compiled.rules = rules(config, old.get(config.id.as_str()).copied(), &mut problems);
+            compiled.rules = rules(config, old, &mut problems);
             if config.affinity_seconds.is_some_and(|seconds| !(1..=AFFINITY_SECONDS_MAX).contains(&seconds)) {
                 problems
                     .push(("affinity_seconds", format!("it is not between 1 and {AFFINITY_SECONDS_MAX}")));
@@ -116,12 +117,13 @@ impl Compiler<'_> {
         router
     }
 
-    /// The members. Those that nobody has the address of, or that are in no network of the router (any more), get no
+    /// The members, which go on with the totals that they had in `old`. Those that nobody has the address of, or that are in no network of the router (any more), get no
     /// connections.
     fn members(
         &self,
         config: &config::LoadBalancer,
         (network, router): (Index, Option<Index>),
+        old: Option<&LoadBalancer>,
         problems: &mut Vec<Problem>,
     ) -> Vec<Member> {
         if config.members.len() > MEMBERS_MAX {
@@ -133,6 +135,10 @@ impl Compiler<'_> {
             Some(router) => self.topology.port_behind_router(router, address),
             None => self.topology.port_in_network(network, address),
         };
+        let known: HashMap<&str, &Totals> = old
+            .iter()
+            .flat_map(|old| old.members.iter().map(|member| (member.name.as_str(), &member.totals)))
+            .collect();
         let mut names = HashSet::new();
         let mut members = Vec::with_capacity(config.members.len());
         for member in &config.members {
@@ -153,6 +159,7 @@ impl Compiler<'_> {
             let weight = if admin_state_up { weight } else { 0 };
             members.push(Member {
                 candidate: Candidate { id_hash: fingerprint::id_hash(&name), weight },
+                totals: known.get(name.as_str()).copied().cloned().unwrap_or_default(),
                 name,
                 address,
                 port,

@@ -6,9 +6,8 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use edgestack_dataplane::address::MacAddress;
 use edgestack_dataplane::config::Config;
-use edgestack_dataplane::engine::{Engine, EngineSettings, InterfaceBinding, Transmit, Worker};
+use edgestack_dataplane::engine::{Engine, EngineSettings, Transmit, Worker};
 use edgestack_dataplane::packet::{FRAME_SIZE, FramePool, HEADROOM};
 use edgestack_dataplane::tables::region::Regions;
 
@@ -116,22 +115,7 @@ impl Run {
     fn apply(&mut self, variant: u16) {
         self.config = site::config(variant);
         self.engine.apply(&self.config).expect("every variant is sound");
-        for (index, port) in self.config.ports.iter().enumerate() {
-            // Of another host, or through the interface of another port.
-            let number = self.engine.port_number(&port.id);
-            let Some(number) = number.filter(|number| self.engine.port_entry(*number).tunnel == 0) else {
-                continue;
-            };
-            let is_plugged = variant & 0x4000 == 0 || index != 0;
-            let binding = InterfaceBinding {
-                index: 100 + u32::from(number),
-                mac: MacAddress([2, 0xfe, 0, 0, 0, number as u8]),
-                mtu: 1500,
-                xdp_transmit: true,
-                first_socket: 0,
-            };
-            self.engine.set_interface(number, is_plugged.then_some(binding));
-        }
+        site::plug(&self.engine, &self.config, (variant & 0x4000 != 0).then_some(0));
     }
 
     fn send(&mut self, port: &str, frame: &[u8]) {

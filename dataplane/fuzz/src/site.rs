@@ -10,6 +10,7 @@ use edgestack_dataplane::config::{
     LoadBalancerRule, Network, Overlay, Peer, Port, PortKind, Remote, Router, RouterExternal, SecurityGroup,
     SecurityGroupRule, Segment, StaticRoute, Workload,
 };
+use edgestack_dataplane::engine::{Engine, InterfaceBinding};
 
 /// Ports that packets come in by, some through the uplink of others; one does not exist.
 pub const PORTS: [&str; 10] =
@@ -174,6 +175,25 @@ pub fn config(variant: u16) -> Config {
 }
 
 /// The other host and its workloads.
+/// Tells that the ports of this host have interfaces, but for the one at position `unplugged`.
+pub fn plug(engine: &Engine, config: &Config, unplugged: Option<usize>) {
+    for (position, port) in config.ports.iter().enumerate() {
+        // Of another host, or through the interface of another port.
+        let number = engine.port_number(&port.id);
+        let Some(number) = number.filter(|number| engine.port_entry(*number).tunnel == 0) else {
+            continue;
+        };
+        let binding = InterfaceBinding {
+            index: 100 + u32::from(number),
+            mac: MacAddress([2, 0xfe, 0, 0, 0, number as u8]),
+            mtu: 1500,
+            xdp_transmit: true,
+            first_socket: 0,
+        };
+        engine.set_interface(number, (unplugged != Some(position)).then_some(binding));
+    }
+}
+
 fn overlay() -> Overlay {
     Overlay {
         network: "ext".to_owned(),

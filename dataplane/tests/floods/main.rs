@@ -6,8 +6,7 @@ mod site;
 
 use std::net::Ipv4Addr;
 
-use edgestack_dataplane::address::MacAddress;
-use edgestack_dataplane::engine::{Engine, EngineSettings, InterfaceBinding, Transmit, Worker};
+use edgestack_dataplane::engine::{Engine, EngineSettings, Transmit, Worker};
 use edgestack_dataplane::packet::{FramePool, Packet};
 use edgestack_dataplane::tables::region::Regions;
 
@@ -45,17 +44,7 @@ impl Gateway {
         let engine = Engine::new(regions, settings).expect("fresh regions fit");
         let config = site::config(VARIANT);
         engine.apply(&config).expect("a sound configuration");
-        for port in &config.ports {
-            let number = engine.port_number(&port.id).expect("applied");
-            let binding = InterfaceBinding {
-                index: 100 + u32::from(number),
-                mac: MacAddress([2, 0xfe, 0, 0, 0, 1]),
-                mtu: 1500,
-                xdp_transmit: true,
-                first_socket: 0,
-            };
-            engine.set_interface(number, Some(binding));
-        }
+        site::plug(&engine, &config, None);
         let worker = engine.worker(0);
         Self { engine, worker, pool: FramePool::new(64).expect("memory") }
     }

@@ -28,7 +28,7 @@ network: {name: green-front, cidr: 10.0.1.0/24, mtu: 1500}
 security_group: {name: green-web, rules: ['egress', 'ingress tcp 80']}
 ---
 router:
-  {name: green-router, mac: '02:00:00:0c:00:01', internal: [green-front],
+  {name: green-router, internal: [green-front],
    external: {network: internet, ip: 198.51.100.13}}
 ---
 port:
@@ -110,8 +110,8 @@ fn objects() -> [(&'static str, Value); 5] {
         ),
         (
             "routers",
-            // The same MAC address in both lives, which hosts outside need not forget between them.
-            json!({"router": {"name": "green-router", "mac": "02:00:00:0c:00:01", "internal": ["green-front"],
+            // With another MAC address in each life, which all neighbours are told of.
+            json!({"router": {"name": "green-router", "internal": ["green-front"],
                 "external": {"network": "internet", "ip": "198.51.100.13"}}}),
         ),
         (

@@ -346,9 +346,9 @@ fn encode_given(
     for one in given {
         Count::new(one.connections).encode(family.encode_family(&one.labels)?)?;
     }
-    for (index, what) in ["packets", "bytes"].into_iter().enumerate() {
+    for (index, (what, title)) in [("packets", "Packets"), ("bytes", "Bytes")].into_iter().enumerate() {
         let name = format!("{prefix}_{what}");
-        let help = format!("{what} of connections of {who}, by direction");
+        let help = format!("{title} of connections of {who}, by direction");
         let mut family = encoder.encode_descriptor(&name, &help, None, MetricType::Counter)?;
         for one in given {
             let [first, second] = one.labels;

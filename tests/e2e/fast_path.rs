@@ -40,15 +40,7 @@ fn stays_in_the_kernel(attach: Attach) -> Result<(), LabError> {
         let late = flows(&site, target)?;
         let report = client.finish()?;
         assert!(report.bits_per_second > 1e6, "{attach:?} {options}: {report:?}");
-        let mut packets = 0;
-        for flow in &late {
-            let same = |other: &&FlowView| other.session == flow.session && other.direction == flow.direction;
-            let Some(before) = early.iter().find(same) else { continue };
-            packets += flow.packets - before.packets;
-            let by_engine = |flow: &FlowView| flow.packets - flow.tier0_packets;
-            assert_eq!(by_engine(flow), by_engine(before), "{attach:?} {options}: {before:#?} {flow:#?}");
-        }
-        assert!(packets > 100, "{attach:?} {options}: {packets} packets in a second");
+        inspect::assert_tier0_alone(&early, &late, &format!("{attach:?} {options}"));
     }
     Ok(())
 }

@@ -223,15 +223,7 @@ fn stays_in_the_kernel(west: &Site, east: &Site, target: &str) -> Result<(), Lab
     let report = client.finish()?;
     assert!(report.bits_per_second > 1e6, "{target}: {report:?}");
     for (early, late) in early.iter().zip(&late) {
-        let mut packets = 0;
-        for flow in late {
-            let same = |other: &&FlowView| other.session == flow.session && other.direction == flow.direction;
-            let Some(before) = early.iter().find(same) else { continue };
-            packets += flow.packets - before.packets;
-            let by_engine = |flow: &FlowView| flow.packets - flow.tier0_packets;
-            assert_eq!(by_engine(flow), by_engine(before), "{target}: {before:#?} {flow:#?}");
-        }
-        assert!(packets > 100, "{target}: {packets} packets in a second");
+        inspect::assert_tier0_alone(early, late, target);
     }
     Ok(())
 }

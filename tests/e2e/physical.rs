@@ -10,7 +10,6 @@
 
 use std::time::Duration;
 
-use edgestack_dataplane::inspect::FlowView;
 use edgestack_tests::daemon::Uplink;
 use edgestack_tests::namespace::{Namespace, unique_prefix};
 use edgestack_tests::site::{PHYSICAL_NETWORK, Site, UPLINK, Workload};
@@ -197,16 +196,7 @@ impl Lab {
         let report = client.finish()?;
         assert!(report.bits_per_second > 1e5, "{report:?}");
         for (early, late) in early.iter().zip(&late) {
-            let mut packets = 0;
-            for flow in late {
-                let is_same =
-                    |other: &&FlowView| other.session == flow.session && other.direction == flow.direction;
-                let Some(before) = early.iter().find(is_same) else { continue };
-                packets += flow.packets - before.packets;
-                let by_engine = |flow: &FlowView| flow.packets - flow.tier0_packets;
-                assert_eq!(by_engine(flow), by_engine(before), "{before:#?} {flow:#?}");
-            }
-            assert!(packets > 100, "{packets} packets in a second");
+            inspect::assert_tier0_alone(early, late, target);
         }
         Ok(())
     }

@@ -16,6 +16,19 @@ pub fn flows(edgectl: &Edgectl, address: &str) -> Result<Vec<FlowView>, LabError
     table(edgectl, "flows", &format!("--address {address}"))
 }
 
+/// Checks that all packets of a stream between two looks at its flows were forwarded by tier 0; `what` tells streams apart.
+pub fn assert_tier0_alone(early: &[FlowView], late: &[FlowView], what: &str) {
+    let mut packets = 0;
+    for flow in late {
+        let same = |other: &&FlowView| other.session == flow.session && other.direction == flow.direction;
+        let Some(before) = early.iter().find(same) else { continue };
+        packets += flow.packets - before.packets;
+        let by_engine = |flow: &FlowView| flow.packets - flow.tier0_packets;
+        assert_eq!(by_engine(flow), by_engine(before), "{what}: {before:#?} {flow:#?}");
+    }
+    assert!(packets > 100, "{what}: {packets} packets between the looks");
+}
+
 /// Load balancers, their rules and their members.
 pub fn load_balancers(edgectl: &Edgectl) -> Result<Vec<LoadBalancerView>, LabError> {
     read(edgectl, "network-cli show lb-rules", "load_balancers")

@@ -80,6 +80,24 @@ fn accepted(config: &Config) {
     }
 }
 
+/// The statuses of all objects where the dataplane runs and has said nothing of any port yet.
+fn statuses_before_ports(
+    mirror: &Mirror,
+    uplinks: &[Uplink],
+    refused: &[(String, String)],
+) -> BTreeMap<String, Status> {
+    let situation = Situation {
+        uplinks,
+        ports: Some(BTreeMap::new()),
+        refused,
+        unplugged: &BTreeMap::new(),
+        blocked: false,
+        load_balancers: Vec::new(),
+        board: &Board::default(),
+    };
+    compute(mirror, &situation)
+}
+
 #[test]
 fn stored_objects_become_the_dataplanes_configuration() {
     let app = site();
@@ -271,16 +289,7 @@ fn a_tenant_network_has_all_of_a_physical_one_that_no_tunnel_needs() {
     let remote = create::<PortSpec>(&app, remote);
     let seen = |uplinks: &[Uplink]| {
         let config = build(&mirror(&app), uplinks, &ServiceSettings::default(), &mut Built::default());
-        let situation = Situation {
-            uplinks,
-            ports: Some(BTreeMap::new()),
-            refused: &[],
-            unplugged: &BTreeMap::new(),
-            blocked: false,
-            load_balancers: Vec::new(),
-            board: &Board::default(),
-        };
-        let statuses = compute(&mirror(&app), &situation);
+        let statuses = statuses_before_ports(&mirror(&app), uplinks, &[]);
         let reason_of = |kind: &str, id: &str| reason(&statuses[&format!("status/{kind}/{id}")]).1.to_owned();
         assert_eq!(reason_of("networks", &elsewhere), "NoUplink");
         assert_eq!(reason_of("ports", &remote), "Realized", "no peer has to be that host");
@@ -349,16 +358,7 @@ fn hosts_are_told_of_ipv6_as_their_network_says() {
         services("none").endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
     assert_eq!(addresses, ["10.0.0.1", "10.0.0.1", "fd00::1", "fd00::1", "169.254.169.254", "fd00:ec2::254"]);
     assert_eq!(services("plain").endpoints.len(), 3);
-    let situation = Situation {
-        uplinks: &[],
-        ports: Some(BTreeMap::new()),
-        refused: &[],
-        unplugged: &BTreeMap::new(),
-        blocked: false,
-        load_balancers: Vec::new(),
-        board: &Board::default(),
-    };
-    let statuses = compute(&mirror, &situation);
+    let statuses = statuses_before_ports(&mirror, &[], &[]);
     let untold = statuses
         .values()
         .filter(|status| status.conditions.iter().any(|condition| condition.kind == "HostSettings"));
@@ -399,16 +399,7 @@ fn rules_are_carried_over_and_those_that_cannot_be_are_left_out() {
             (Some(47), None, None, &Remote::Any)
         ]
     );
-    let situation = Situation {
-        uplinks: &[],
-        ports: Some(BTreeMap::new()),
-        refused: &[],
-        unplugged: &BTreeMap::new(),
-        blocked: false,
-        load_balancers: Vec::new(),
-        board: &Board::default(),
-    };
-    let status = &compute(&mirror, &situation)[&format!("status/security_group_rules/{dccp}")];
+    let status = &statuses_before_ports(&mirror, &[], &[])[&format!("status/security_group_rules/{dccp}")];
     assert_eq!(reason(status), (Phase::Pending, "UnsupportedPorts"));
 }
 
@@ -532,16 +523,7 @@ fn address_groups_reach_the_dataplane_and_what_waits_is_said() {
     assert_eq!(config.address_groups[0].addresses.len(), 2);
     let remotes: Vec<&Remote> = config.security_groups[0].rules.iter().map(|rule| &rule.remote).collect();
     assert!(remotes.contains(&&Remote::AddressGroup { address_group: office.clone() }));
-    let situation = Situation {
-        uplinks: &[],
-        ports: Some(BTreeMap::new()),
-        refused: &[],
-        unplugged: &BTreeMap::new(),
-        blocked: false,
-        load_balancers: Vec::new(),
-        board: &Board::default(),
-    };
-    let statuses = compute(&mirror, &situation);
+    let statuses = statuses_before_ports(&mirror, &[], &[]);
     let reasons = |plural: &str, id: &str| -> Vec<String> {
         let conditions = &statuses[&format!("status/{plural}/{id}")].conditions;
         conditions.iter().map(|condition| condition.reason.clone()).collect()
@@ -579,16 +561,7 @@ fn what_is_refused_is_found_by_what_the_dataplane_calls_it() {
     let rule = create::<SecurityGroupRuleSpec>(&app, rule);
     let refused = ["floating IP 203.0.113.9".to_owned(), format!("security group rule {rule}")]
         .map(|object| (object, "no".to_owned()));
-    let situation = Situation {
-        uplinks: &uplinks(),
-        ports: Some(BTreeMap::new()),
-        refused: &refused,
-        unplugged: &BTreeMap::new(),
-        blocked: false,
-        load_balancers: Vec::new(),
-        board: &Board::default(),
-    };
-    let statuses = compute(&mirror(&app), &situation);
+    let statuses = statuses_before_ports(&mirror(&app), &uplinks(), &refused);
     assert_eq!(reason(&statuses[&format!("status/floating_ips/{floating}")]), (Error, "Refused"));
     assert_eq!(reason(&statuses[&format!("status/security_group_rules/{rule}")]), (Error, "Refused"));
     assert_eq!(reason(&statuses[&format!("status/networks/{vlan}")]), (Active, "Realized"));
@@ -610,16 +583,7 @@ fn an_uplink_goes_before_a_workload_with_its_interface() {
         build(&mirror, &uplinks, &ServiceSettings::default(), &mut Built::default()).ports[0].interface,
         None
     );
-    let situation = Situation {
-        uplinks: &uplinks,
-        ports: Some(BTreeMap::new()),
-        refused: &[],
-        unplugged: &BTreeMap::new(),
-        blocked: false,
-        load_balancers: Vec::new(),
-        board: &Board::default(),
-    };
-    let status = &compute(&mirror, &situation)[&format!("status/ports/{port}")];
+    let status = &statuses_before_ports(&mirror, &uplinks, &[])[&format!("status/ports/{port}")];
     assert_eq!(reason(status), (Pending, "InterfaceInUse"));
 }
 
